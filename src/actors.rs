@@ -1,0 +1,131 @@
+//! The actors: thin shells that carry out what the protocol core decides.
+//!
+//! A [`fleet`] starts and stops a [`connection`] per account, which owns a [`subscription`] per node; all hand what
+//! they receive to one [`router`], which commits it to the store and wakes a [`sink`] actor per sink. An actor that
+//! panics leaves an obituary and is rebuilt from configuration and ledger, never from its old memory.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message, Recipient};
+use tokio::sync::broadcast;
+
+use crate::board::Board;
+use crate::config::Onsip;
+use crate::metrics::Metrics;
+use crate::protocol::backoff::Dice;
+use crate::store::Store;
+use crate::xmpp::connector::Connector;
+use crate::xmpp::session::Bounds;
+use router::Router;
+
+mod chronicle;
+pub mod connection;
+pub mod fleet;
+mod ledger;
+pub mod router;
+pub mod sink;
+pub mod subscription;
+#[cfg(test)]
+mod tests;
+
+/// Committed events that a slow listener of the live feed may lag behind.
+const FEED: usize = 1024;
+/// How long to wait for a router that is being rebuilt.
+const REBUILD: Duration = Duration::from_millis(50);
+
+/// What all actors share.
+pub struct House {
+    /// Where everything that lasts is written.
+    pub store: Store,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is seen.
+    pub board: Arc<Board>,
+    /// Every committed event as JSON, for whoever watches.
+    pub feed: broadcast::Sender<Arc<str>>,
+    router: RwLock<Option<Addr<Router>>>,
+}
+
+/// How accounts reach the service; replaced as a whole when its configuration changes.
+#[derive(Clone)]
+pub struct Access {
+    /// Opens streams.
+    pub connector: Connector,
+    /// What all sessions together may do.
+    pub bounds: Bounds,
+    /// What is particular to the service.
+    pub onsip: Arc<Onsip>,
+}
+
+impl House {
+    /// A house without inhabitants.
+    #[must_use]
+    pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>) -> Self {
+        Self { store, metrics, board, feed: broadcast::channel(FEED).0, router: RwLock::new(None) }
+    }
+
+    fn router(&self) -> Option<Addr<Router>> {
+        self.router.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_router(&self, router: Addr<Router>) {
+        *self.router.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
+    }
+
+    /// Hands something to the router and returns once it is committed, also if the router has to be rebuilt meanwhile.
+    pub(crate) async fn commit<M>(&self, message: M)
+    where
+        M: Message<Result = bool> + Clone + Send + 'static,
+        Router: Handler<M>,
+    {
+        loop {
+            if let Some(router) = self.router()
+                && router.send(message.clone()).await.is_ok_and(|committed| committed)
+            {
+                return;
+            }
+            tokio::time::sleep(REBUILD).await;
+        }
+    }
+}
+
+/// Sent when its owner is dropped, however that came about.
+struct Obituary<M: Message + Send + 'static>
+where
+    M::Result: Send,
+{
+    to: Recipient<M>,
+    note: Option<M>,
+}
+
+impl<M: Message + Send + 'static> Obituary<M>
+where
+    M::Result: Send,
+{
+    fn new<A>(to: &Addr<A>, note: M) -> Self
+    where
+        A: Actor + Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        Self { to: to.clone().recipient(), note: Some(note) }
+    }
+}
+
+impl<M: Message + Send + 'static> Drop for Obituary<M>
+where
+    M::Result: Send,
+{
+    fn drop(&mut self) {
+        if let Some(note) = self.note.take() {
+            // A fresh clone of an address always has one free slot, and a closed one has nobody to tell.
+            let _ = self.to.try_send(note);
+        }
+    }
+}
+
+/// Dice of their own for every machine.
+fn dice() -> Dice {
+    Dice::seeded(rand::random())
+}

@@ -1,0 +1,151 @@
+//! What is told of a transition: the log line, the counter and the board, in one place, so that none goes unseen.
+
+use tracing::{debug, error, info, warn};
+
+use super::House;
+use crate::board::{AccountStatus, SubscriptionStatus};
+use crate::domain::moment::Moment;
+use crate::domain::name::{AccountName, NodeName};
+use crate::domain::service::Service;
+use crate::domain::status::{AccountState, RenewalOutcome, SubscriptionState};
+use crate::protocol::account::Account;
+use crate::protocol::authorization::Authorization;
+use crate::protocol::link::{Failure, Loss};
+use crate::protocol::subscription::{Fact, Memory};
+
+/// An account's state changed.
+pub(super) fn account(house: &House, name: &AccountName, state: AccountState, why: Option<&str>) {
+    let why_shown = why.unwrap_or_default();
+    match state {
+        AccountState::Refused => error!(account = %name, %state, why = why_shown, "account refused"),
+        AccountState::Waiting => warn!(account = %name, %state, why = why_shown, "account waits"),
+        AccountState::Online => info!(account = %name, %state, "account online"),
+        AccountState::Connecting | AccountState::Authorizing | AccountState::Disabled => {
+            debug!(account = %name, %state, "account");
+        }
+    }
+    let mut view = house.board.view();
+    let last_event = view.accounts.get(name).and_then(|status| status.last_event);
+    let status = AccountStatus {
+        state,
+        since: Moment::now().utc(),
+        why: why.map(str::to_owned),
+        jid: None,
+        authorized_until: None,
+        last_event,
+    };
+    view.accounts.insert(name.clone(), status);
+}
+
+/// What of an account can change without its state.
+pub(super) fn account_details(house: &House, name: &AccountName, machine: &Account) {
+    let until = machine.authorization().and_then(Authorization::until);
+    if let Some(status) = house.board.view().accounts.get_mut(name) {
+        status.jid = machine.own().map(ToString::to_string);
+        status.authorized_until = until.map(Moment::utc);
+    }
+}
+
+/// A session came up.
+pub(super) fn connected(house: &House, name: &AccountName, own: &str, asked: &str) {
+    house.metrics.connected(crate::domain::status::ConnectOutcome::Online);
+    if own == asked {
+        debug!(account = %name, jid = own, "connected");
+    } else {
+        warn!(account = %name, jid = own, asked, "the server bound another resource than the configured one");
+    }
+}
+
+/// A session did not come up.
+pub(super) fn failed(house: &House, name: &AccountName, failure: &Failure) {
+    house.metrics.connected(failure.outcome());
+    debug!(account = %name, outcome = %failure.outcome(), why = failure.why(), "no connection");
+}
+
+/// A session is over.
+pub(super) fn lost(house: &House, name: &AccountName, loss: &Loss) {
+    house.metrics.disconnected(loss.reason());
+    match loss {
+        Loss::Stopped => debug!(account = %name, "disconnected"),
+        Loss::Conflict => error!(account = %name, why = loss.why(), "connection lost"),
+        Loss::Network(_)
+        | Loss::Timeout
+        | Loss::Redirected(_)
+        | Loss::Throttled(_)
+        | Loss::StreamError(_)
+        | Loss::Protocol(_) => warn!(account = %name, why = loss.why(), "connection lost"),
+    }
+}
+
+/// What was granted does not cover the configured address.
+pub(super) fn coverage(name: &AccountName, sip_address: &str, machine: &Account) {
+    let addresses = machine.authorization().map_or(&[][..], |authorization| authorization.addresses());
+    if !addresses.is_empty() && !addresses.iter().any(|granted| granted.eq_ignore_ascii_case(sip_address)) {
+        warn!(account = %name, sip_address, granted = addresses.len(), "the configured address is not among the granted");
+    }
+}
+
+/// One subscription, for the lines about it.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    pub(super) account: AccountName,
+    pub(super) service: Service,
+    pub(super) node: NodeName,
+}
+
+/// A subscription's state changed.
+pub(super) fn subscription(house: &House, of: &Subject, state: SubscriptionState, why: Option<&str>) {
+    let (account, service, node, why_shown) = (&of.account, &of.service, &of.node, why.unwrap_or_default());
+    match state {
+        SubscriptionState::Denied => error!(%account, %service, %node, why = why_shown, "subscription denied"),
+        SubscriptionState::Lost if why.is_some() => {
+            warn!(%account, %service, %node, why = why_shown, "subscription lost");
+        }
+        SubscriptionState::Active => info!(%account, %service, %node, "subscription active"),
+        SubscriptionState::Lost
+        | SubscriptionState::Listing
+        | SubscriptionState::Subscribing
+        | SubscriptionState::Pending
+        | SubscriptionState::Renewing => debug!(%account, %service, %node, %state, "subscription"),
+    }
+    let status = SubscriptionStatus {
+        state,
+        since: Moment::now().utc(),
+        why: why.map(str::to_owned),
+        subid: None,
+        lease_until: None,
+        renewed: None,
+    };
+    house.board.view().subscriptions.insert(key(of), status);
+}
+
+/// What of a subscription can change without its state.
+pub(super) fn subscription_details(house: &House, of: &Subject, memory: &Memory) {
+    if let Some(status) = house.board.view().subscriptions.get_mut(&key(of)) {
+        status.subid.clone_from(&memory.subid);
+        status.lease_until = memory.lease_until;
+        status.renewed = memory.renewed;
+    }
+}
+
+/// Something countable happened to a subscription.
+pub(super) fn fact(house: &House, of: &Subject, fact: Fact) {
+    let service = of.service.name();
+    match fact {
+        Fact::Reused => house.metrics.subscription_reused(service),
+        Fact::Created => house.metrics.subscription_created(service),
+        Fact::Removed => house.metrics.subscription_removed(service),
+        Fact::Renewal(outcome) => house.metrics.renewal(service, outcome),
+    }
+    let (account, node) = (&of.account, &of.node);
+    match fact {
+        Fact::Renewal(RenewalOutcome::Failed) => warn!(%account, service, %node, "renewal failed"),
+        Fact::Reused | Fact::Created | Fact::Removed | Fact::Renewal(_) => {
+            debug!(%account, service, %node, ?fact, "subscription");
+        }
+    }
+}
+
+fn key(of: &Subject) -> (AccountName, String, NodeName) {
+    (of.account.clone(), of.service.name().to_owned(), of.node.clone())
+}

@@ -1,0 +1,346 @@
+//! The connection actor: one account.
+//!
+//! Carries out what [`crate::protocol::account`] decides: runs the session, matches answers to
+//! requests, tells the subscriptions what concerns them and hands notifications to the router.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use futures::future::join_all;
+use jiff::Timestamp;
+use minidom::Element;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use xmpp_parsers::jid::{BareJid, FullJid};
+
+use super::chronicle;
+use super::fleet::{ActorDied, Fleet, Role};
+use super::ledger::Ledger;
+use super::subscription::{Halt, Ready, Reauthorized, Subscription, Suspended};
+use super::{Access, House, Obituary};
+use crate::config;
+use crate::domain::moment::Moment;
+use crate::domain::name::{AccountName, NodeName, Subid};
+use crate::domain::service::Service;
+use crate::domain::status::{GapReason, RejectReason};
+use crate::protocol::account::{Account, Command};
+use crate::protocol::admission::Reception;
+use crate::protocol::coverage::Coverage;
+use crate::protocol::link::Loss;
+use crate::protocol::requests::{NoAnswer, Reply, Requests};
+use crate::protocol::stanza::{self, Request};
+use crate::xmpp::login::Credential;
+use crate::xmpp::session::{self, Event};
+
+mod inbox;
+mod nodes;
+
+pub use nodes::{Standing, SubscriptionDied};
+
+/// Send this request to a service and answer with what came of it.
+#[derive(Message)]
+#[rtype(result = "Reply")]
+pub struct Ask {
+    /// Whom to ask.
+    pub service: BareJid,
+    /// What to ask.
+    pub request: Request,
+}
+
+/// Say goodbye and stop; answered when the session is closed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// Who waits for the answer to a request.
+enum Asker {
+    Account,
+    Subscription(oneshot::Sender<Reply>),
+}
+
+/// A session under way.
+struct Live {
+    outbox: Option<mpsc::Sender<Element>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The actor.
+pub struct Connection {
+    house: Arc<House>,
+    access: Access,
+    name: AccountName,
+    account: Arc<config::Account>,
+    /// Until it is read.
+    ledger: Option<Ledger>,
+    machine: Account,
+    requests: Requests<Asker>,
+    reception: Option<Arc<Reception>>,
+    live: Option<Live>,
+    subscriptions: Vec<(Service, NodeName, Addr<Subscription>)>,
+    subids: Vec<(Service, NodeName, Subid)>,
+    coverage: Coverage,
+    /// When the service was heard last: a dead link is noticed only later.
+    heard: Timestamp,
+    timer: Option<SpawnHandle>,
+    stopped: Option<oneshot::Sender<()>>,
+    stopping: bool,
+    _obituary: Obituary<ActorDied>,
+}
+
+impl Connection {
+    /// An actor for `account`.
+    pub(super) fn new(
+        house: Arc<House>,
+        access: Access,
+        name: AccountName,
+        account: Arc<config::Account>,
+        ledger: Ledger,
+        fleet: &Addr<Fleet>,
+        life: u64,
+    ) -> Self {
+        let patience = access.connector.options().request_timeout;
+        let nodes =
+            account.subscribe.iter().flat_map(|(service, nodes)| nodes.iter().map(|n| (service.clone(), n.clone())));
+        Self {
+            coverage: Coverage::of(nodes),
+            heard: Moment::now().utc(),
+            machine: Account::new(access.onsip.authorize, super::dice()),
+            requests: Requests::new(patience),
+            _obituary: Obituary::new(fleet, ActorDied { role: Role::Connection(name.clone()), life }),
+            house,
+            access,
+            name,
+            account,
+            ledger: Some(ledger),
+            reception: None,
+            live: None,
+            subscriptions: Vec::new(),
+            subids: Vec::new(),
+            timer: None,
+            stopped: None,
+            stopping: false,
+        }
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
+        for command in commands {
+            match command {
+                Command::Connect(instead) => self.connect(instead, ctx),
+                Command::Authorize => self.authorize(),
+                Command::Serve(own) => self.tell_all(|| Ready(own.clone()), ctx),
+                Command::Reauthorized => self.tell_all(|| Reauthorized, ctx),
+                Command::Suspend => self.tell_all(|| Suspended, ctx),
+                Command::Became(state, why) => chronicle::account(&self.house, &self.name, state, why.as_deref()),
+            }
+        }
+        chronicle::account_details(&self.house, &self.name, &self.machine);
+        self.set_timer(ctx);
+    }
+
+    fn connect(&mut self, instead: Option<String>, ctx: &mut Context<Self>) {
+        let credential = Credential {
+            jid: self.account.jid.clone(),
+            password: self.account.password.clone(),
+            resource: self.account.resource.clone(),
+        };
+        let Access { connector, bounds, .. } = self.access.clone();
+        let session = session::start(connector, credential, instead, bounds);
+        ctx.add_stream(ReceiverStream::new(session.events));
+        self.live = Some(Live { outbox: Some(session.outbox), task: session.task });
+    }
+
+    fn authorize(&mut self) {
+        let request = Request::Authorize {
+            sip_address: self.account.sip_address.clone(),
+            password: self.account.password.clone(),
+            jid: self.account.jid.clone(),
+            auth_for_all: self.account.auth_for_all,
+        };
+        self.request(&Arc::clone(&self.access.onsip).auth, &request, Asker::Account);
+    }
+
+    fn request(&mut self, to: &BareJid, request: &Request, asker: Asker) {
+        let Some(own) = self.machine.own() else {
+            if let Asker::Subscription(waiting) = asker {
+                drop(waiting.send(Err(NoAnswer::Disconnected)));
+            }
+            return;
+        };
+        let own = own.clone();
+        let id = self.requests.open(to.clone(), asker, Moment::now());
+        self.send(stanza::iq(&id, to, &own, request));
+    }
+
+    /// Sends a stanza; one that finds the outbox full is counted, and its request will time out.
+    fn send(&self, stanza: Element) {
+        let outbox = self.live.as_ref().and_then(|live| live.outbox.as_ref());
+        if outbox.is_some_and(|outbox| outbox.try_send(stanza).is_err()) {
+            self.house.metrics.outbound_stanza_dropped();
+        }
+    }
+
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let due = self.machine.deadline().into_iter().chain(self.requests.deadline()).min();
+        self.timer = due.map(|due| ctx.run_later(Moment::now().until(due), Self::tick));
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        let now = Moment::now();
+        for asker in self.requests.expired(now) {
+            self.house.metrics.request_timed_out();
+            self.answered(asker, Err(NoAnswer::TimedOut), ctx);
+        }
+        let commands = self.machine.tick(now);
+        self.carry_out(commands, ctx);
+    }
+
+    fn answered(&mut self, asker: Asker, reply: Reply, ctx: &mut Context<Self>) {
+        match asker {
+            // A subscription that is being rebuilt asks again.
+            Asker::Subscription(waiting) => drop(waiting.send(reply)),
+            Asker::Account => {
+                let commands = self.machine.authorized(&reply, Moment::now());
+                chronicle::coverage(&self.name, &self.account.sip_address, &self.machine);
+                self.carry_out(commands, ctx);
+            }
+        }
+    }
+
+    fn up(&mut self, own: FullJid, ctx: &mut Context<Self>) {
+        let asked = format!("{}/{}", self.account.jid, self.account.resource);
+        chronicle::connected(&self.house, &self.name, own.as_str(), &asked);
+        self.subids.clear();
+        self.heard = Moment::now().utc();
+        self.receive_as(own.clone());
+        self.send(stanza::presence());
+        let commands = self.machine.connected(own, Moment::now());
+        self.carry_out(commands, ctx);
+    }
+
+    fn down(&mut self, loss: &Loss, ctx: &mut Context<Self>) {
+        chronicle::lost(&self.house, &self.name, loss);
+        self.reception = None;
+        let reason = if *loss == Loss::Conflict { GapReason::Conflict } else { GapReason::Disconnect };
+        // A clean stop is no gap yet: whoever starts next knows how long it was.
+        if *loss != Loss::Stopped {
+            let change = self.coverage.disconnected(reason, self.heard);
+            self.cover(change, ctx);
+        }
+        for asker in self.requests.abandon() {
+            if let Asker::Subscription(waiting) = asker {
+                drop(waiting.send(Err(NoAnswer::Disconnected)));
+            }
+        }
+        let commands = self.machine.lost(loss, Moment::now());
+        self.carry_out(commands, ctx);
+    }
+
+    /// Says that it is over only once nobody of ours can say anything any more.
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        self.live = None;
+        let halted = join_all(self.subscriptions.iter().map(|(_, _, subscription)| subscription.send(Halt)));
+        ctx.wait(halted.into_actor(self).map(|_, this, ctx| {
+            if let Some(stopped) = this.stopped.take() {
+                let _ = stopped.send(());
+            }
+            ctx.stop();
+        }));
+    }
+}
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let Some(ledger) = self.ledger.take() else { return };
+        let name = self.name.clone();
+        let lines = async move { ledger.lines(&name).await };
+        ctx.wait(lines.into_actor(self).map(|ledger, this, ctx| {
+            let ledger = ledger.unwrap_or_else(|fault| {
+                tracing::error!(account = %this.name, %fault, "the ledger could not be read");
+                Vec::new()
+            });
+            for (service, nodes) in Arc::clone(&this.account).subscribe.clone() {
+                for node in nodes {
+                    this.subscribe(service.clone(), node, &ledger, ctx);
+                }
+            }
+            let commands = this.machine.start(Moment::now());
+            this.carry_out(commands, ctx);
+        }));
+    }
+}
+
+impl StreamHandler<Event> for Connection {
+    fn handle(&mut self, event: Event, ctx: &mut Context<Self>) {
+        match event {
+            Event::Up(own) => self.up(own, ctx),
+            Event::Received(elements, at, room) => self.received(elements, at, room, ctx),
+            Event::Oversize(n) => self.house.metrics.rejected(RejectReason::Oversize, n),
+            Event::Failed(failure) => {
+                self.live = None;
+                chronicle::failed(&self.house, &self.name, &failure);
+                let commands = self.machine.failed(&failure, Moment::now());
+                self.carry_out(commands, ctx);
+            }
+            Event::Down(loss) if self.stopping => {
+                chronicle::lost(&self.house, &self.name, &loss);
+                self.end(ctx);
+            }
+            Event::Down(loss) => {
+                self.live = None;
+                self.down(&loss, ctx);
+            }
+        }
+    }
+
+    /// A session's stream ends with it; the actor goes on.
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<Ask> for Connection {
+    type Result = ResponseFuture<Reply>;
+    fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) -> Self::Result {
+        let (asker, answer) = oneshot::channel();
+        self.request(&ask.service, &ask.request, Asker::Subscription(asker));
+        self.set_timer(ctx);
+        Box::pin(async move { answer.await.unwrap_or(Err(NoAnswer::Disconnected)) })
+    }
+}
+
+impl Handler<Stop> for Connection {
+    type Result = ResponseFuture<()>;
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
+        let (stopped, done) = oneshot::channel();
+        self.stopping = true;
+        self.stopped = Some(stopped);
+        if self.machine.own().is_some() {
+            self.send(stanza::goodbye());
+            if let Some(live) = &mut self.live {
+                live.outbox = None; // the session closes its stream and tells when it is down
+            }
+        } else {
+            self.end(ctx);
+        }
+        Box::pin(async move {
+            let _ = done.await;
+        })
+    }
+}
+
+#[cfg(test)]
+impl Handler<super::tests::Startle> for Connection {
+    type Result = ();
+    fn handle(&mut self, _: super::tests::Startle, _: &mut Context<Self>) {
+        drop(self.subscriptions[0].2.try_send(super::tests::Panic));
+    }
+}

@@ -1,0 +1,85 @@
+//! What arrives on a connection: answers go to whoever asked, notifications to the router.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use minidom::Element;
+use tokio::sync::OwnedSemaphorePermit;
+use xmpp_parsers::jid::{FullJid, Jid};
+
+use super::Connection;
+use crate::actors::router::Deliver;
+use crate::actors::subscription::Changed;
+use crate::domain::moment::Moment;
+use crate::domain::service::Service;
+use crate::protocol::admission::Reception;
+use crate::protocol::notification::{Notification, Part};
+use crate::protocol::requests::NoAnswer;
+use crate::protocol::stanza::{self, Incoming};
+
+impl Connection {
+    pub(super) fn receive_as(&mut self, own: FullJid) {
+        self.reception = Some(Arc::new(Reception {
+            account: self.name.clone(),
+            own,
+            services: self.account.subscribe.iter().map(|(service, _)| service.clone()).collect(),
+            subids: self.subids.clone(),
+        }));
+    }
+
+    pub(super) fn received(
+        &mut self,
+        elements: Vec<Element>,
+        at: Moment,
+        room: Option<OwnedSemaphorePermit>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(reception) = self.reception.clone() else { return };
+        self.heard = at.utc();
+        let kind_of = |from: &Jid| reception.services.iter().find(|service| service.is(from)).map(Service::kind);
+        let mut notes = Vec::new();
+        for element in elements {
+            match stanza::incoming(element) {
+                Incoming::Answer { id, from, outcome } => {
+                    if let Some(asker) = self.requests.answered(&id, from.as_ref()) {
+                        self.answered(asker, outcome.map_err(NoAnswer::Refused), ctx);
+                    }
+                }
+                Incoming::Request(request) => self.send(stanza::reply(&request)),
+                Incoming::Message(message) => {
+                    let note = Notification::read(&message, kind_of);
+                    self.pass_changes(&reception, &note, ctx);
+                    notes.push(note);
+                }
+                Incoming::Other => {}
+            }
+        }
+        if !notes.is_empty() {
+            let house = Arc::clone(&self.house);
+            let batch = Deliver { reception, notes: notes.into(), received: at };
+            // Nothing more is read of this account until the batch is on the disk: that is the back-pressure.
+            let bounds = self.access.bounds.clone();
+            let commit = async move {
+                house.metrics.messages_held(bounds.in_hand());
+                house.commit(batch).await;
+                drop(room);
+                house.metrics.messages_held(bounds.in_hand());
+            };
+            ctx.wait(commit.into_actor(self));
+        }
+        self.set_timer(ctx);
+    }
+
+    pub(super) fn pass_changes(&self, reception: &Reception, note: &Notification, ctx: &mut Context<Self>) {
+        let Ok(sender) = reception.admit(note) else { return };
+        let changes = note.parts.iter().filter_map(|part| match part {
+            Part::Subscription(change) => Some(change),
+            Part::Item { .. } | Part::Retract { .. } | Part::Purge { .. } => None,
+        });
+        for change in changes {
+            for (_, _, subscription) in self.subscriptions.iter().filter(|(service, _, _)| service == sender) {
+                ctx.spawn(subscription.send(Changed(change.clone())).into_actor(self).map(|_, _, _| ()));
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The nodes of an account: its subscription actors, and whether their events arrive.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use xmpp_parsers::jid::FullJid;
+
+use super::Connection;
+use crate::actors::chronicle::Subject;
+use crate::actors::router::Cover;
+use crate::actors::subscription::{Ready, Subscription};
+use crate::domain::moment::Moment;
+use crate::domain::name::{NodeName, Subid};
+use crate::domain::service::Service;
+use crate::domain::status::{ActorKind, GapReason};
+use crate::protocol::coverage::{Change, Delivery};
+use crate::protocol::subscription::{Memory, Terms};
+use crate::store::LedgerEntry;
+
+/// How a subscription stands now.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Standing {
+    /// Where the node is.
+    pub service: Service,
+    /// The node.
+    pub node: NodeName,
+    /// The subid, if it has one.
+    pub subid: Option<Subid>,
+    /// Whether its events arrive.
+    pub delivery: Delivery,
+    /// Why they do not, if they do not.
+    pub reason: GapReason,
+}
+
+/// A subscription actor is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SubscriptionDied {
+    /// Where the node is.
+    pub service: Service,
+    /// The node.
+    pub node: NodeName,
+}
+
+impl Connection {
+    pub(super) fn tell_all<M>(&self, message: impl Fn() -> M, ctx: &mut Context<Self>)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Subscription: Handler<M>,
+    {
+        for (_, _, subscription) in &self.subscriptions {
+            ctx.spawn(subscription.send(message()).into_actor(self).map(|_, _, _| ()));
+        }
+    }
+
+    /// Has a change of the account's coverage written down.
+    pub(super) fn cover(&self, change: Option<Change>, ctx: &mut Context<Self>) {
+        let Some(change) = change else { return };
+        let cover = Cover { account: self.name.clone(), change };
+        let house = Arc::clone(&self.house);
+        ctx.spawn(async move { house.commit(cover).await }.into_actor(self));
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        service: Service,
+        node: NodeName,
+        ledger: &[LedgerEntry],
+        ctx: &mut Context<Self>,
+    ) {
+        let terms = Terms {
+            service: service.clone(),
+            node: node.clone(),
+            lease: self.access.onsip.subscription_lease,
+            approval_timeout: self.access.onsip.approval_timeout,
+        };
+        let asked = format!("{}/{}", self.account.jid, self.account.resource);
+        let entry =
+            ledger.iter().find(|entry| entry.service == service.name() && entry.node == node && entry.jid == asked);
+        let memory = entry.and_then(|entry| {
+            let (subid, lease_until, renewed) = (entry.subid.clone(), entry.lease_until, entry.renewed);
+            Some(Memory { jid: FullJid::new(&entry.jid).ok()?, subid, lease_until, renewed })
+        });
+        let subject = Subject { account: self.name.clone(), service: service.clone(), node: node.clone() };
+        let actor = Subscription::new(Arc::clone(&self.house), subject, terms, memory, ctx.address()).start();
+        self.subscriptions.push((service, node, actor));
+    }
+}
+
+impl Handler<Standing> for Connection {
+    type Result = ();
+    fn handle(&mut self, standing: Standing, ctx: &mut Context<Self>) {
+        let Standing { service, node, subid, delivery, reason } = standing;
+        let change = self.coverage.changed(&service, &node, delivery, reason, Moment::now().utc());
+        self.cover(change, ctx);
+        self.subids.retain(|(s, n, _)| !(*s == service && *n == node));
+        self.subids.extend(subid.map(|subid| (service, node, subid)));
+        if let Some(reception) = &self.reception {
+            self.receive_as(reception.own.clone());
+        }
+    }
+}
+
+impl Handler<SubscriptionDied> for Connection {
+    type Result = ();
+    fn handle(&mut self, died: SubscriptionDied, ctx: &mut Context<Self>) {
+        if self.stopping {
+            return;
+        }
+        let SubscriptionDied { service, node } = died;
+        tracing::error!(account = %self.name, %service, %node, "a subscription actor died and is rebuilt");
+        self.house.metrics.actor_restarted(ActorKind::Subscription);
+        self.subscriptions.retain(|(s, n, _)| !(*s == service && *n == node));
+        let (house, name) = (Arc::clone(&self.house), self.name.clone());
+        let ledger = async move { house.store.ledger_of(&name).await.unwrap_or_default() };
+        ctx.spawn(ledger.into_actor(self).map(|ledger, this, ctx| {
+            this.subscribe(service, node, &ledger, ctx);
+            if let (Some(own), Some((_, _, rebuilt))) = (this.machine.serving(), this.subscriptions.last()) {
+                ctx.spawn(rebuilt.send(Ready(own)).into_actor(this).map(|_, _, _| ()));
+            }
+        }));
+    }
+}

@@ -1,0 +1,365 @@
+//! The fleet actor: starts and stops all others, rebuilds the dead, and drains them at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use super::connection::{Connection, Stop};
+use super::ledger::Ledger;
+use super::router::{Reroute, Router};
+use super::sink::{Dismiss, Drain, Reopen, SinkActor};
+use super::{Access, House};
+use crate::board::AccountStatus;
+use crate::config::{self, Config};
+use crate::domain::moment::Moment;
+use crate::domain::name::{AccountName, SinkName};
+use crate::domain::status::{AccountState, ActorKind};
+use crate::routing::Routes;
+use crate::xmpp::connector::Connector;
+use crate::xmpp::session::Bounds;
+
+/// Batches and answers that wait in a connection's mailbox at most.
+const MAILBOX: usize = 64;
+/// How long accounts get to close their streams.
+const CLOSING: Duration = Duration::from_secs(4);
+/// How long sinks get to deliver what is due.
+const DRAINING: Duration = Duration::from_secs(3);
+
+/// Run this configuration from now on; what did not change is left alone.
+#[derive(Message)]
+#[rtype(result = "io::Result<Changes>")]
+pub struct Apply(pub Config);
+
+/// What an [`Apply`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Accounts and sinks that were started, by name.
+    pub started: Vec<String>,
+    /// Accounts and sinks that were stopped, by name; a changed one is stopped and started.
+    pub stopped: Vec<String>,
+}
+
+/// Stop everything in good order; answered within ten seconds.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Shutdown;
+
+/// An actor is gone: the one of this role that was started as this life.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ActorDied {
+    /// Which.
+    pub role: Role,
+    /// Tells it from its successors.
+    pub life: u64,
+}
+
+/// What an actor is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The router.
+    Router,
+    /// The connection of an account.
+    Connection(AccountName),
+    /// A sink.
+    Sink(SinkName),
+}
+
+struct Crew<A: Actor> {
+    life: u64,
+    addr: Addr<A>,
+}
+
+/// The actor.
+pub struct Fleet {
+    house: Arc<House>,
+    config: Option<Config>,
+    access: Option<Access>,
+    /// Threads for accounts, one per core; the router and the sinks have one each.
+    decks: Vec<Arbiter>,
+    routing: Arbiter,
+    delivering: Arbiter,
+    router: Option<Crew<Router>>,
+    connections: BTreeMap<AccountName, Crew<Connection>>,
+    /// Accounts that were told to stop and have not yet.
+    leaving: BTreeSet<AccountName>,
+    sinks: BTreeMap<SinkName, Crew<SinkActor>>,
+    lives: u64,
+}
+
+impl Fleet {
+    /// A fleet with nobody aboard.
+    #[must_use]
+    pub fn new(house: Arc<House>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            house,
+            config: None,
+            access: None,
+            decks: (0..cores).map(|_| Arbiter::new()).collect(),
+            routing: Arbiter::new(),
+            delivering: Arbiter::new(),
+            router: None,
+            connections: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            sinks: BTreeMap::new(),
+            lives: 0,
+        }
+    }
+
+    fn apply(&mut self, new: Config, ctx: &mut Context<Self>) -> io::Result<Changes> {
+        let same_access = self.config.as_ref().is_some_and(|old| old.xmpp == new.xmpp && old.onsip == new.onsip);
+        if !same_access {
+            self.access = Some(access(&new)?);
+        }
+        let mut changes = Changes::default();
+        if let Some(old) = self.config.take() {
+            self.drop_gone(&old, &new, same_access, &mut changes, ctx);
+        }
+        let services = new.accounts.values().flat_map(|account| account.subscribe.iter().map(|(s, _)| s.name()));
+        self.house.metrics.declare(new.accounts.keys(), services, new.sinks.keys());
+        let config = self.config.insert(new).clone();
+        for (name, sink) in &config.sinks {
+            if !self.sinks.contains_key(name) {
+                changes.started.push(format!("sinks.{name}"));
+                self.start_sink(name, sink, ctx);
+            }
+        }
+        self.reroute(&config, ctx);
+        let ledger = Ledger::of(&self.house.store);
+        for (name, account) in &config.accounts {
+            if account.enabled && !self.connections.contains_key(name) {
+                changes.started.push(format!("accounts.{name}"));
+            }
+            self.begin(name, account, &ledger, ctx);
+        }
+        Ok(changes)
+    }
+
+    /// Starts an account that is to run and does not; one whose earlier life is not over yet starts after it.
+    fn begin(&mut self, name: &AccountName, account: &config::Account, ledger: &Ledger, ctx: &mut Context<Self>) {
+        if !account.enabled {
+            self.show(name, AccountState::Disabled);
+        } else if !self.connections.contains_key(name) {
+            self.show(name, AccountState::Connecting);
+            if !self.leaving.contains(name) {
+                self.start_connection(name, account, ledger.clone(), ctx);
+            }
+        }
+    }
+
+    /// Lets an account go: its stream must be closed before another one binds the same resource.
+    fn let_go(&mut self, name: &AccountName, connection: Addr<Connection>, ctx: &mut Context<Self>) {
+        self.leaving.insert(name.clone());
+        let (name, stop) = (name.clone(), timeout(CLOSING, async move { connection.send(Stop).await }));
+        ctx.spawn(stop.into_actor(self).map(move |_, this, ctx| {
+            this.leaving.remove(&name);
+            let Some(config) = this.config.clone() else { return };
+            this.house.board.forget_account(&name); // what it said at the end
+            if let Some(account) = config.accounts.get(&name) {
+                this.begin(&name, account, &Ledger::of(&this.house.store), ctx);
+            }
+        }));
+    }
+
+    /// Stops what is removed or changed.
+    fn drop_gone(
+        &mut self,
+        old: &Config,
+        new: &Config,
+        same_access: bool,
+        changes: &mut Changes,
+        ctx: &mut Context<Self>,
+    ) {
+        for (name, account) in &old.accounts {
+            if same_access && new.accounts.get(name) == Some(account) {
+                continue;
+            }
+            self.house.board.forget_account(name);
+            if let Some(crew) = self.connections.remove(name) {
+                changes.stopped.push(format!("accounts.{name}"));
+                self.let_go(name, crew.addr, ctx);
+            }
+        }
+        for (name, sink) in &old.sinks {
+            if new.sinks.get(name).map(|sink| &sink.options) != Some(&sink.options) {
+                self.house.board.view().sinks.remove(name);
+                changes.stopped.push(format!("sinks.{name}"));
+                if let Some(crew) = self.sinks.remove(name) {
+                    let _ = crew.addr.try_send(Dismiss); // what it is owed stays in the queue
+                }
+            }
+        }
+    }
+
+    fn next_life(&mut self) -> u64 {
+        self.lives += 1;
+        self.lives
+    }
+
+    fn start_sink(&mut self, name: &SinkName, sink: &config::Sink, ctx: &mut Context<Self>) {
+        let life = self.next_life();
+        let (house, fleet, options) = (Arc::clone(&self.house), ctx.address(), sink.options.clone());
+        let named = name.clone();
+        let addr = SinkActor::start_in_arbiter(&self.delivering.handle(), move |_| {
+            SinkActor::new(house, named, &options, &fleet, life)
+        });
+        self.sinks.insert(name.clone(), Crew { life, addr });
+    }
+
+    fn start_connection(
+        &mut self,
+        name: &AccountName,
+        account: &config::Account,
+        ledger: Ledger,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(access) = self.access.clone() else { return };
+        let life = self.next_life();
+        let (house, fleet, account) = (Arc::clone(&self.house), ctx.address(), Arc::new(account.clone()));
+        let named = name.clone();
+        let deck = usize::try_from(life).unwrap_or_default() % self.decks.len();
+        let addr = Connection::start_in_arbiter(&self.decks[deck].handle(), move |ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            Connection::new(house, access, named, account, ledger, &fleet, life)
+        });
+        self.connections.insert(name.clone(), Crew { life, addr });
+    }
+
+    fn reroute(&mut self, config: &Config, ctx: &mut Context<Self>) {
+        let routes = Routes::new(config.sinks.iter().map(|(name, sink)| (name.clone(), sink.when.clone())));
+        let sinks = self.sinks.iter().map(|(name, crew)| (name.clone(), crew.addr.clone())).collect();
+        let reroute = Reroute { routes, sinks };
+        match &self.router {
+            Some(crew) if crew.addr.connected() => {
+                let sent = crew.addr.send(reroute);
+                ctx.spawn(sent.into_actor(self).map(|_, _, _| ()));
+            }
+            Some(_) | None => {
+                let life = self.next_life();
+                let (house, fleet) = (Arc::clone(&self.house), ctx.address());
+                let addr = Router::start_in_arbiter(&self.routing.handle(), move |_| {
+                    Router::new(house, reroute, &fleet, life)
+                });
+                self.house.set_router(addr.clone());
+                self.router = Some(Crew { life, addr });
+            }
+        }
+    }
+
+    fn show(&self, name: &AccountName, state: AccountState) {
+        let since = Moment::now().utc();
+        let status = AccountStatus { state, since, why: None, jid: None, authorized_until: None, last_event: None };
+        self.house.board.view().accounts.insert(name.clone(), status);
+    }
+
+    fn rebuild(&mut self, role: Role, life: u64, ctx: &mut Context<Self>) {
+        let Some(config) = self.config.clone() else { return };
+        let (kind, name) = match &role {
+            Role::Router if self.router.as_ref().is_some_and(|crew| crew.life == life) => (ActorKind::Router, "router"),
+            Role::Connection(name) if self.connections.get(name).is_some_and(|crew| crew.life == life) => {
+                (ActorKind::Connection, name.as_str())
+            }
+            Role::Sink(name) if self.sinks.get(name).is_some_and(|crew| crew.life == life) => {
+                (ActorKind::Sink, name.as_str())
+            }
+            Role::Router | Role::Connection(_) | Role::Sink(_) => return, // stopped by us, or replaced already
+        };
+        tracing::error!(%kind, name, "an actor died and is rebuilt");
+        self.house.metrics.actor_restarted(kind);
+        match role {
+            Role::Router => {
+                self.router = None;
+                self.reroute(&config, ctx);
+            }
+            Role::Connection(name) => {
+                if let Some(account) = config.accounts.get(&name) {
+                    self.start_connection(&name, account, Ledger::of(&self.house.store), ctx);
+                }
+            }
+            Role::Sink(name) => {
+                if let Some(sink) = config.sinks.get(&name) {
+                    self.start_sink(&name, sink, ctx);
+                    self.reroute(&config, ctx);
+                }
+            }
+        }
+    }
+}
+
+fn access(config: &Config) -> io::Result<Access> {
+    Ok(Access {
+        connector: Connector::new(config.xmpp.clone())?,
+        bounds: Bounds::new(config.xmpp.concurrent_logins),
+        onsip: Arc::new(config.onsip.clone()),
+    })
+}
+
+impl Actor for Fleet {
+    type Context = Context<Self>;
+}
+
+impl Handler<Apply> for Fleet {
+    type Result = io::Result<Changes>;
+    fn handle(&mut self, Apply(config): Apply, ctx: &mut Context<Self>) -> Self::Result {
+        self.apply(config, ctx)
+    }
+}
+
+impl Handler<Reopen> for Fleet {
+    type Result = ();
+    fn handle(&mut self, _: Reopen, ctx: &mut Context<Self>) {
+        for crew in self.sinks.values() {
+            ctx.spawn(crew.addr.send(Reopen).into_actor(self).map(|_, _, _| ()));
+        }
+    }
+}
+
+impl Handler<ActorDied> for Fleet {
+    type Result = ();
+    fn handle(&mut self, died: ActorDied, ctx: &mut Context<Self>) {
+        self.rebuild(died.role, died.life, ctx);
+    }
+}
+
+impl Handler<Shutdown> for Fleet {
+    type Result = ResponseFuture<()>;
+
+    /// First the accounts, so that nothing more is received; then the sinks, so that what was received is delivered.
+    fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
+        self.config = None;
+        self.house.board.view().draining = true;
+        let connections: Vec<_> = std::mem::take(&mut self.connections).into_values().map(|crew| crew.addr).collect();
+        let sinks: Vec<_> = std::mem::take(&mut self.sinks).into_values().map(|crew| crew.addr).collect();
+        Box::pin(async move {
+            let closing = join_all(connections.iter().map(|addr| addr.send(Stop)));
+            if timeout(CLOSING, closing).await.is_err() {
+                tracing::warn!("some streams did not close in time");
+            }
+            let draining = join_all(sinks.iter().map(|addr| addr.send(Drain)));
+            if timeout(DRAINING, draining).await.is_err() {
+                tracing::warn!("some sinks did not finish in time; what they are owed stays in the queue");
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+impl Handler<super::tests::Startle> for Fleet {
+    type Result = ();
+    fn handle(&mut self, startle: super::tests::Startle, _: &mut Context<Self>) {
+        match startle.role {
+            Role::Router => drop(self.router.as_ref().map(|crew| crew.addr.try_send(super::tests::Panic))),
+            Role::Sink(name) => drop(self.sinks[&name].addr.try_send(super::tests::Panic)),
+            Role::Connection(ref name) if startle.its_subscription => {
+                drop(self.connections[name].addr.clone().try_send(startle));
+            }
+            Role::Connection(name) => drop(self.connections[&name].addr.try_send(super::tests::Panic)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What one commit saw: told to metrics, board, logs and the live feed only once it is on the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Batch, Deliver};
+use crate::actors::House;
+use crate::domain::event::{Event, EventType};
+use crate::domain::moment::Moment;
+use crate::domain::name::{AccountName, SinkName};
+use crate::domain::status::RejectReason;
+use crate::protocol::coverage::Gap;
+use crate::protocol::legs::Sighting;
+use crate::protocol::notification::Part;
+use crate::routing::Routes;
+use crate::store::CommitEvent;
+
+/// What one commit saw.
+#[derive(Default)]
+pub(super) struct Tally {
+    rejected: Vec<(AccountName, RejectReason, u64)>,
+    pub(super) duplicates: Vec<(String, EventType)>,
+    emitted: Vec<Emitted>,
+    gaps: Vec<Gap>,
+    bodies: Vec<Arc<str>>,
+    undecided: Vec<SinkName>,
+}
+
+struct Emitted {
+    account: AccountName,
+    service: String,
+    kind: EventType,
+    published: Option<Timestamp>,
+    received: Timestamp,
+}
+
+impl Tally {
+    /// The parts of all messages that may be believed, in order; the others are noted.
+    pub(super) fn admit<'a>(&mut self, batches: &'a [Batch]) -> Vec<Sighting<'a>> {
+        let mut sightings = Vec::new();
+        for batch in batches {
+            let Batch::Deliver(Deliver { reception, notes, received }) = batch else { continue };
+            for note in notes.iter() {
+                let mut reject = |reason, n| self.rejected.push((reception.account.clone(), reason, n));
+                match reception.admit(note) {
+                    Ok(service) => {
+                        if note.malformed > 0 {
+                            reject(RejectReason::Malformed, note.malformed);
+                        }
+                        let received = received.utc();
+                        let parts = note.parts.iter().filter(|part| !matches!(part, Part::Subscription(_)));
+                        sightings.extend(parts.map(|part| Sighting { reception, service, note, part, received }));
+                    }
+                    Err(reason) => reject(reason, 1),
+                }
+            }
+        }
+        sightings
+    }
+
+    /// An event in the form the queue takes, with the sinks it is owed to.
+    pub(super) fn emit(&mut self, sighting: Sighting<'_>, event: &Event, routes: &Routes) -> CommitEvent {
+        let received = event.received_at();
+        self.emitted.push(Emitted {
+            account: sighting.reception.account.clone(),
+            service: sighting.service.name().to_owned(),
+            kind: event.r#type,
+            published: Some(event.time).filter(|time| *time != received),
+            received,
+        });
+        self.enqueue(event, routes)
+    }
+
+    /// A gap in the form the queue takes.
+    pub(super) fn tell_gap(&mut self, gap: &Gap, event: &Event, routes: &Routes) -> CommitEvent {
+        self.gaps.push(gap.clone());
+        self.enqueue(event, routes)
+    }
+
+    fn enqueue(&mut self, event: &Event, routes: &Routes) -> CommitEvent {
+        let targets = routes.of(|| serde_json::to_value(event).unwrap_or_default());
+        let body: Arc<str> = serde_json::to_string(event).unwrap_or_default().into();
+        self.undecided.extend(targets.undecided);
+        self.bodies.push(Arc::clone(&body));
+        CommitEvent {
+            id: event.id.clone(),
+            partition: event.partitionkey.clone(),
+            received: event.received_at(),
+            body,
+            owed: targets.sinks,
+        }
+    }
+
+    /// Tells it.
+    pub(super) fn tell(self, house: &House) {
+        let metrics = &house.metrics;
+        for (account, reason, n) in self.rejected {
+            metrics.rejected(reason, n);
+            tracing::debug!(%account, %reason, n, "message dropped");
+        }
+        for (service, kind) in self.duplicates {
+            metrics.event_received(&service, kind);
+            metrics.duplicate(&service);
+        }
+        for sink in self.undecided {
+            tracing::debug!(%sink, "the rule has no answer for an event");
+        }
+        if !self.emitted.is_empty() {
+            let mut view = house.board.view();
+            for event in &self.emitted {
+                if let Some(status) = view.accounts.get_mut(&event.account) {
+                    status.last_event = Some(event.received);
+                }
+            }
+        }
+        let now = Moment::now().utc();
+        for event in self.emitted {
+            metrics.event_received(&event.service, event.kind);
+            metrics.commit_time(span(event.received, now));
+            if let Some(published) = event.published {
+                metrics.publish_delay(&event.service, span(published, event.received));
+            }
+        }
+        for gap in self.gaps {
+            let Gap { account, services, from, to, reason } = &gap;
+            tracing::warn!(%account, ?services, %from, %to, %reason, "events may have been missed");
+            for service in services {
+                metrics.gap(service, *reason);
+            }
+        }
+        for body in self.bodies {
+            // Nobody watching is no loss.
+            let _ = house.feed.send(body);
+        }
+    }
+}
+
+/// Time from one to the other; none where a clock went backwards.
+fn span(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or_default()
+}

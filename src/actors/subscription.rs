@@ -1,0 +1,250 @@
+//! The subscription actor: one node of one account.
+//!
+//! Carries out what [`crate::protocol::subscription`] decides, and keeps the ledger up to date.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use jiff::Timestamp;
+use xmpp_parsers::jid::FullJid;
+
+use super::chronicle::{self, Subject};
+use super::connection::{Ask, Connection, Standing, SubscriptionDied};
+use super::{House, Obituary};
+use crate::domain::moment::Moment;
+use crate::domain::status::{GapReason, SubscriptionState};
+use crate::protocol::coverage::Delivery;
+use crate::protocol::notification::Change;
+use crate::protocol::requests::{NoAnswer, Reply};
+use crate::protocol::stanza::Request;
+use crate::protocol::subscription::{Command, Memory, Subscription as Machine, Terms};
+use crate::store::LedgerEntry;
+
+/// The account is connected as this JID and authorized.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ready(pub FullJid);
+
+/// The connection is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Suspended;
+
+/// The authorization was renewed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Reauthorized;
+
+/// The service told of a changed subscription.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Changed(pub Change);
+
+/// Stop, for good.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Halt;
+
+/// The actor.
+pub struct Subscription {
+    house: Arc<House>,
+    subject: Subject,
+    machine: Machine,
+    connection: Addr<Connection>,
+    timer: Option<SpawnHandle>,
+    /// Counts requests and sessions, so that an answer of an older one is known as such.
+    turn: u64,
+    state: SubscriptionState,
+    saved: Option<LedgerEntry>,
+    saving: bool,
+    told: Option<Standing>,
+    delivery: Delivery,
+    lease_until: Option<Timestamp>,
+    _obituary: Obituary<SubscriptionDied>,
+}
+
+impl Subscription {
+    /// An actor for the node of `terms`, with what the ledger remembers of it.
+    pub(super) fn new(
+        house: Arc<House>,
+        subject: Subject,
+        terms: Terms,
+        memory: Option<Memory>,
+        connection: Addr<Connection>,
+    ) -> Self {
+        let note = SubscriptionDied { service: subject.service.clone(), node: subject.node.clone() };
+        Self {
+            machine: Machine::new(terms, memory, Moment::now(), super::dice()),
+            _obituary: Obituary::new(&connection, note),
+            house,
+            subject,
+            connection,
+            timer: None,
+            turn: 0,
+            state: SubscriptionState::Lost,
+            saved: None,
+            saving: false,
+            told: None,
+            delivery: Delivery::Stopped,
+            lease_until: None,
+        }
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
+        for command in commands {
+            match command {
+                Command::Send(request) => self.ask(request, ctx),
+                Command::Became(state, why) => {
+                    self.state = state;
+                    self.delivery = self.delivery.then(state);
+                    chronicle::subscription(&self.house, &self.subject, state, why.as_deref());
+                }
+                Command::Tell(fact) => chronicle::fact(&self.house, &self.subject, fact),
+            }
+        }
+        self.remember(ctx);
+        self.set_timer(ctx);
+    }
+
+    fn ask(&mut self, request: Request, ctx: &mut Context<Self>) {
+        self.turn += 1;
+        let turn = self.turn;
+        let answer = self.connection.send(Ask { service: self.subject.service.jid().clone(), request });
+        let answer = answer.into_actor(self).map(move |reply, this, ctx| match reply {
+            Ok(reply) if turn == this.turn => this.hear(&reply, ctx),
+            Ok(_) => {} // of a session that is over
+            Err(MailboxError::Timeout) => this.hear(&Err(NoAnswer::TimedOut), ctx),
+            Err(MailboxError::Closed) => ctx.stop(), // the connection is rebuilt, and we with it
+        });
+        ctx.spawn(answer);
+    }
+
+    fn hear(&mut self, reply: &Reply, ctx: &mut Context<Self>) {
+        let commands = self.machine.answered(reply, Moment::now());
+        self.carry_out(commands, ctx);
+    }
+
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = self.machine.deadline().map(|due| {
+            ctx.run_later(Moment::now().until(due), |this, ctx| {
+                let commands = this.machine.tick(Moment::now());
+                this.carry_out(commands, ctx);
+            })
+        });
+    }
+
+    /// Brings the ledger, the board and the connection's idea of us up to date.
+    fn remember(&mut self, ctx: &mut Context<Self>) {
+        let Some(memory) = self.machine.memory() else { return };
+        chronicle::subscription_details(&self.house, &self.subject, &memory);
+        self.tell_standing(&memory, ctx);
+        let entry = self.entry(&memory);
+        if self.saving || self.saved.as_ref() == Some(&entry) {
+            return;
+        }
+        // One write at a time keeps the order; what changes meanwhile is written after it.
+        self.saving = true;
+        let house = Arc::clone(&self.house);
+        let write = async move { house.store.write_ledger(entry.clone()).await.map(|()| entry) };
+        ctx.spawn(write.into_actor(self).map(|written, this, ctx| {
+            this.saving = false;
+            match written {
+                Ok(entry) => {
+                    this.saved = Some(entry);
+                    this.remember(ctx);
+                }
+                Err(fault) => {
+                    let (account, node) = (&this.subject.account, &this.subject.node);
+                    tracing::error!(%account, %node, %fault, "the ledger could not be written");
+                }
+            }
+        }));
+    }
+
+    fn tell_standing(&mut self, memory: &Memory, ctx: &mut Context<Self>) {
+        // What delivered until its lease was over was not renewed in time; what stopped before was ended.
+        let lapsed = self.lease_until.is_some_and(|until| until <= Moment::now().utc());
+        self.lease_until = memory.lease_until;
+        let standing = Standing {
+            service: self.subject.service.clone(),
+            node: self.subject.node.clone(),
+            subid: memory.subid.clone(),
+            delivery: self.delivery,
+            reason: if lapsed { GapReason::Lease } else { GapReason::Revoked },
+        };
+        let same = |told: &Standing| (told.delivery, &told.subid) == (standing.delivery, &standing.subid);
+        if !self.told.as_ref().is_some_and(same) {
+            self.told = Some(standing.clone());
+            ctx.spawn(self.connection.send(standing).into_actor(self).map(|_, _, _| ()));
+        }
+    }
+
+    fn entry(&self, memory: &Memory) -> LedgerEntry {
+        LedgerEntry {
+            account: self.subject.account.clone(),
+            service: self.subject.service.name().to_owned(),
+            node: self.subject.node.clone(),
+            jid: memory.jid.to_string(),
+            subid: memory.subid.clone(),
+            state: self.state.as_str().to_owned(),
+            lease_until: memory.lease_until.map(whole_seconds),
+            renewed: memory.renewed.map(whole_seconds),
+        }
+    }
+}
+
+/// A moment converted to UTC and back may differ by a microsecond; the ledger need not change for that.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+impl Actor for Subscription {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        chronicle::subscription(&self.house, &self.subject, SubscriptionState::Lost, None);
+    }
+}
+
+impl Handler<Ready> for Subscription {
+    type Result = ();
+    fn handle(&mut self, Ready(own): Ready, ctx: &mut Context<Self>) {
+        let commands = self.machine.ready(own, Moment::now());
+        self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<Suspended> for Subscription {
+    type Result = ();
+    fn handle(&mut self, _: Suspended, ctx: &mut Context<Self>) {
+        self.turn += 1;
+        let commands = self.machine.suspended(Moment::now());
+        self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<Reauthorized> for Subscription {
+    type Result = ();
+    fn handle(&mut self, _: Reauthorized, ctx: &mut Context<Self>) {
+        let commands = self.machine.reauthorized(Moment::now());
+        self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<Changed> for Subscription {
+    type Result = ();
+    fn handle(&mut self, Changed(change): Changed, ctx: &mut Context<Self>) {
+        let commands = self.machine.changed(&change, Moment::now());
+        self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<Halt> for Subscription {
+    type Result = ();
+    fn handle(&mut self, _: Halt, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,192 @@
+//! The application: the only file that knows all others. `run`, `demo` and tests start it for real.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use tokio::sync::broadcast;
+use tokio::time::timeout;
+
+use crate::actors::House;
+use crate::actors::fleet::{Apply, Changes, Fleet, Shutdown};
+use crate::actors::sink::Reopen;
+use crate::board::Board;
+use crate::config::Config;
+use crate::domain::moment::Moment;
+use crate::http::{self, Server};
+use crate::metrics::Metrics;
+use crate::store::{OpenError, Store};
+
+/// How often it is written down that what is covered still is.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often old rows are pruned.
+const PRUNING: Duration = Duration::from_mins(10);
+/// How long the store gets to close.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// A running router.
+pub struct App {
+    board: Arc<Board>,
+    house: Arc<House>,
+    fleet: Addr<Fleet>,
+    http: Server,
+    upkeep: [tokio::task::JoinHandle<()>; 2],
+}
+
+/// Why the router did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address of `[http]` cannot be had.
+    #[error("http.listen: cannot listen on {addr}: {fault}")]
+    Http {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        fault: io::Error,
+    },
+    /// The database of `[store]` cannot be had.
+    #[error("store.url: {0}")]
+    Store(#[from] OpenError),
+    /// The means to connect cannot be made.
+    #[error("xmpp: {0}")]
+    Xmpp(io::Error),
+    /// The metrics clash with each other.
+    #[error("metrics: {0}")]
+    Metrics(#[from] crate::metrics::Error),
+    /// The actors are gone before they began.
+    #[error("the actors did not start")]
+    Actors,
+}
+
+/// Why a new configuration was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The means to connect cannot be made.
+    #[error("xmpp: {0}")]
+    Xmpp(io::Error),
+    /// Only a restart can change this section.
+    #[error("{0} cannot change while running: restart instead")]
+    Fixed(&'static str),
+    /// The fleet is gone.
+    #[error("the router is stopping")]
+    Stopping,
+}
+
+impl App {
+    /// Starts everything: first the listener, then the store, then sinks and accounts. Must run inside an actix system.
+    ///
+    /// # Errors
+    /// If the address, the database or the certificates cannot be had. Nothing is left running then.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let addr = config.http.listen;
+        let unheard = |fault| StartError::Http { addr, fault };
+        let listener = http::listen(&config.http).map_err(unheard)?;
+        let services = config.accounts.values().flat_map(|account| account.subscribe.iter().map(|(s, _)| s.name()));
+        let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("ONSIP_ROUTER_COMMIT"));
+        let metrics = Metrics::new(version, commit, config.accounts.keys(), services, config.sinks.keys())?;
+        let (board, metrics) = (Arc::new(Board::default()), Arc::new(metrics));
+        let http = listener.serve(Arc::clone(&board), Arc::clone(&metrics)).map_err(unheard)?;
+        tracing::info!("listening on http://{}", http.addr());
+        let started = Self::start_behind(config, board, metrics, http.clone()).await;
+        if started.is_err() {
+            http.stop(false).await;
+        }
+        started
+    }
+
+    async fn start_behind(
+        config: Config,
+        board: Arc<Board>,
+        metrics: Arc<Metrics>,
+        http: Server,
+    ) -> Result<Self, StartError> {
+        let store = Store::open(&config.store).await?;
+        let house = Arc::new(House::new(store, metrics, Arc::clone(&board)));
+        let fleet = Fleet::new(Arc::clone(&house)).start();
+        fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;
+        board.view().store_open = true;
+        let upkeep = [actix::spawn(prune(Arc::clone(&house))), actix::spawn(stay_covered(Arc::clone(&house)))];
+        Ok(Self { board, house, fleet, http, upkeep })
+    }
+
+    /// Where `/metrics` and the status page are.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http.addr()
+    }
+
+    /// What is seen.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Every event from now on, as JSON, once it is committed. Who lags behind loses the oldest.
+    #[must_use]
+    pub fn feed(&self) -> broadcast::Receiver<Arc<str>> {
+        self.house.feed.subscribe()
+    }
+
+    /// Takes over a new configuration, and has files reopened.
+    ///
+    /// # Errors
+    /// If it cannot be taken over; then nothing changes.
+    pub async fn reload(&self, old: &Config, new: Config) -> Result<Changes, ReloadError> {
+        if old.store != new.store {
+            return Err(ReloadError::Fixed("store"));
+        }
+        if old.http != new.http {
+            return Err(ReloadError::Fixed("http"));
+        }
+        let changes =
+            self.fleet.send(Apply(new)).await.map_err(|_| ReloadError::Stopping)?.map_err(ReloadError::Xmpp)?;
+        self.fleet.send(Reopen).await.map_err(|_| ReloadError::Stopping)?;
+        Ok(changes)
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, applied: bool) {
+        self.house.metrics.config_reload(applied);
+    }
+
+    /// Stops in good order, within ten seconds whatever hangs. Subscriptions are kept at the service.
+    pub async fn stop(self) {
+        self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
+        let _ = timeout(CLOSING, still_covered(&self.house)).await;
+        if self.fleet.send(Shutdown).await.is_err() {
+            tracing::error!("the fleet was gone before the end");
+        }
+        match timeout(CLOSING, self.house.store.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => tracing::error!(%fault, "the store did not close cleanly"),
+            Err(_) => tracing::warn!("the store did not close in time"),
+        }
+        self.http.stop(false).await;
+    }
+}
+
+/// A restart takes the last of these as the beginning of what it missed.
+async fn stay_covered(house: Arc<House>) {
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        still_covered(&house).await;
+        house.metrics.store_operations(house.store.waiting());
+    }
+}
+
+async fn still_covered(house: &House) {
+    if let Err(fault) = house.store.extend_coverage(Moment::now().utc()).await {
+        tracing::warn!(%fault, "the time of coverage could not be written");
+    }
+}
+
+async fn prune(house: Arc<House>) {
+    loop {
+        if let Err(fault) = house.store.prune(Moment::now().utc()).await {
+            tracing::warn!(%fault, "old rows could not be pruned");
+        }
+        tokio::time::sleep(PRUNING).await;
+    }
+}

@@ -1,0 +1,98 @@
+//! The board: what every account, subscription and sink is doing now.
+//!
+//! Actors write it, HTTP and the gauges read it. Must not decide anything.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
+use crate::domain::status::{AccountState, SubscriptionState};
+
+/// All there is to see, behind one short lock.
+#[derive(Debug, Default)]
+pub struct Board {
+    view: Mutex<View>,
+}
+
+/// The board at one moment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct View {
+    /// Accounts by name.
+    pub accounts: BTreeMap<AccountName, AccountStatus>,
+    /// Subscriptions by account, short service name and node.
+    pub subscriptions: BTreeMap<(AccountName, String, NodeName), SubscriptionStatus>,
+    /// Sinks by name.
+    pub sinks: BTreeMap<SinkName, SinkStatus>,
+    /// Whether the store is open.
+    pub store_open: bool,
+    /// Whether the daemon is stopping.
+    pub draining: bool,
+}
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AccountStatus {
+    /// Its state.
+    pub state: AccountState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, where the state asks for a reason. Free of secrets.
+    pub why: Option<String>,
+    /// The bound full JID, while connected.
+    pub jid: Option<String>,
+    /// End of the authorization, while authorized.
+    pub authorized_until: Option<Timestamp>,
+    /// Receipt of its newest event.
+    pub last_event: Option<Timestamp>,
+}
+
+/// One subscription.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SubscriptionStatus {
+    /// Its state.
+    pub state: SubscriptionState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, where the state asks for a reason.
+    pub why: Option<String>,
+    /// The subid, once known.
+    pub subid: Option<Subid>,
+    /// End of the lease.
+    pub lease_until: Option<Timestamp>,
+    /// When it was last renewed or made.
+    pub renewed: Option<Timestamp>,
+}
+
+/// One sink.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SinkStatus {
+    /// The configured `type`.
+    pub kind: &'static str,
+    /// False from a failed delivery until the next that succeeds.
+    pub up: bool,
+    /// The newest failure. Free of secrets.
+    pub last_error: Option<String>,
+    /// Events not yet acknowledged.
+    pub queued: u64,
+    /// Receipt of the oldest of them.
+    pub oldest: Option<Timestamp>,
+    /// Dead letters.
+    pub dead: u64,
+}
+
+impl Board {
+    /// Takes an account and its subscriptions off the board.
+    pub fn forget_account(&self, name: &AccountName) {
+        let mut view = self.view();
+        view.accounts.remove(name);
+        view.subscriptions.retain(|(of, _, _), _| of != name);
+    }
+
+    /// The view, locked; hold it shortly and never across an await.
+    pub fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,98 @@
+//! `check`: everything that is wrong with a configuration, where an event would go, and whether the accounts work.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{BAD_CONFIGURATION, ConfigArgs, print, round};
+use crate::config::{Config, Sink};
+
+mod connect;
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Prints one problem per line, beginning with the key it is about.
+With --connect, logs in under a resource of its own, so a running daemon is not disturbed, and changes no subscription.
+Exit codes: 0 nothing is wrong, 78 bad configuration, 1 an account failed, or anything else.
+
+Examples:
+  onsip-router check --config /etc/onsip-router
+  onsip-router check --config /etc/onsip-router --connect
+  tail -n 1 events.jsonl | onsip-router check --config local.toml --event -")]
+pub struct Args {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Also log each enabled account in once, authorise it and list its subscriptions
+    #[arg(long)]
+    pub connect: bool,
+    /// Show which sinks the event in this JSON file (- is standard input) would reach, and why
+    #[arg(long, value_name = "FILE")]
+    pub event: Option<PathBuf>,
+}
+
+/// Prints what is wrong; the problems are the result, so they go to standard output.
+pub fn run(args: &Args) -> ExitCode {
+    let config = match args.config.load() {
+        Ok(config) => config,
+        Err(problems) => {
+            print(problems);
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    let shown = match &args.event {
+        None => print(summary(&config)),
+        Some(path) => match event(path) {
+            Ok(event) => print(verdicts(&config, &event)),
+            Err(fault) => {
+                eprintln!("{}: {fault:#}", path.display());
+                ExitCode::FAILURE
+            }
+        },
+    };
+    if args.connect && shown == ExitCode::SUCCESS { round::make(connect::connect(&config)) } else { shown }
+}
+
+fn summary(config: &Config) -> String {
+    let (accounts, sinks) = (config.accounts.len(), config.sinks.len());
+    let enabled = config.accounts.values().filter(|account| account.enabled).count();
+    let plural = |n| if n == 1 { "" } else { "s" };
+    format!("ok: {accounts} account{} ({enabled} enabled), {sinks} sink{}", plural(accounts), plural(sinks))
+}
+
+fn event(path: &Path) -> Result<Value> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(path)
+    };
+    let event: Value = serde_json::from_str(&text.context("cannot be read")?).context("is not one event in JSON")?;
+    ensure!(event.get("type").is_some_and(Value::is_string), "is no event: it has no `type`");
+    Ok(event)
+}
+
+/// One line per sink: whether it would get the event, and why.
+fn verdicts(config: &Config, event: &Value) -> String {
+    let mut lines = String::new();
+    for (name, sink) in &config.sinks {
+        let _ = writeln!(lines, "{name}: {}", verdict(sink, event));
+    }
+    lines.truncate(lines.trim_end().len());
+    lines
+}
+
+fn verdict(sink: &Sink, event: &Value) -> String {
+    match sink.when.as_ref().map(|rule| (rule.text(), rule.matches(event))) {
+        None => "yes, it has no `when` and gets every event".to_owned(),
+        Some((text, Ok(true))) => format!("yes, `{text}` is true"),
+        Some((text, Ok(false))) => format!("no, `{text}` is false"),
+        Some((text, Err(fault))) => format!("no, `{text}` has no answer, which counts as false: {fault}"),
+    }
+}

@@ -1,0 +1,102 @@
+//! The configuration: settings as written, validated into [`Config`].
+//!
+//! Every problem is found at once and names its key. Each section's keys and reading stand beside its options.
+//! Must not know actors or do any network.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::BareJid;
+use crate::domain::name::{AccountName, NodeName, SinkName};
+use crate::domain::secret::Secret;
+use crate::domain::service::Service;
+use crate::routing::rule::Rule;
+use crate::{http, sinks, store, xmpp};
+
+mod account;
+mod address;
+mod load;
+mod log;
+mod onsip;
+
+/// A configuration without a fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Default resource of every account; unique per router process.
+    pub instance: String,
+    /// How to reach the server.
+    pub xmpp: xmpp::options::Options,
+    /// What is particular to the service.
+    pub onsip: Onsip,
+    /// Accounts by name.
+    pub accounts: BTreeMap<AccountName, Account>,
+    /// Where the state lives.
+    pub store: store::options::Options,
+    /// Sinks by name.
+    pub sinks: BTreeMap<SinkName, Sink>,
+    /// Where the daemon listens.
+    pub http: http::options::Options,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The `[onsip]` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Onsip {
+    /// Domain below which the services are found.
+    pub services_domain: String,
+    /// The JID of the authorization component, `commands.auth.<services_domain>`.
+    pub auth: BareJid,
+    /// Whether to run `authorize-plain`.
+    pub authorize: bool,
+    /// Lease asked for with a new or renewed subscription.
+    pub subscription_lease: Duration,
+    /// How long to wait for `subscribed` or `none` after `pending`.
+    pub approval_timeout: Duration,
+}
+
+/// One `[accounts.NAME]` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Bare JID to log in as; always has a local part.
+    pub jid: BareJid,
+    /// Password of the log-in and of `authorize-plain`.
+    pub password: Secret,
+    /// Resource to bind.
+    pub resource: String,
+    /// SIP address to authorize.
+    pub sip_address: String,
+    /// Whether to authorize all addresses of the same owner.
+    pub auth_for_all: bool,
+    /// Whether the account runs at all.
+    pub enabled: bool,
+    /// Nodes to subscribe to, by service; no service twice, no node twice.
+    pub subscribe: Vec<(Service, Vec<NodeName>)>,
+}
+
+/// One `[sinks.NAME]` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sink {
+    /// Kind and options.
+    pub options: sinks::Options,
+    /// Which events it gets; absent: every event.
+    pub when: Option<Rule>,
+}
+
+/// The `[log]` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: tracing::Level,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}

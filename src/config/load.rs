@@ -1,0 +1,155 @@
+//! From files and environment to a [`Config`], or to all that is wrong.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use super::address::{NAME, RESOURCE};
+use super::{Account, Config, Log, Onsip, Sink, account};
+use crate::domain::name::{AccountName, SinkName};
+use crate::routing::rule::Rule;
+use crate::settings::check::check;
+use crate::settings::layer::{self, Layer};
+use crate::settings::problem::{Path, Problems};
+use crate::settings::section::{Named, Section};
+use crate::settings::{Absent, Environment, Key, Kind, Text, environment, files, schema};
+use crate::{http, sinks, store, xmpp};
+
+/// The compiled-in layer.
+const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+impl Config {
+    /// Every key of the configuration.
+    pub const KEYS: &'static [Key] = &[
+        Key {
+            name: "instance",
+            kind: Kind::Text(RESOURCE),
+            absent: Absent::Default("onsip-router"),
+            help: "Default resource of every account; unique per router process.",
+        },
+        section("xmpp", xmpp::options::Options::KEYS, "How to reach the server."),
+        section("onsip", Onsip::KEYS, "What is particular to the service."),
+        Key {
+            name: "accounts",
+            kind: Kind::Named { what: "account", name: NAME, keys: Account::KEYS },
+            absent: Absent::Refused,
+            help: "The accounts, by name.",
+        },
+        section("store", store::options::Options::KEYS, "Where state and delivery queue live."),
+        Key {
+            name: "sinks",
+            kind: Kind::Typed { what: "sink", name: NAME, keys: Sink::KEYS, types: sinks::TYPES },
+            absent: Absent::Refused,
+            help: "Where events go, by name.",
+        },
+        section("http", http::options::Options::KEYS, "Metrics, health, status page and API."),
+        section("log", Log::KEYS, "What is logged, and how."),
+    ];
+
+    /// Reads `paths` (files, or folders of `*.toml`; `./config/local.toml` if there are none) over the compiled-in
+    /// defaults and `env` over both, and validates the whole.
+    ///
+    /// # Errors
+    /// Everything that is wrong, by path.
+    pub fn load(paths: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> Result<Self, Problems> {
+        let env: Environment = env.collect();
+        let mut problems = Problems::default();
+        let mut layers: Vec<Layer> = Vec::new();
+        match Layer::toml(DEFAULTS) {
+            Ok(layer) => layers.push(layer),
+            Err(message) => problems.add("config/default.toml", message),
+        }
+        layers.extend(files::layers(paths, &mut problems));
+        // With a file unread every key in it would seem missing.
+        let unread = !problems.is_empty();
+        layers.push(environment::layer(Self::KEYS, &env, &mut problems));
+        if unread {
+            return Err(problems.sorted());
+        }
+        let merged = layer::merge(&layers);
+        check(Self::KEYS, &merged, &mut problems);
+        let read = Self::read(&Section::root(Self::KEYS, &merged, &env), &mut problems);
+        match read {
+            Some(config) if problems.is_empty() => Ok(config),
+            read => {
+                silent("configuration", read.is_none(), &mut problems);
+                Err(problems.sorted())
+            }
+        }
+    }
+
+    fn read(root: &Section<'_>, problems: &mut Problems) -> Option<Self> {
+        let path = |name: &str| Path::default().join(name);
+        let instance: Option<String> = root.get("instance");
+        let xmpp = xmpp::options::Options::read(&root.section("xmpp"), &path("xmpp"), problems);
+        let onsip = Onsip::read(&root.section("onsip"));
+        let store = store::options::Options::read(&root.section("store"));
+        let http = http::options::Options::read(&root.section("http"), &path("http"), problems);
+        let log = Log::read(&root.section("log"));
+        let accounts = root.named("accounts").into_iter().filter_map(|Named { name, path, section }| {
+            let account = Account::read(&section, &path, instance.as_deref(), onsip.as_ref(), problems);
+            named(name.parse::<AccountName>().ok(), account, &path, problems)
+        });
+        let accounts = accounts.collect();
+        account::distinct(&accounts, problems);
+        let sinks = root.named("sinks").into_iter().filter_map(|Named { name, path, section }| {
+            let sink = Sink::read(&section, &path, problems);
+            named(name.parse::<SinkName>().ok(), sink, &path, problems)
+        });
+        let sinks = sinks.collect();
+        Some(Self {
+            instance: instance?,
+            xmpp: xmpp?,
+            onsip: onsip?,
+            accounts,
+            store: store?,
+            sinks,
+            http: http?,
+            log: log?,
+        })
+    }
+
+    /// The JSON Schema (2020-12) of the configuration as a whole.
+    pub fn schema() -> serde_json::Value {
+        schema::schema("Configuration of onsip-router", Self::KEYS)
+    }
+}
+
+fn named<N, T>(name: Option<N>, table: Option<T>, path: &Path, problems: &mut Problems) -> Option<(N, T)> {
+    let pair = name.zip(table);
+    silent(path, pair.is_none(), problems);
+    pair
+}
+
+/// What cannot be read must have a problem: never is an account left out, or a start refused, without a word.
+fn silent(path: impl Display, unread: bool, problems: &mut Problems) {
+    if unread && problems.is_empty() {
+        problems.add(path, "cannot be read");
+    }
+}
+
+const fn section(name: &'static str, keys: &'static [Key], help: &'static str) -> Key {
+    Key { name, kind: Kind::Section(keys), absent: Absent::Fine, help }
+}
+
+impl Sink {
+    /// The keys every sink has besides `type`.
+    pub const KEYS: &'static [Key] = &[Key {
+        name: "when",
+        kind: Kind::Text(Text { check: rule, pattern: Some("^.") }),
+        absent: Absent::Fine,
+        help: "Which events it gets: a CEL expression over the event's attributes and `data`; absent: every event.",
+    }];
+
+    fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
+        let when = section.get::<String>("when").and_then(|text| Rule::compile(&text).ok());
+        let options = sinks::Options::read(section, path, problems)?;
+        Some(Self { options, when })
+    }
+}
+
+fn rule(text: &str) -> Result<(), String> {
+    Rule::compile(text).map(drop).map_err(|fault| fault.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! The `[onsip]` section, from the settings.
+
+use std::time::Duration;
+
+use super::Onsip;
+use super::address::{SERVICES_DOMAIN, auth};
+use crate::domain::BareJid;
+use crate::settings::section::Section;
+use crate::settings::{Absent, Key, Kind};
+
+impl Onsip {
+    /// The keys of the section.
+    pub const KEYS: &'static [Key] = &[
+        Key {
+            name: "services_domain",
+            kind: Kind::Text(SERVICES_DOMAIN),
+            absent: Absent::Default("xmpp.onsip.com"),
+            help: "Domain of the services: pubsub.active-calls.<this>, commands.auth.<this>, ...",
+        },
+        Key {
+            name: "authorize",
+            kind: Kind::Flag,
+            absent: Absent::Default("true"),
+            help: "Whether to run authorize-plain after log-in.",
+        },
+        Key {
+            name: "subscription_lease",
+            // pubsub#expire is a date with seconds.
+            kind: Kind::Duration { min: Duration::from_secs(1) },
+            absent: Absent::Default("2h"),
+            help: "Lease asked for with a new or renewed subscription (pubsub#expire).",
+        },
+        Key {
+            name: "approval_timeout",
+            kind: Kind::Duration { min: Duration::from_millis(1) },
+            absent: Absent::Default("30s"),
+            help: "How long to wait for `subscribed` or `none` after `pending`.",
+        },
+    ];
+
+    /// Reads the section.
+    pub fn read(section: &Section<'_>) -> Option<Self> {
+        let services_domain: String = section.get("services_domain")?;
+        Some(Self {
+            auth: BareJid::new(&auth(&services_domain)).ok()?,
+            authorize: section.get("authorize")?,
+            subscription_lease: section.duration("subscription_lease")?,
+            approval_timeout: section.duration("approval_timeout")?,
+            services_domain,
+        })
+    }
+}

@@ -1,0 +1,48 @@
+//! What is remembered of a leg and of a call, between their events and across restarts.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::event::{CallFields, Direction};
+use super::identity::Token;
+use super::name::{ItemId, NodeName};
+
+/// One published item over its life: for `active-calls` the leg of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leg {
+    /// Service, node and item as one token; the `subject` of its events.
+    pub token: Token,
+    /// Short name of the service.
+    pub service: String,
+    /// The leaf node.
+    pub node: NodeName,
+    /// The item id.
+    pub item: ItemId,
+    /// The `partitionkey` of all its events, fixed by the first.
+    pub partition: Token,
+    /// The id of its first event; names this life of the item.
+    pub first_event: Token,
+    /// What was last published of it.
+    pub call: CallFields,
+    /// Seen from the node's user.
+    pub direction: Direction,
+    /// Publish-time (or receipt) of the first event.
+    pub began: Timestamp,
+    /// Publish-time (or receipt) of the answer.
+    pub answered: Option<Timestamp>,
+    /// Receipt of the end. An ended leg is remembered for a while, so that late copies are known.
+    pub ended: Option<Timestamp>,
+    /// Receipt of the newest event.
+    pub touched: Timestamp,
+}
+
+/// What the legs of one call share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The `partitionkey`.
+    pub partition: Token,
+    /// Position of its newest event, counted from 1.
+    pub sequence: u64,
+    /// The first leg that was answered.
+    pub answered_by: Option<Token>,
+}

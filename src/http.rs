@@ -1,0 +1,120 @@
+//! What the daemon shows over HTTP: metrics, health, the status page and the API.
+//!
+//! Reads the metrics and the board; must not know actors, the store or the protocol.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpResponse, HttpServer, middleware, rt, web};
+
+use crate::board::Board;
+use crate::domain::secret::Secret;
+use crate::metrics::Metrics;
+
+pub mod access;
+pub mod api;
+pub mod health;
+pub mod metrics;
+pub mod options;
+pub mod page;
+
+/// Well above one scraper, one operator's browser and a few scripts; more wait in the backlog.
+const CONNECTIONS: usize = 256;
+
+/// Longer than a usual scrape interval, so that a scraper keeps its connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a graceful stop waits for answers under way, in seconds; the whole daemon has ten.
+const GRACE: u64 = 2;
+
+/// A bound address at which nobody answers yet; connections wait.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    addr: SocketAddr,
+    token: Option<Secret>,
+}
+
+/// Binds the address.
+///
+/// # Errors
+/// If it is taken or not ours.
+pub fn listen(options: &options::Options) -> io::Result<Listener> {
+    let socket = TcpListener::bind(options.listen)?;
+    let addr = socket.local_addr()?;
+    Ok(Listener { socket, addr, token: options.token.clone() })
+}
+
+impl Listener {
+    /// Where it listens; the real port where 0 was asked for.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Starts to answer, on a thread of its own. Must be called inside an actix system.
+    ///
+    /// # Errors
+    /// If the socket cannot be used.
+    pub fn serve(self, board: Arc<Board>, metrics: Arc<Metrics>) -> io::Result<Server> {
+        let board = web::Data::from(board);
+        let metrics = web::Data::from(metrics);
+        let access = web::Data::new(access::Access::new(self.token.as_ref()));
+        let app = move || {
+            App::new()
+                .app_data(board.clone())
+                .app_data(metrics.clone())
+                .app_data(access.clone())
+                .wrap(middleware::from_fn(access::guard))
+                .configure(routes)
+        };
+        let server = HttpServer::new(app)
+            .workers(1)
+            .max_connections(CONNECTIONS)
+            .keep_alive(KEEP_ALIVE)
+            .shutdown_timeout(GRACE)
+            .disable_signals()
+            .listen(self.socket)?
+            .run();
+        let handle = server.handle();
+        rt::spawn(async move {
+            if let Err(fault) = server.await {
+                tracing::error!(%fault, "the HTTP server stopped");
+            }
+        });
+        Ok(Server { handle, addr: self.addr })
+    }
+}
+
+// The guard lets only GET and HEAD through, so a path needs no method of its own.
+fn routes(app: &mut web::ServiceConfig) {
+    app.service(web::resource("/").to(page::show))
+        .service(web::resource("/livez").to(health::live))
+        .service(web::resource("/readyz").to(health::ready))
+        .service(web::resource("/metrics").to(metrics::show))
+        .service(web::resource("/api/v1/accounts").to(api::accounts))
+        .service(web::resource("/api/v1/subscriptions").to(api::subscriptions))
+        .service(web::resource("/api/v1/sinks").to(api::sinks))
+        .default_service(web::to(|| async { HttpResponse::NotFound().body("not found\n") }));
+}
+
+/// The running server; it goes on when this is dropped.
+#[derive(Clone, Debug)]
+pub struct Server {
+    handle: ServerHandle,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Stops; if `graceful`, answers under way get two seconds.
+    pub async fn stop(&self, graceful: bool) {
+        self.handle.stop(graceful).await;
+    }
+}

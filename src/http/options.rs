@@ -1,0 +1,51 @@
+//! Where the daemon listens: the `[http]` section.
+
+use std::net::SocketAddr;
+
+use crate::domain::secret::Secret;
+use crate::settings::problem::{Path, Problems};
+use crate::settings::section::Section;
+use crate::settings::{Absent, Key, Kind, Text};
+
+/// The `[http]` section, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Bearer token; always present where `listen` is not loopback.
+    pub token: Option<Secret>,
+}
+
+impl Options {
+    /// The keys of the section.
+    pub const KEYS: &'static [Key] = &[
+        Key {
+            name: "listen",
+            kind: Kind::Text(Text { check: address, pattern: Some("^.+:[0-9]{1,5}$") }),
+            absent: Absent::Default("127.0.0.1:9464"),
+            help: "IP address and port to listen on.",
+        },
+        Key {
+            name: "token",
+            kind: Kind::Secret,
+            absent: Absent::Fine,
+            help: "Bearer token of the API and the status page; needed where `listen` is not loopback.",
+        },
+    ];
+
+    /// Reads the section at `path`.
+    pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
+        let listen: Option<SocketAddr> = section.get("listen");
+        let token = section.secret("token", path, problems);
+        if listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) && !section.has("token") {
+            problems.add(path.join("token"), "is missing; it is needed where `listen` is not a loopback address");
+        }
+        Some(Self { listen: listen?, token })
+    }
+}
+
+fn address(text: &str) -> Result<(), String> {
+    text.parse::<SocketAddr>()
+        .map(drop)
+        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:9464".to_owned())
+}

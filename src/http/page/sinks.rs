@@ -1,0 +1,30 @@
+//! The sinks on the page.
+//!
+//! Must not know accounts or subscriptions.
+
+use jiff::Timestamp;
+
+use super::markup::{Cell, Mood, badge, escaped, moment, table as section};
+use crate::board::{SinkStatus, View};
+use crate::domain::name::SinkName;
+
+/// All sinks, those that are down first.
+pub fn table(view: &View, now: Timestamp) -> String {
+    let mut sinks: Vec<(&SinkName, &SinkStatus)> = view.sinks.iter().collect();
+    sinks.sort_by_key(|(_, status)| status.up);
+    let columns = ["Sink", "Type", "State", "Queued", "Oldest", "Dead", "Newest failure"];
+    section("Sinks", &columns, sinks.into_iter().map(|(name, status)| row(name, status, now)))
+}
+
+fn row(name: &SinkName, status: &SinkStatus, now: Timestamp) -> Vec<Cell> {
+    let dead = if status.dead > 0 { badge(Mood::Bad, &status.dead.to_string()) } else { "0".to_owned() };
+    vec![
+        Cell::new("Sink", format!("<b>{}</b>", escaped(name.as_str()))),
+        Cell::new("Type", escaped(status.kind)),
+        Cell::new("State", if status.up { badge(Mood::Good, "up") } else { badge(Mood::Bad, "down") }),
+        Cell::new("Queued", status.queued.to_string()),
+        Cell::new("Oldest", moment(status.oldest, now)),
+        Cell::new("Dead", dead),
+        Cell::text("Newest failure", status.last_error.as_deref()),
+    ]
+}

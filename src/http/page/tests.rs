@@ -1,0 +1,67 @@
+use super::*;
+use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
+use crate::domain::status::{AccountState, SubscriptionState};
+
+const EVIL: &str = "<script>alert(\"x\")</script> & 'so on'";
+const TAMED: &str = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; &#39;so on&#39;";
+
+fn now() -> Timestamp {
+    "2026-01-01T00:10:00Z".parse().unwrap()
+}
+
+fn account(state: AccountState, why: Option<&str>) -> AccountStatus {
+    let since = "2026-01-01T00:00:00Z".parse().unwrap();
+    let why = why.map(str::to_owned);
+    AccountStatus { state, since, why, jid: None, authorized_until: None, last_event: None }
+}
+
+#[test]
+fn whatever_text_the_board_holds_is_shown_and_not_obeyed() {
+    let mut view = View::default();
+    view.accounts.insert("front".parse().unwrap(), account(AccountState::Refused, Some(EVIL)));
+    let (state, since, why) = (SubscriptionState::Denied, now(), Some(EVIL.to_owned()));
+    let subscription = SubscriptionStatus { state, since, why, subid: None, lease_until: None, renewed: None };
+    view.subscriptions.insert(("front".parse().unwrap(), EVIL.to_owned(), EVIL.into()), subscription);
+    let last_error = Some(EVIL.to_owned());
+    let sink = SinkStatus { kind: "file", up: false, last_error, queued: 0, oldest: None, dead: 0 };
+    view.sinks.insert("log".parse().unwrap(), sink);
+    let page = page(&view, now());
+    assert!(!page.contains("<script") && !page.contains("'so on'"));
+    assert_eq!(page.matches(TAMED).count(), 5);
+}
+
+#[test]
+fn the_worst_accounts_come_first_and_the_left_out_are_counted() {
+    let mut view = View::default();
+    for n in 0..ROWS {
+        view.accounts.insert(format!("a{n}").parse().unwrap(), account(AccountState::Online, None));
+    }
+    view.accounts.insert("x-waiting".parse().unwrap(), account(AccountState::Waiting, None));
+    view.accounts.insert("y-refused".parse().unwrap(), account(AccountState::Refused, None));
+    view.accounts.insert("z-busy".parse().unwrap(), account(AccountState::Connecting, None));
+    let page = page(&view, now());
+    let at = |text: &str| page.find(text).unwrap();
+    assert!(at("<b>y-refused</b>") < at("<b>x-waiting</b>"));
+    assert!(at("<b>x-waiting</b>") < at("<b>z-busy</b>"));
+    assert!(at("<b>z-busy</b>") < at("<b>a0</b>"));
+    assert!(page.contains("3 more are left out"));
+}
+
+#[test]
+fn a_state_is_told_with_its_age() {
+    let mut view = View { store_open: true, ..View::default() };
+    view.accounts.insert("front".parse().unwrap(), account(AccountState::Online, None));
+    let text = page(&view, now());
+    assert!(text.contains(">10 min ago<") && text.contains(">ready<"));
+    view.draining = true;
+    assert!(page(&view, now()).contains(">stopping<"));
+}
+
+#[test]
+fn the_page_asks_for_nothing_from_elsewhere() {
+    let page = page(&View::default(), now());
+    for word in ["src=", "href=", "url(", "@import", "style=", "http://", "https://"] {
+        assert!(!page.contains(word), "{word}");
+    }
+    assert!(policy().contains("style-src 'sha256-"));
+}

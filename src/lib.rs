@@ -1,0 +1,65 @@
+//! `onsip-router`: gets the call events of many OnSIP accounts out of XMPP PubSub and into sinks, once each, durably.
+//!
+//! A pure core decides, thin actors carry out, one durable queue stands in the middle, sinks are at the edge.
+//!
+//! # The way of one event
+//!
+//! [`xmpp::session`] reads stanzas in batches → [`actors::connection`] has [`protocol::notification`] read them →
+//! mailbox → [`actors::router`] has [`protocol::admission`] check sender and resource, [`protocol::legs`] make events
+//! with stable ids, and [`routing`] say which sinks get them, and writes all that in one commit of [`store`] → wake →
+//! [`actors::sink`] takes what is due, hands it to its sink in [`sinks`], and settles what was acknowledged; [`retry`]
+//! says when to try again. The only thing that travels back is back-pressure: an account is not read on before its
+//! batch is on the disk.
+//!
+//! # The way of one subscription
+//!
+//! A timer, an answer or a message → [`actors::subscription`] → [`protocol::subscription`] decides → the connection
+//! sends the request that [`protocol::stanza`] writes → [`protocol::requests`] finds whom the answer belongs to → back.
+//! What must survive a restart goes to the ledger in [`store`]. A rebuilt actor starts from configuration and ledger.
+//!
+//! # Where to change what
+//!
+//! | to change | look in |
+//! |---|---|
+//! | what is said to the service, and how its answers are read | [`protocol::stanza`] |
+//! | when to connect again, after which failure | [`protocol::link`] |
+//! | the hourly authorization | [`protocol::authorization`] |
+//! | listing, reuse, approval, renewal of subscriptions | [`protocol::subscription`]; its error table in `subscription/verdict.rs` |
+//! | which of our own subscriptions is one too many | [`protocol::surplus`] |
+//! | which messages are believed | [`protocol::admission`] |
+//! | what counts as a gap, and its event | [`protocol::coverage`] |
+//! | ids, order and content of events | [`protocol::legs`], [`domain::event`] |
+//! | a setting | the `KEYS` table beside the options it belongs to, e.g. [`xmpp::options`] |
+//! | TCP, TLS, log-in | [`xmpp`] |
+//! | tables, commits, pruning | [`store`] and `migrations/` |
+//! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |
+//! | rules | [`routing::rule`] |
+//! | a metric | the table in [`metrics::table`] |
+//! | what is logged and counted of a transition | `actors/chronicle.rs` |
+//! | health, API, status page | [`http`] |
+//! | what starts and stops, and in which order | [`app`], [`actors::fleet`] |
+//! | a command | a file in [`cli`] |
+//! | the simulated service | [`simulator`] |
+//!
+//! # Who may know whom
+//!
+//! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
+//! {`xmpp`, `store`, `sinks`, `http`} → `metrics` → `board` → {`protocol`, `routing`, `retry`} → `settings` → `domain`.
+//! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
+
+pub mod actors;
+pub mod app;
+pub mod board;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod metrics;
+pub mod protocol;
+pub mod retry;
+pub mod routing;
+pub mod settings;
+pub mod simulator;
+pub mod sinks;
+pub mod store;
+pub mod xmpp;

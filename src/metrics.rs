@@ -1,0 +1,97 @@
+//! The metrics: counted by whoever acts, named in one table, exported in the Prometheus text format 0.0.4.
+//!
+//! Gauges that describe a state are read off the board at each scrape. Must not know actors, the store or HTTP.
+
+use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::sync::{Mutex, PoisonError};
+
+pub use prometheus::Error;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Registry, TextEncoder};
+
+use crate::board::View;
+
+pub mod family;
+pub mod label;
+mod record;
+mod series;
+mod state;
+pub mod table;
+
+use label::Names;
+use table::Families;
+
+/// What every name begins with, without the underscore.
+pub const NAMESPACE: &str = "onsip_router";
+
+/// Every metric, in a registry of its own; derefs to one public field per metric.
+#[derive(Debug)]
+pub struct Metrics {
+    families: Families,
+    registry: Registry,
+    /// Also held while rendering: a scrape sets the state gauges and reads them in one piece.
+    names: Mutex<Names>,
+}
+
+impl Metrics {
+    /// Registers every metric and shows each series known in advance as 0.
+    ///
+    /// # Errors
+    /// If the table holds a bad name or one twice.
+    pub fn new<A, S, K>(version: &str, commit: &str, accounts: A, services: S, sinks: K) -> prometheus::Result<Self>
+    where
+        A: IntoIterator<Item: AsRef<str>>,
+        S: IntoIterator<Item: AsRef<str>>,
+        K: IntoIterator<Item: AsRef<str>>,
+    {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let families = Families::register(&registry)?;
+        families.build_info.with_label_values(&[version, commit]).set(1);
+        let metrics = Self { families, registry, names: Mutex::default() };
+        // Once even where nothing is configured: labels without names have their series, too.
+        metrics.families.each(true, |row| series::known(row, &Names::default()));
+        metrics.declare(accounts, services, sinks);
+        Ok(metrics)
+    }
+
+    /// Says what is configured from now on: shows the series of what is new, hides those of what is gone.
+    pub fn declare<A, S, K>(&self, accounts: A, services: S, sinks: K)
+    where
+        A: IntoIterator<Item: AsRef<str>>,
+        S: IntoIterator<Item: AsRef<str>>,
+        K: IntoIterator<Item: AsRef<str>>,
+    {
+        let new = Names { accounts: set(accounts), services: set(services), sinks: set(sinks) };
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = names.without(&new);
+        self.families.each(false, |row| if row.depends_on_names() { series::known(row, &gone) } else { Vec::new() });
+        self.families.each(true, |row| series::known(row, &new));
+        *names = new;
+    }
+
+    /// Everything as text, with the state gauges as `view` has them.
+    pub fn render(&self, view: &View) -> String {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        state::set(&self.families, &names, view);
+        let families = self.registry.gather();
+        drop(names);
+        // Writing to a string cannot fail, and the registry leaves out families without a series.
+        TextEncoder::new().encode_to_string(&families).unwrap_or_else(|fault| format!("# {fault}\n"))
+    }
+}
+
+impl Deref for Metrics {
+    type Target = Families;
+    fn deref(&self) -> &Families {
+        &self.families
+    }
+}
+
+fn set<I: IntoIterator<Item: AsRef<str>>>(names: I) -> BTreeSet<String> {
+    names.into_iter().map(|name| name.as_ref().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! How the metrics are counted: one method per thing that happens, so that nobody writes a label by hand.
+//!
+//! Must not know what any of it means.
+
+use std::time::Duration;
+
+use super::Metrics;
+use crate::domain::event::EventType;
+use crate::domain::status::{
+    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
+    RenewalOutcome,
+};
+
+impl Metrics {
+    /// An attempt to connect and log in ended so.
+    pub fn connected(&self, outcome: ConnectOutcome) {
+        self.connects.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// A connection ended.
+    pub fn disconnected(&self, reason: DisconnectReason) {
+        self.disconnects.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// The server did not answer a request in time.
+    pub fn request_timed_out(&self) {
+        self.requests_timed_out.inc();
+    }
+
+    /// A stanza was not sent because the queue for sending was full.
+    pub fn outbound_stanza_dropped(&self) {
+        self.outbound_stanzas_dropped.inc();
+    }
+
+    /// A renewal ended so.
+    pub fn renewal(&self, service: &str, outcome: RenewalOutcome) {
+        self.subscription_renewals.with_label_values(&[service, outcome.as_str()]).inc();
+    }
+
+    /// A subscription was found at the server and taken over.
+    pub fn subscription_reused(&self, service: &str) {
+        self.subscriptions_reused.with_label_values(&[service]).inc();
+    }
+
+    /// A subscription was made.
+    pub fn subscription_created(&self, service: &str) {
+        self.subscriptions_created.with_label_values(&[service]).inc();
+    }
+
+    /// A subscription was cancelled at the server.
+    pub fn subscription_removed(&self, service: &str) {
+        self.subscriptions_removed.with_label_values(&[service]).inc();
+    }
+
+    /// An event was read.
+    pub fn event_received(&self, service: &str, kind: EventType) {
+        self.events_received.with_label_values(&[service, kind.as_str()]).inc();
+    }
+
+    /// `n` notifications or items were not accepted.
+    pub fn rejected(&self, reason: RejectReason, n: u64) {
+        self.events_rejected.with_label_values(&[reason.as_str()]).inc_by(n);
+    }
+
+    /// An event had been seen before.
+    pub fn duplicate(&self, service: &str) {
+        self.events_duplicate.with_label_values(&[service]).inc();
+    }
+
+    /// An event was received this long after its publish-time.
+    pub fn publish_delay(&self, service: &str, delay: Duration) {
+        self.event_publish_delay.with_label_values(&[service]).observe(delay.as_secs_f64());
+    }
+
+    /// An event was committed this long after its receipt.
+    pub fn commit_time(&self, time: Duration) {
+        self.event_commit.observe(time.as_secs_f64());
+    }
+
+    /// An event was acknowledged this long after its receipt.
+    pub fn delivery_time(&self, sink: &str, time: Duration) {
+        self.event_delivery.with_label_values(&[sink]).observe(time.as_secs_f64());
+    }
+
+    /// `n` deliveries ended so.
+    pub fn delivery(&self, sink: &str, outcome: DeliveryOutcome, n: u64) {
+        self.sink_deliveries.with_label_values(&[sink, outcome.as_str()]).inc_by(n);
+    }
+
+    /// Events of a service may have been missed.
+    pub fn gap(&self, service: &str, reason: GapReason) {
+        self.gaps.with_label_values(&[service, reason.as_str()]).inc();
+    }
+
+    /// A reload was applied, or failed and changed nothing.
+    pub fn config_reload(&self, applied: bool) {
+        let outcome = if applied { ReloadOutcome::Applied } else { ReloadOutcome::Failed };
+        self.config_reloads.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// An actor was rebuilt.
+    pub fn actor_restarted(&self, actor: ActorKind) {
+        self.actor_restarts.with_label_values(&[actor.as_str()]).inc();
+    }
+
+    /// How many operations wait for the store's writer.
+    pub fn store_operations(&self, waiting: usize) {
+        self.store_operations_waiting.set(gauge(waiting));
+    }
+
+    /// How many batches wait for the router.
+    pub fn router_batches(&self, waiting: usize) {
+        self.router_batches_waiting.set(gauge(waiting));
+    }
+
+    /// How many messages are read and not yet on the disk.
+    pub fn messages_held(&self, messages: usize) {
+        self.messages_in_hand.set(gauge(messages));
+    }
+}
+
+fn gauge(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

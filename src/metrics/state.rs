@@ -1,0 +1,107 @@
+//! The gauges that describe a state, read off the board.
+//!
+//! What is configured and not on the board yet is shown as one to which nothing has happened. Must not count anything.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::label::Names;
+use super::table::Families;
+use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus, View};
+use crate::domain::status::{AccountState, SubscriptionState};
+
+/// Sets every state gauge to what `view` says; series of what is neither configured nor on the board go.
+pub fn set(families: &Families, names: &Names, view: &View) {
+    set_accounts(families, names, view);
+    set_subscriptions(families, names, view);
+    set_sinks(families, names, view);
+}
+
+fn set_accounts(families: &Families, names: &Names, view: &View) {
+    families.account_online.reset();
+    families.account_authorized_until_timestamp.reset();
+    families.account_last_event_timestamp.reset();
+    let show = |name: &str, status: Option<&AccountStatus>| {
+        let online = status.is_some_and(|status| status.state == AccountState::Online);
+        let until = status.and_then(|status| status.authorized_until);
+        let last = status.and_then(|status| status.last_event);
+        families.account_online.with_label_values(&[name]).set(i64::from(online));
+        families.account_authorized_until_timestamp.with_label_values(&[name]).set(unix(until));
+        families.account_last_event_timestamp.with_label_values(&[name]).set(unix(last));
+    };
+    for name in names.accounts.iter().filter(|name| !view.accounts.contains_key(name.as_str())) {
+        show(name, None);
+    }
+    let mut by_state: BTreeMap<AccountState, i64> = AccountState::ALL.iter().map(|state| (*state, 0)).collect();
+    for (name, status) in &view.accounts {
+        show(name.as_str(), Some(status));
+        *by_state.entry(status.state).or_default() += 1;
+    }
+    for (state, n) in by_state {
+        families.accounts.with_label_values(&[state.as_str()]).set(n);
+    }
+}
+
+/// What the subscriptions of one service add up to.
+#[derive(Default)]
+struct Service {
+    by_state: BTreeMap<SubscriptionState, i64>,
+    oldest: Option<Timestamp>,
+}
+
+impl Service {
+    fn add(&mut self, status: &SubscriptionStatus) {
+        *self.by_state.entry(status.state).or_default() += 1;
+        // One that does not deliver is told by its state; its age would only hide that of the others.
+        let delivers = matches!(status.state, SubscriptionState::Active | SubscriptionState::Renewing);
+        if let Some(renewed) = status.renewed.filter(|_| delivers) {
+            self.oldest = Some(self.oldest.map_or(renewed, |oldest| oldest.min(renewed)));
+        }
+    }
+}
+
+fn set_subscriptions(families: &Families, names: &Names, view: &View) {
+    families.subscriptions.reset();
+    families.subscription_oldest_renewal_timestamp.reset();
+    let mut services: BTreeMap<&str, Service> =
+        names.services.iter().map(|name| (name.as_str(), Service::default())).collect();
+    for ((_, service, _), status) in &view.subscriptions {
+        services.entry(service).or_default().add(status);
+    }
+    for (name, service) in services {
+        for state in SubscriptionState::ALL {
+            let n = service.by_state.get(state).copied().unwrap_or(0);
+            families.subscriptions.with_label_values(&[name, state.as_str()]).set(n);
+        }
+        families.subscription_oldest_renewal_timestamp.with_label_values(&[name]).set(unix(service.oldest));
+    }
+}
+
+fn set_sinks(families: &Families, names: &Names, view: &View) {
+    families.sink_up.reset();
+    families.sink_queue_events.reset();
+    families.sink_queue_oldest_timestamp.reset();
+    families.sink_dead_events.reset();
+    let show = |name: &str, status: Option<&SinkStatus>| {
+        families.sink_up.with_label_values(&[name]).set(i64::from(status.is_none_or(|status| status.up)));
+        families.sink_queue_events.with_label_values(&[name]).set(count(status.map(|status| status.queued)));
+        let oldest = status.and_then(|status| status.oldest);
+        families.sink_queue_oldest_timestamp.with_label_values(&[name]).set(unix(oldest));
+        families.sink_dead_events.with_label_values(&[name]).set(count(status.map(|status| status.dead)));
+    };
+    for name in names.sinks.iter().filter(|name| !view.sinks.contains_key(name.as_str())) {
+        show(name, None);
+    }
+    for (name, status) in &view.sinks {
+        show(name.as_str(), Some(status));
+    }
+}
+
+fn unix(time: Option<Timestamp>) -> f64 {
+    time.map_or(0.0, |time| time.as_duration().as_secs_f64())
+}
+
+fn count(n: Option<u64>) -> i64 {
+    n.map_or(0, |n| i64::try_from(n).unwrap_or(i64::MAX))
+}

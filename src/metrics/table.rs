@@ -1,0 +1,175 @@
+//! The table: every metric of the daemon, once, with its name, kind, labels and help.
+//!
+//! A unit is the last word of a name before `_total`. Must not know who counts.
+
+use prometheus::{
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result,
+};
+
+use super::family::{Family, Kind};
+use super::label::Label;
+
+/// One metric as declared.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Name, without the prefix.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: Kind,
+    /// Labels, in order.
+    pub labels: &'static [Label],
+    /// Upper edges of a histogram's buckets, in its unit.
+    pub edges: &'static [f64],
+    /// What it says.
+    pub help: &'static str,
+}
+
+impl Row {
+    /// The names of its labels.
+    pub fn label_names(&self) -> Vec<&'static str> {
+        self.labels.iter().map(|label| label.name()).collect()
+    }
+
+    /// Whether its series depend on what is configured.
+    pub fn depends_on_names(&self) -> bool {
+        self.labels.iter().any(|label| label.is_configured())
+    }
+
+    /// The name it is exported under.
+    pub fn full_name(&self) -> String {
+        format!("{}_{}", super::NAMESPACE, self.name)
+    }
+}
+
+macro_rules! table {
+    ($($field:ident: $family:ty = $name:literal [$($label:ident),*] $(in $edges:ident)?, $help:literal;)+) => {
+        /// Every metric of the daemon that is its own; those of the process come beside them.
+        pub const TABLE: &[Row] = &[$(Row {
+            name: $name,
+            kind: <$family as Family>::KIND,
+            labels: &[$(Label::$label),*],
+            edges: table!(@edges $($edges)?),
+            help: $help,
+        },)+];
+
+        /// One field per row of [`TABLE`].
+        #[derive(Debug)]
+        pub struct Families {
+            $(#[doc = $help] pub $field: $family,)+
+        }
+
+        impl Families {
+            /// Makes and registers all of them; fails on a name that is bad or there twice.
+            pub fn register(registry: &Registry) -> Result<Self> {
+                let mut rows = TABLE.iter();
+                let families = Self { $($field: <$family>::build(row(&mut rows)?)?,)+ };
+                $(families.$field.register(registry)?;)+
+                Ok(families)
+            }
+
+            /// Shows (or hides) the series `of` names for each row.
+            pub fn each(&self, show: bool, of: impl Fn(&Row) -> Vec<Vec<String>>) {
+                let mut rows = TABLE.iter();
+                $(if let Some(row) = rows.next() {
+                    set(&self.$field, show, &of(row));
+                })+
+            }
+        }
+    };
+    (@edges) => { &[] };
+    (@edges $edges:ident) => { $edges };
+}
+
+fn row<'a>(rows: &mut impl Iterator<Item = &'a Row>) -> Result<&'a Row> {
+    rows.next().ok_or_else(|| prometheus::Error::Msg("the table is shorter than its fields".to_owned()))
+}
+
+fn set<F: Family>(family: &F, show: bool, series: &[Vec<String>]) {
+    for values in series {
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        if show { family.show(&values) } else { family.hide(&values) }
+    }
+}
+
+/// 0.5 ms to 2.5 s: a group commit on good and on bad disks.
+const COMMIT: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
+/// 1 ms to 10 min: a local file, and a peer that was away.
+const DELIVERY: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
+/// 10 ms to 1 h: live events, and what was kept back for us.
+const PUBLISH: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
+
+table! {
+    build_info: IntGaugeVec = "build_info" [Version, Commit],
+        "Always 1; the labels say which build runs.";
+
+    accounts: IntGaugeVec = "accounts" [AccountState],
+        "Accounts by state.";
+    account_online: IntGaugeVec = "account_online" [Account],
+        "1 while the account is connected and authorized, else 0.";
+    account_authorized_until_timestamp: GaugeVec = "account_authorized_until_timestamp_seconds" [Account],
+        "Unix time at which the account's authorization ends; 0 while it is not authorized.";
+    account_last_event_timestamp: GaugeVec = "account_last_event_timestamp_seconds" [Account],
+        "Unix time of the account's newest event; 0 before the first.";
+    connects: IntCounterVec = "connects_total" [ConnectOutcome],
+        "Attempts to connect and log in, by how they ended.";
+    disconnects: IntCounterVec = "disconnects_total" [DisconnectReason],
+        "Connections that ended, by reason.";
+    requests_timed_out: IntCounter = "requests_timed_out_total" [],
+        "Requests the server did not answer in time.";
+    outbound_stanzas_dropped: IntCounter = "outbound_stanzas_dropped_total" [],
+        "Stanzas not sent because a connection's queue for sending was full.";
+
+    subscriptions: IntGaugeVec = "subscriptions" [Service, SubscriptionState],
+        "Subscriptions by service and state.";
+    subscription_oldest_renewal_timestamp: GaugeVec = "subscription_oldest_renewal_timestamp_seconds" [Service],
+        "Unix time of the renewal longest ago among the service's active subscriptions; 0 where there is none.";
+    subscription_renewals: IntCounterVec = "subscription_renewals_total" [Service, RenewalOutcome],
+        "Renewals of subscriptions, by how they ended.";
+    subscriptions_reused: IntCounterVec = "subscriptions_reused_total" [Service],
+        "Subscriptions found at the server and taken over.";
+    subscriptions_created: IntCounterVec = "subscriptions_created_total" [Service],
+        "Subscriptions made.";
+    subscriptions_removed: IntCounterVec = "subscriptions_removed_total" [Service],
+        "Subscriptions cancelled at the server.";
+
+    events_received: IntCounterVec = "events_received_total" [Service, EventType],
+        "Events read from notifications, duplicates included.";
+    events_rejected: IntCounterVec = "events_rejected_total" [RejectReason],
+        "Notifications and items that were not accepted as events, by reason.";
+    events_duplicate: IntCounterVec = "events_duplicate_total" [Service],
+        "Events that had been seen before and were not delivered again.";
+    event_publish_delay: HistogramVec = "event_publish_delay_seconds" [Service] in PUBLISH,
+        "Time from an event's publish-time to its receipt.";
+    event_commit: Histogram = "event_commit_seconds" [] in COMMIT,
+        "Time from an event's receipt to its durable commit.";
+    event_delivery: HistogramVec = "event_delivery_seconds" [Sink] in DELIVERY,
+        "Time from an event's receipt to the sink's acknowledgement.";
+    gaps: IntCounterVec = "gaps_total" [Service, GapReason],
+        "Windows in which events may have been missed, by reason.";
+
+    sink_deliveries: IntCounterVec = "sink_deliveries_total" [Sink, DeliveryOutcome],
+        "Deliveries tried, by how they ended.";
+    sink_queue_events: IntGaugeVec = "sink_queue_events" [Sink],
+        "Events the sink has not acknowledged yet.";
+    sink_queue_oldest_timestamp: GaugeVec = "sink_queue_oldest_timestamp_seconds" [Sink],
+        "Unix time of receipt of the oldest event not acknowledged yet; 0 while there is none.";
+    sink_dead_events: IntGaugeVec = "sink_dead_events" [Sink],
+        "Events given up and kept as dead letters.";
+    sink_up: IntGaugeVec = "sink_up" [Sink],
+        "1 until a delivery fails, then 0 until one succeeds.";
+
+    store_operations_waiting: IntGauge = "store_operations_waiting" [],
+        "Operations waiting for the store's writer.";
+    router_batches_waiting: IntGauge = "router_batches_waiting" [],
+        "Batches of events waiting for the router.";
+    messages_in_hand: IntGauge = "messages_in_hand" [],
+        "Messages read and not yet on the disk, over all accounts.";
+    actor_restarts: IntCounterVec = "actor_restarts_total" [ActorKind],
+        "Actors that had to be rebuilt, by kind.";
+    config_reloads: IntCounterVec = "config_reloads_total" [ReloadOutcome],
+        "Reloads of the configuration, by how they ended.";
+}

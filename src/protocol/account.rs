@@ -1,0 +1,182 @@
+//! One account: its link and its authorization together, as one state and one list of things to do.
+
+use xmpp_parsers::jid::FullJid;
+
+use super::authorization::{Authorization, Outcome, Standing};
+use super::backoff::Dice;
+use super::link::{Failure, Link, Loss, Next, State};
+use super::requests::Reply;
+use crate::domain::moment::Moment;
+use crate::domain::status::AccountState;
+
+/// One account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    link: Link,
+    authorization: Option<Authorization>,
+    own: Option<FullJid>,
+    serving: bool,
+    reported: Option<(AccountState, Option<String>)>,
+}
+
+/// Something to carry out, or to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Make a session, with another host than the configured one where the server named it.
+    Connect(Option<String>),
+    /// Send `authorize-plain`.
+    Authorize,
+    /// The subscriptions may begin, as this full JID.
+    Serve(FullJid),
+    /// The authorization was renewed: the subscriptions' turn.
+    Reauthorized,
+    /// The subscriptions have no connection any more.
+    Suspend,
+    /// The account's state changed.
+    Became(AccountState, Option<String>),
+}
+
+impl Account {
+    /// An account at rest; with `authorize` it asks for authorization in every session.
+    #[must_use]
+    pub fn new(authorize: bool, mut dice: Dice) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only a seed")]
+        let seed = (dice.roll() * 1e15) as u64;
+        Self {
+            link: Link::new(dice),
+            authorization: authorize.then(|| Authorization::new(Dice::seeded(seed))),
+            own: None,
+            serving: false,
+            reported: None,
+        }
+    }
+
+    /// Begins.
+    pub fn start(&mut self, now: Moment) -> Vec<Command> {
+        let next = self.link.start();
+        self.conclude(connect(next), now)
+    }
+
+    /// A session is up, bound to `own`, and presence is sent.
+    pub fn connected(&mut self, own: FullJid, now: Moment) -> Vec<Command> {
+        self.link.connected(now);
+        self.own = Some(own);
+        let commands = match &mut self.authorization {
+            Some(authorization) => {
+                if authorization.connected(now) {
+                    vec![Command::Authorize]
+                } else {
+                    Vec::new()
+                }
+            }
+            None => self.serve(),
+        };
+        self.conclude(commands, now)
+    }
+
+    /// No session came about.
+    pub fn failed(&mut self, failure: &Failure, now: Moment) -> Vec<Command> {
+        let next = self.link.failed(failure, now);
+        self.conclude(connect(next), now)
+    }
+
+    /// The session is over.
+    pub fn lost(&mut self, loss: &Loss, now: Moment) -> Vec<Command> {
+        let next = self.link.lost(loss, now);
+        self.own = None;
+        if let Some(authorization) = &mut self.authorization {
+            authorization.disconnected();
+        }
+        let mut commands = if std::mem::take(&mut self.serving) { vec![Command::Suspend] } else { Vec::new() };
+        commands.extend(connect(next));
+        self.conclude(commands, now)
+    }
+
+    /// The answer to `authorize-plain`; one that comes after the session is of no use.
+    pub fn authorized(&mut self, reply: &Reply, now: Moment) -> Vec<Command> {
+        if self.own.is_none() {
+            return Vec::new();
+        }
+        let outcome = self.authorization.as_mut().map(|authorization| authorization.answered(reply, now));
+        let commands = match outcome {
+            Some(Outcome::Granted) if self.serving => vec![Command::Reauthorized],
+            Some(Outcome::Granted) => self.serve(),
+            Some(Outcome::NotGranted) | None => Vec::new(),
+        };
+        self.conclude(commands, now)
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Moment) -> Vec<Command> {
+        let mut commands = connect(self.link.tick(now));
+        if self.own.is_some() && self.authorization.as_mut().is_some_and(|authorization| authorization.tick(now)) {
+            commands.push(Command::Authorize);
+        }
+        self.conclude(commands, now)
+    }
+
+    /// When [`Self::tick`] next has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        let authorization = self.own.as_ref().and(self.authorization.as_ref()).and_then(Authorization::deadline);
+        self.link.deadline().into_iter().chain(authorization).min()
+    }
+
+    /// The bound full JID, while connected.
+    #[must_use]
+    pub fn own(&self) -> Option<&FullJid> {
+        self.own.as_ref()
+    }
+
+    /// The bound full JID, while the subscriptions may run.
+    #[must_use]
+    pub fn serving(&self) -> Option<FullJid> {
+        self.own.clone().filter(|_| self.serving)
+    }
+
+    /// Its authorization, where it needs one.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&Authorization> {
+        self.authorization.as_ref()
+    }
+
+    fn serve(&mut self) -> Vec<Command> {
+        let Some(own) = self.own.clone() else { return Vec::new() };
+        self.serving = true;
+        vec![Command::Serve(own)]
+    }
+
+    fn conclude(&mut self, mut commands: Vec<Command>, now: Moment) -> Vec<Command> {
+        let state = self.state(now);
+        if self.reported.as_ref() != Some(&state) {
+            commands.push(Command::Became(state.0, state.1.clone()));
+            self.reported = Some(state);
+        }
+        commands
+    }
+
+    /// Bound, presence sent and authorized is `online`; what the subscriptions do does not matter (interface section 4).
+    fn state(&self, now: Moment) -> (AccountState, Option<String>) {
+        match self.link.state() {
+            State::Down | State::Connecting => (AccountState::Connecting, None),
+            State::Waiting { refused: true, why, .. } => (AccountState::Refused, Some(why.clone())),
+            State::Waiting { refused: false, why, .. } => (AccountState::Waiting, Some(why.clone())),
+            State::Up { .. } => match self.authorization.as_ref().map(|authorization| authorization.standing(now)) {
+                None | Some(Standing::Granted) => (AccountState::Online, None),
+                Some(Standing::Asking) => (AccountState::Authorizing, None),
+                Some(Standing::Waiting(why)) => (AccountState::Waiting, Some(why)),
+                Some(Standing::Refused(why)) => (AccountState::Refused, Some(why)),
+            },
+        }
+    }
+}
+
+fn connect(next: Next) -> Vec<Command> {
+    match next {
+        Next::Connect(host) => vec![Command::Connect(host)],
+        Next::Wait => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! The authorization of one account: `authorize-plain`, asked again before the granted hour ends.
+
+use std::time::Duration;
+
+use super::backoff::{Backoff, Dice};
+use super::requests::{NoAnswer, Reply};
+use super::stanza::Granted;
+use crate::domain::moment::Moment;
+
+/// What a grant is worth when the reply says no readable end (protocol sheet section 4: one hour).
+const USUAL: Duration = Duration::from_hours(1);
+/// A renewal comes at the latest then (protocol sheet section 17, rule 7), and when 75 % of the time has passed.
+const LATEST_RENEWAL: Duration = Duration::from_mins(45);
+
+/// Tries to renew while the old grant lasts are at least this far apart.
+const LEAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The authorization of one account.
+#[derive(Clone, Debug)]
+pub struct Authorization {
+    phase: Phase,
+    until: Option<Moment>,
+    /// Whether this session was granted it: what an earlier one was granted is asked for again before it counts.
+    confirmed: bool,
+    addresses: Vec<String>,
+    dice: Dice,
+    fault: Backoff,
+    refused: Backoff,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Asking,
+    Settled { renew_at: Moment },
+    Pausing { until: Moment, refused: bool, why: String },
+}
+
+/// How the account stands, as far as authorization goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It was never asked, or the first answer is awaited.
+    Asking,
+    /// Granted.
+    Granted,
+    /// Not granted, to be asked again soon.
+    Waiting(String),
+    /// The service rejected the credentials.
+    Refused(String),
+}
+
+/// What an answer changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Granted, for the first time or again.
+    Granted,
+    /// Not granted this time.
+    NotGranted,
+}
+
+impl Authorization {
+    /// An authorization nobody asked for yet.
+    #[must_use]
+    pub fn new(dice: Dice) -> Self {
+        Self {
+            phase: Phase::Idle,
+            until: None,
+            confirmed: false,
+            addresses: Vec::new(),
+            dice,
+            // 2.5 s, 5 s, 10 s: three tries in the first 15 s, also counting the one that failed.
+            fault: Backoff::at_least(Duration::from_millis(2500), Duration::from_mins(1)),
+            refused: Backoff::at_least(Duration::from_mins(15), Duration::from_hours(4)),
+        }
+    }
+
+    /// A session is up: returns whether to ask now. A refusal is waited out across sessions.
+    pub fn connected(&mut self, now: Moment) -> bool {
+        match self.phase {
+            Phase::Pausing { until, refused: true, .. } if until > now => false,
+            Phase::Idle | Phase::Asking | Phase::Settled { .. } | Phase::Pausing { .. } => self.ask(),
+        }
+    }
+
+    /// The session is over. What was granted stays granted until its time.
+    pub fn disconnected(&mut self) {
+        self.confirmed = false;
+        if !matches!(self.phase, Phase::Pausing { refused: true, .. }) {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    /// The answer to the request.
+    pub fn answered(&mut self, reply: &Reply, now: Moment) -> Outcome {
+        let granted = reply.as_ref().map(Granted::read);
+        match granted {
+            Ok(Granted::Yes(grant)) => {
+                let until = grant.expires.map(|utc| now.at_utc(utc)).filter(|until| *until > now);
+                let until = until.unwrap_or(now + USUAL);
+                let life = now.until(until);
+                let renew_in = self.dice.between(life.mul_f64(0.6), life.mul_f64(0.7)).min(LATEST_RENEWAL);
+                self.phase = Phase::Settled { renew_at: now + renew_in };
+                self.until = Some(until);
+                self.confirmed = true;
+                self.addresses = grant.addresses;
+                self.fault.reset();
+                self.refused.reset();
+                Outcome::Granted
+            }
+            Ok(Granted::No) => self.pause(true, "authorize-plain did not complete".to_owned(), now),
+            Err(NoAnswer::Disconnected) => Outcome::NotGranted,
+            Err(why) => self.pause(!why.may_pass(), format!("authorize-plain: {why}"), now),
+        }
+    }
+
+    /// Time has passed: returns whether to ask now.
+    pub fn tick(&mut self, now: Moment) -> bool {
+        if self.until.is_some_and(|until| until <= now) {
+            self.until = None;
+        }
+        match self.phase {
+            Phase::Settled { renew_at: due } | Phase::Pausing { until: due, .. } if due <= now => self.ask(),
+            Phase::Idle | Phase::Asking | Phase::Settled { .. } | Phase::Pausing { .. } => false,
+        }
+    }
+
+    /// When [`Self::tick`] next has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        let due = match self.phase {
+            Phase::Settled { renew_at: due } | Phase::Pausing { until: due, .. } => Some(due),
+            Phase::Idle | Phase::Asking => None,
+        };
+        due.into_iter().chain(self.until).min()
+    }
+
+    /// How the account stands.
+    #[must_use]
+    pub fn standing(&self, now: Moment) -> Standing {
+        match (&self.phase, self.until) {
+            (Phase::Pausing { refused: true, why, .. }, _) => Standing::Refused(why.clone()),
+            (_, Some(until)) if self.confirmed && until > now => Standing::Granted,
+            (Phase::Pausing { why, .. }, _) => Standing::Waiting(why.clone()),
+            (Phase::Idle | Phase::Asking | Phase::Settled { .. }, _) => Standing::Asking,
+        }
+    }
+
+    /// Until when it is granted, while it is.
+    #[must_use]
+    pub fn until(&self) -> Option<Moment> {
+        self.until
+    }
+
+    /// The addresses of the newest grant.
+    #[must_use]
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    fn ask(&mut self) -> bool {
+        self.phase = Phase::Asking;
+        true
+    }
+
+    fn pause(&mut self, refused: bool, why: String, now: Moment) -> Outcome {
+        let backoff = if refused { &mut self.refused } else { &mut self.fault };
+        let pause = backoff.next(&mut self.dice);
+        // While the old grant lasts there is time for several tries, however short it is.
+        let left = self.until.map(|until| now.until(until)).filter(|left| !refused && !left.is_zero());
+        let until = now + left.map_or(pause, |left| pause.min(left / 4).max(LEAST_PAUSE));
+        self.phase = Phase::Pausing { until, refused, why };
+        Outcome::NotGranted
+    }
+}
+
+#[cfg(test)]
+mod tests;

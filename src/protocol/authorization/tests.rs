@@ -1,0 +1,125 @@
+//! Asked in time, again soon after a fault, and late after a refusal.
+
+use super::*;
+use crate::protocol::stanza::Refusal;
+
+fn at(seconds: u64) -> Moment {
+    let start: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    Moment::virtual_at(Duration::from_secs(seconds), start + Duration::from_secs(seconds))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a reply is a result")]
+fn grant(expires: &str) -> Reply {
+    Ok(format!(
+        "<iq xmlns='jabber:client'><command xmlns='http://jabber.org/protocol/commands' status='completed'>\
+         <x xmlns='jabber:x:data'><field var='expires'><value>{expires}</value></field></x></command></iq>"
+    )
+    .parse()
+    .unwrap())
+}
+
+fn refusal(condition: &str, wait: bool) -> Reply {
+    Err(NoAnswer::Refused(Refusal { condition: condition.into(), specific: None, wait, target: None }))
+}
+
+#[test]
+fn a_grant_is_renewed_before_three_quarters_of_its_time_also_where_that_is_seconds() {
+    for seed in 0..100 {
+        for life in [4, 60, 3600] {
+            let mut authorization = Authorization::new(Dice::seeded(seed));
+            assert!(authorization.connected(at(0)));
+            authorization.answered(&grant(&at(life).utc().to_string()), at(0));
+            assert_eq!(authorization.standing(at(0)), Standing::Granted);
+            let due = at(0).until(authorization.deadline().unwrap()).as_secs_f64();
+            let life = f64::from(u32::try_from(life).unwrap());
+            assert!((life * 0.6..=life * 0.7).contains(&due), "{due} of {life}");
+        }
+    }
+}
+
+#[test]
+fn a_lapse_is_seen_when_the_time_is_over() {
+    let mut authorization = Authorization::new(Dice::seeded(1));
+    authorization.connected(at(0));
+    authorization.answered(&grant("2026-01-01T00:01:00Z"), at(0));
+    assert!(authorization.tick(at(50)), "asks again");
+    assert_eq!(authorization.standing(at(55)), Standing::Granted, "and is granted meanwhile");
+    authorization.tick(at(60));
+    assert_eq!(authorization.standing(at(60)), Standing::Asking);
+    authorization.answered(&Err(NoAnswer::TimedOut), at(61));
+    assert!(matches!(authorization.standing(at(61)), Standing::Waiting(_)));
+    assert_eq!(authorization.until(), None);
+}
+
+#[test]
+fn rejected_credentials_are_waited_out_across_sessions_and_a_passing_fault_is_not() {
+    let mut authorization = Authorization::new(Dice::seeded(1));
+    authorization.connected(at(0));
+    authorization.answered(&refusal("bad-request", false), at(0));
+    assert!(matches!(authorization.standing(at(1)), Standing::Refused(_)));
+    authorization.disconnected();
+    assert!(!authorization.connected(at(2)));
+    assert!(authorization.deadline().unwrap() >= at(900));
+
+    let mut authorization = Authorization::new(Dice::seeded(1));
+    authorization.connected(at(0));
+    authorization.answered(&refusal("internal-server-error", true), at(0));
+    assert!(matches!(authorization.standing(at(0)), Standing::Waiting(_)));
+    assert!(authorization.deadline().unwrap() <= at(4));
+}
+
+#[test]
+fn a_failing_renewal_is_tried_again_while_even_a_short_grant_lasts() {
+    let mut authorization = Authorization::new(Dice::seeded(1));
+    authorization.connected(at(0));
+    authorization.answered(&grant("2026-01-01T00:00:08Z"), at(0));
+    let mut tries = 0;
+    while let due = authorization.deadline().unwrap()
+        && due < at(8)
+    {
+        assert!(authorization.tick(due));
+        assert_eq!(authorization.standing(due), Standing::Granted);
+        authorization.answered(&refusal("internal-server-error", true), due);
+        tries += 1;
+    }
+    assert!((2..=8).contains(&tries), "{tries}");
+}
+
+#[test]
+fn a_passing_fault_is_tried_three_times_in_the_first_quarter_of_a_minute_at_most() {
+    for seed in 0..100 {
+        let mut authorization = Authorization::new(Dice::seeded(seed));
+        authorization.connected(at(0));
+        let mut now = at(0);
+        let mut tries = 0;
+        while now < at(15) {
+            tries += 1;
+            authorization.answered(&refusal("internal-server-error", true), now);
+            now = authorization.deadline().unwrap();
+            assert!(authorization.tick(now));
+        }
+        assert!(tries <= 3, "{tries} with seed {seed}");
+    }
+}
+
+#[test]
+fn what_an_earlier_session_was_granted_is_asked_for_again_before_it_counts() {
+    let mut authorization = Authorization::new(Dice::seeded(1));
+    authorization.connected(at(0));
+    authorization.answered(&grant("2026-01-01T01:00:00Z"), at(0));
+    authorization.disconnected();
+    assert!(authorization.connected(at(60)));
+    assert_eq!(authorization.standing(at(60)), Standing::Asking);
+    authorization.answered(&Err(NoAnswer::TimedOut), at(80));
+    assert!(matches!(authorization.standing(at(80)), Standing::Waiting(_)));
+}
+
+#[test]
+fn an_unreadable_or_past_end_counts_as_the_usual_hour() {
+    for expires in ["soon", "2025-12-31T23:00:00Z"] {
+        let mut authorization = Authorization::new(Dice::seeded(1));
+        authorization.connected(at(0));
+        authorization.answered(&grant(expires), at(0));
+        assert_eq!(authorization.until(), Some(at(3600)));
+    }
+}

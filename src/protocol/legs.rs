@@ -1,0 +1,265 @@
+//! The leg table: from what was seen to events with stable ids, once each (interface section 3).
+//!
+//! Works on what the store recalls for one batch and gives back what must be remembered, so it holds nothing between
+//! batches and a restart changes nothing.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::admission::Reception;
+use super::notification::{Content, Notification, Part};
+use crate::domain::event::{
+    CallData, EndReason, Event, EventData, EventType, ItemData, Outcome, RegistrationData, RegistrationFields,
+};
+use crate::domain::identity::Token;
+use crate::domain::leg::{Call, Leg};
+use crate::domain::name::{ItemId, NodeName};
+use crate::domain::service::{Service, ServiceKind};
+use emission::{envelope, origin, publish_time, receipt};
+use life::{comes_late, learn, new_leg, outcome, unseen_leg};
+use naming::{end_event, end_type, item_event, item_type, partition};
+
+mod emission;
+mod life;
+mod naming;
+
+#[cfg(test)]
+mod tests;
+
+/// One part of one admitted message.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    /// Who received it.
+    pub reception: &'a Reception,
+    /// Who sent it.
+    pub service: &'a Service,
+    /// The message.
+    pub note: &'a Notification,
+    /// The part.
+    pub part: &'a Part,
+    /// When the stanza was read.
+    pub received: Timestamp,
+}
+
+/// What must be recalled before a batch of sightings can be judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Ids of events that may have been seen before.
+    pub events: Vec<Token>,
+    /// Legs, by token.
+    pub legs: Vec<Token>,
+    /// Nodes (short service name, leaf) whose live legs are all wanted.
+    pub nodes: Vec<(String, NodeName)>,
+    /// Calls, by partition.
+    pub calls: Vec<Token>,
+}
+
+/// What a sighting turned out to be.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// New events, in order.
+    New(Vec<Event>),
+    /// A copy of an event of this type that was seen before.
+    Duplicate(EventType),
+}
+
+/// The legs and calls of one batch.
+#[derive(Debug, Default)]
+pub struct Legs {
+    known: HashSet<Token>,
+    table: BTreeMap<Token, Leg>,
+    calls: BTreeMap<Token, Call>,
+    changed: HashSet<Token>,
+    changed_calls: HashSet<Token>,
+}
+
+impl Wanted {
+    /// Adds what `sighting` asks for.
+    pub fn add(&mut self, sighting: Sighting<'_>) {
+        match sighting.part {
+            Part::Item { node, item, published, content } => {
+                let leg = Token::of_leg(sighting.service, node, item);
+                self.events.push(item_event(&leg, published.as_deref(), content));
+                self.calls.push(partition(node, content, &leg));
+                self.legs.push(leg);
+            }
+            Part::Retract { node, item } => {
+                let leg = Token::of_leg(sighting.service, node, item);
+                self.events.push(end_event(&leg, None));
+                self.calls.push(leg.clone());
+                self.legs.push(leg);
+            }
+            Part::Purge { node } => self.nodes.push((sighting.service.name().to_owned(), node.clone())),
+            Part::Subscription(_) => {}
+        }
+    }
+}
+
+impl Legs {
+    /// Starts from what is remembered.
+    #[must_use]
+    pub fn recalled(events: Vec<Token>, legs: Vec<Leg>, calls: Vec<Call>) -> Self {
+        Self {
+            known: events.into_iter().collect(),
+            table: legs.into_iter().map(|leg| (leg.token.clone(), leg)).collect(),
+            calls: calls.into_iter().map(|call| (call.partition.clone(), call)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Judges one sighting.
+    pub fn see(&mut self, sighting: Sighting<'_>) -> Verdict {
+        match sighting.part {
+            Part::Item { node, item, published, content } => {
+                self.item(sighting, node, item, published.as_deref(), content)
+            }
+            Part::Retract { node, item } => self.retract(sighting, node, item),
+            Part::Purge { node } => Verdict::New(self.purge(sighting, node)),
+            Part::Subscription(_) => Verdict::New(Vec::new()),
+        }
+    }
+
+    /// The next position in a partition of its own, for what is no leg.
+    pub fn next_of(&mut self, partition: &Token) -> u64 {
+        self.advance(partition).sequence
+    }
+
+    /// What changed and must be remembered.
+    #[must_use]
+    pub fn changes(self) -> (Vec<Leg>, Vec<Call>) {
+        let Self { table, calls, changed, changed_calls, .. } = self;
+        (
+            table.into_iter().filter(|(token, _)| changed.contains(token)).map(|(_, leg)| leg).collect(),
+            calls.into_iter().filter(|(token, _)| changed_calls.contains(token)).map(|(_, call)| call).collect(),
+        )
+    }
+
+    fn item(
+        &mut self,
+        sighting: Sighting<'_>,
+        node: &NodeName,
+        item: &ItemId,
+        published: Option<&str>,
+        content: &Content,
+    ) -> Verdict {
+        let token = Token::of_leg(sighting.service, node, item);
+        let id = item_event(&token, published, content);
+        let kind = item_type(content);
+        if !self.known.insert(id.clone()) {
+            return Verdict::Duplicate(kind);
+        }
+        let published_at = published.and_then(publish_time);
+        let receipt = receipt(sighting, published, published_at);
+        let time = published_at.unwrap_or(sighting.received);
+        let leg = match self.table.remove(&token) {
+            Some(leg)
+                if leg.ended.is_none_or(|ended| comes_late(&leg, ended, content, receipt.replayed, published_at)) =>
+            {
+                leg
+            }
+            Some(_) | None => new_leg(sighting, &token, node, item, content, &id, time),
+        };
+        let leg = Leg { touched: sighting.received, ..learn(leg, content, time) };
+        self.changed.insert(token.clone());
+        let call = self.advance(&leg.partition);
+        if leg.answered.is_some() && call.answered_by.is_none() {
+            call.answered_by = Some(token.clone());
+        }
+        let sequence = call.sequence;
+        let origin = origin(sighting, node, item);
+        let data = match content {
+            Content::Call(state, fields) => EventData::Call(Box::new(CallData {
+                origin,
+                dialog_state: Some(*state),
+                call: fields.clone(),
+                direction: leg.direction,
+                receipt,
+                outcome: Outcome::default(),
+            })),
+            Content::Registration(fields) => {
+                EventData::Registration(Box::new(RegistrationData { origin, registration: fields.clone(), receipt }))
+            }
+            Content::Other(payload) => {
+                EventData::Item(Box::new(ItemData { origin, payload: payload.clone(), receipt }))
+            }
+        };
+        let event = envelope(sighting.service, &leg, id, kind, time, sequence, data);
+        self.table.insert(token, leg);
+        Verdict::New(vec![event])
+    }
+
+    fn retract(&mut self, sighting: Sighting<'_>, node: &NodeName, item: &ItemId) -> Verdict {
+        let token = Token::of_leg(sighting.service, node, item);
+        let leg = self.table.get(&token).cloned();
+        let first = leg.as_ref().map(|leg| leg.first_event.clone());
+        let id = end_event(&token, first.as_ref());
+        let ended = leg.as_ref().is_some_and(|leg| leg.ended.is_some());
+        if ended || self.known.contains(&id) {
+            return Verdict::Duplicate(end_type(sighting.service));
+        }
+        let leg = leg.unwrap_or_else(|| unseen_leg(sighting, &token, node, item, &id));
+        Verdict::New(vec![self.end(sighting, leg, id, EndReason::Retracted)])
+    }
+
+    fn purge(&mut self, sighting: Sighting<'_>, node: &NodeName) -> Vec<Event> {
+        let service = sighting.service.name();
+        let live = self
+            .table
+            .values()
+            .filter(|leg| leg.service == service && leg.node == *node && leg.ended.is_none())
+            .cloned();
+        let mut live: Vec<Leg> = live.collect();
+        live.sort_by_key(|leg| leg.began);
+        live.into_iter()
+            .map(|leg| {
+                let id = end_event(&leg.token, Some(&leg.first_event));
+                self.end(sighting, leg, id, EndReason::Purged)
+            })
+            .collect()
+    }
+
+    /// Ends a leg and makes the event of it.
+    fn end(&mut self, sighting: Sighting<'_>, leg: Leg, id: Token, reason: EndReason) -> Event {
+        let now = sighting.received;
+        let leg = Leg { ended: Some(now), touched: now, ..leg };
+        let call = self.advance(&leg.partition);
+        let elsewhere = leg.answered.is_none() && call.answered_by.as_ref().is_some_and(|by| *by != leg.token);
+        let sequence = call.sequence;
+        let origin = origin(sighting, &leg.node, &leg.item);
+        let receipt = receipt(sighting, None, None);
+        let data = match sighting.service.kind() {
+            ServiceKind::Calls => EventData::Call(Box::new(CallData {
+                origin,
+                dialog_state: None,
+                call: leg.call.clone(),
+                direction: leg.direction,
+                receipt,
+                outcome: outcome(&leg, now, elsewhere, reason, &id),
+            })),
+            ServiceKind::Registrations => EventData::Registration(Box::new(RegistrationData {
+                origin,
+                registration: RegistrationFields::default(),
+                receipt,
+            })),
+            ServiceKind::Items => EventData::Item(Box::new(ItemData { origin, payload: None, receipt })),
+        };
+        let event = envelope(sighting.service, &leg, id.clone(), end_type(sighting.service), now, sequence, data);
+        self.known.insert(id);
+        self.changed.insert(leg.token.clone());
+        self.table.insert(leg.token.clone(), leg);
+        event
+    }
+
+    /// The call, one event further.
+    fn advance(&mut self, partition: &Token) -> &mut Call {
+        self.changed_calls.insert(partition.clone());
+        let call = self.calls.entry(partition.clone()).or_insert_with(|| Call {
+            partition: partition.clone(),
+            sequence: 0,
+            answered_by: None,
+        });
+        call.sequence += 1;
+        call
+    }
+}

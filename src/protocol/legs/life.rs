@@ -1,0 +1,100 @@
+//! The life of a leg: what begins it, what it learns, and how it went.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Sighting;
+use super::naming::partition;
+use crate::domain::event::{CallFields, DialogState, Direction, EndReason, Outcome};
+use crate::domain::identity::Token;
+use crate::domain::leg::Leg;
+use crate::domain::name::{ItemId, NodeName};
+use crate::protocol::notification::Content;
+
+/// Whether what comes after the end of `leg` still belongs to it: an answer or an old copy of the same call. Anything
+/// else begins a new life of the item.
+pub(super) fn comes_late(
+    leg: &Leg,
+    ended: Timestamp,
+    content: &Content,
+    replayed: bool,
+    published_at: Option<Timestamp>,
+) -> bool {
+    let old = replayed && published_at.is_none_or(|at| at <= ended);
+    let Content::Call(state, _) = content else { return old };
+    let never_seen = leg.partition == leg.token;
+    let same_call = never_seen || partition(&leg.node, content, &leg.token) == leg.partition;
+    same_call && (old || *state == DialogState::Confirmed)
+}
+
+pub(super) fn new_leg(
+    sighting: Sighting<'_>,
+    token: &Token,
+    node: &NodeName,
+    item: &ItemId,
+    content: &Content,
+    id: &Token,
+    time: Timestamp,
+) -> Leg {
+    Leg { partition: partition(node, content, token), began: time, ..unseen_leg(sighting, token, node, item, id) }
+}
+
+pub(super) fn unseen_leg(sighting: Sighting<'_>, token: &Token, node: &NodeName, item: &ItemId, id: &Token) -> Leg {
+    Leg {
+        token: token.clone(),
+        service: sighting.service.name().to_owned(),
+        node: node.clone(),
+        item: item.clone(),
+        partition: token.clone(),
+        first_event: id.clone(),
+        call: CallFields::default(),
+        direction: Direction::Unknown,
+        began: sighting.received,
+        answered: None,
+        ended: None,
+        touched: sighting.received,
+    }
+}
+
+/// Takes over what a call item says; other items have nothing to remember.
+pub(super) fn learn(leg: Leg, content: &Content, time: Timestamp) -> Leg {
+    let Content::Call(state, fields) = content else { return leg };
+    let direction = match (state, leg.direction) {
+        (DialogState::Created, _) => Direction::Outbound,
+        (DialogState::Requested, _) => Direction::Inbound,
+        // Only an incoming leg names the address being rung (protocol sheet section 8.1).
+        (DialogState::Confirmed, Direction::Unknown) if fields.to_aor.is_some() => Direction::Inbound,
+        (DialogState::Confirmed, known) => known,
+    };
+    let answered = leg.answered.or((*state == DialogState::Confirmed).then_some(time));
+    Leg { call: completed(fields, &leg.call), direction, answered, began: leg.began.min(time), ..leg }
+}
+
+/// The newest of every field; what is not said any more is remembered.
+fn completed(new: &CallFields, old: &CallFields) -> CallFields {
+    let newest = |new: &Option<String>, old: &Option<String>| new.clone().or_else(|| old.clone());
+    CallFields {
+        call_id: newest(&new.call_id, &old.call_id),
+        from_uri: newest(&new.from_uri, &old.from_uri),
+        to_uri: newest(&new.to_uri, &old.to_uri),
+        to_aor: newest(&new.to_aor, &old.to_aor),
+        from_tag: newest(&new.from_tag, &old.from_tag),
+        to_tag: newest(&new.to_tag, &old.to_tag),
+        branch: newest(&new.branch, &old.branch),
+        call_setup_id: newest(&new.call_setup_id, &old.call_setup_id),
+        from_display: newest(&new.from_display, &old.from_display),
+        to_display: newest(&new.to_display, &old.to_display),
+    }
+}
+
+/// How the leg went. A leg whose beginning was its end was never seen: it has no times.
+pub(super) fn outcome(leg: &Leg, ended: Timestamp, elsewhere: bool, reason: EndReason, end: &Token) -> Outcome {
+    let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).max(SignedDuration::ZERO).as_secs_f64();
+    let seen = leg.first_event != *end;
+    Outcome {
+        answered: Some(leg.answered.is_some()),
+        answered_elsewhere: Some(elsewhere),
+        ring_seconds: seen.then(|| seconds(leg.began, leg.answered.unwrap_or(ended))),
+        talk_seconds: leg.answered.map(|answered| seconds(answered, ended)),
+        end_reason: Some(reason),
+    }
+}

@@ -1,0 +1,292 @@
+//! One subscription: list, reuse or subscribe, wait for approval, renew, and notice the end (protocol sheet section 6).
+//!
+//! At most one request is under way. A new subscription is asked for only after a list that shows none of ours, so the
+//! limit of 10 per node and JID is not reached by us; only entries of exactly our own full JID are ever touched. A
+//! message never decides by itself: what it says is looked up in a list. Must not know how its requests are sent.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use xmpp_parsers::jid::FullJid;
+
+use super::backoff::{Backoff, Dice};
+use super::notification::Change;
+use super::requests::{NoAnswer, Reply};
+use super::stanza::Request;
+use crate::domain::moment::Moment;
+use crate::domain::name::{NodeName, Subid};
+use crate::domain::service::Service;
+use crate::domain::status::{RenewalOutcome, SubscriptionState};
+use holding::{Held, Lease};
+use phase::{Ask, Pause, Phase, Said, Why};
+
+pub use verdict::moved;
+
+mod answers;
+mod entries;
+mod holding;
+mod phase;
+mod steps;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+/// What does not change while a subscription runs.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Where the node is.
+    pub service: Service,
+    /// The configured node.
+    pub node: NodeName,
+    /// Lease asked for.
+    pub lease: Duration,
+    /// How long to wait for `subscribed` or `none` after `pending`.
+    pub approval_timeout: Duration,
+}
+
+/// What the ledger keeps, so that a restart finds its own again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Who holds the subscription.
+    pub jid: FullJid,
+    /// Its id, once known.
+    pub subid: Option<Subid>,
+    /// End of the lease; none where the service has no leases.
+    pub lease_until: Option<Timestamp>,
+    /// When it was last renewed or made.
+    pub renewed: Option<Timestamp>,
+}
+
+/// Something to carry out, or to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send this to the service; exactly one [`Subscription::answered`] must follow.
+    Send(Request),
+    /// The state changed.
+    Became(SubscriptionState, Option<String>),
+    /// Something happened that is counted.
+    Tell(Fact),
+}
+
+/// Something that is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A subscription of our own was found and is used again.
+    Reused,
+    /// The service took a new subscription.
+    Created,
+    /// A surplus or dead subscription of our own was removed.
+    Removed,
+    /// A renewal ended so.
+    Renewal(RenewalOutcome),
+}
+
+/// One subscription.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    terms: Terms,
+    /// The node redirects led to; the configured one at first.
+    via: NodeName,
+    hops: u32,
+    own: Option<FullJid>,
+    phase: Phase,
+    held: Option<Held>,
+    /// The service said something since the last list was asked for: ask for another.
+    recheck: bool,
+    /// The authorization was renewed while a request was under way: the lease is still to follow.
+    refresh: bool,
+    /// Nothing new is asked for before its end, whatever the phase.
+    pause: Option<Pause>,
+    last_loss: Option<Moment>,
+    dice: Dice,
+    denied: Backoff,
+    trouble: Backoff,
+    reported: Option<(SubscriptionState, Option<String>)>,
+}
+
+impl Subscription {
+    /// A subscription without a connection, with what the ledger remembers of it.
+    #[must_use]
+    pub fn new(terms: Terms, memory: Option<Memory>, now: Moment, dice: Dice) -> Self {
+        let own = memory.as_ref().map(|memory| memory.jid.clone());
+        let held = memory.filter(|memory| memory.subid.is_some()).map(|memory| Held {
+            subid: memory.subid,
+            lease: memory.lease_until.map_or(Lease::Unknown, |utc| Lease::Until(now.at_utc(utc))),
+            renewed: memory.renewed.map(|utc| now.at_utc(utc)),
+        });
+        Self {
+            via: terms.node.clone(),
+            terms,
+            hops: 0,
+            own,
+            phase: Phase::Offline,
+            held,
+            recheck: false,
+            refresh: false,
+            pause: None,
+            last_loss: None,
+            dice,
+            denied: Backoff::at_least(Pause::LEAST_AFTER_REFUSAL, Duration::from_mins(10)),
+            // 2.5 s, 5 s, 10 s: three tries in the first 15 s, also counting the one that failed.
+            trouble: Backoff::at_least(Duration::from_millis(2500), Duration::from_mins(1)),
+            reported: None,
+        }
+    }
+
+    /// The account is connected as `own` and authorized.
+    ///
+    /// A refusal is waited out across connections; other trouble is not.
+    pub fn ready(&mut self, own: FullJid, now: Moment) -> Vec<Command> {
+        if self.own.as_ref() != Some(&own) {
+            self.held = None; // what another resource holds is not ours
+        }
+        self.own = Some(own);
+        self.pause = self.pause.take().filter(|pause| pause.denied).map(Pause::shortened);
+        let commands = if self.waits(now) { self.wait() } else { self.find() };
+        self.conclude(commands, now)
+    }
+
+    /// The connection is gone. The service keeps the subscription; it is found again.
+    pub fn suspended(&mut self, now: Moment) -> Vec<Command> {
+        self.phase = Phase::Offline;
+        self.recheck = false;
+        self.refresh = false;
+        self.conclude(Vec::new(), now)
+    }
+
+    /// The authorization was renewed: the lease follows (protocol sheet section 17, rule 15), and a refusal is worth
+    /// another try before its time.
+    pub fn reauthorized(&mut self, now: Moment) -> Vec<Command> {
+        let commands = match self.phase {
+            Phase::Holding { .. } => self.renew(Vec::new(), false, now),
+            Phase::Pausing => {
+                self.pause = self.pause.take().map(Pause::shortened);
+                if self.waits(now) { Vec::new() } else { self.find() }
+            }
+            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. }) => {
+                self.refresh = true;
+                Vec::new()
+            }
+            Phase::Offline | Phase::Asking(_) | Phase::Pending { .. } => Vec::new(),
+        };
+        self.conclude(commands, now)
+    }
+
+    /// The answer to the request under way; one that comes when none is, is of a session that is over.
+    pub fn answered(&mut self, reply: &Reply, now: Moment) -> Vec<Command> {
+        let Phase::Asking(ask) = self.phase.clone() else { return Vec::new() };
+        self.phase = Phase::Offline;
+        let commands = match ask {
+            _ if matches!(reply, Err(NoAnswer::Disconnected)) => Vec::new(),
+            Ask::List(why) => self.listed(reply, why, now),
+            Ask::Subscribe { asked, said } => self.subscribed(reply, asked, said, now),
+            Ask::Renew { asked, surplus, listed } => self.renewed(reply, asked, surplus, listed, now),
+            Ask::Remove { surplus } => self.removed(reply, surplus, now),
+            Ask::Withdraw { rest, why } => self.withdrawn(reply, rest, why, now),
+        };
+        self.conclude(commands, now)
+    }
+
+    /// The service told of a changed subscription. Attributes it leaves out are taken as ours.
+    pub fn changed(&mut self, change: &Change, now: Moment) -> Vec<Command> {
+        let Some(own) = &self.own else { return Vec::new() };
+        let ours = change.jid.as_ref().is_none_or(|jid| FullJid::new(jid).is_ok_and(|jid| jid == *own));
+        let here = change.node.as_ref().is_none_or(|node| *node == self.via || *node == self.terms.node);
+        if !ours || !here {
+            return Vec::new();
+        }
+        let commands = match change.state.as_str() {
+            "subscribed" => self.told(Said::Subscribed, change.subid.as_ref()),
+            "none" => self.told(Said::None, None),
+            _ => Vec::new(),
+        };
+        self.conclude(commands, now)
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Moment) -> Vec<Command> {
+        let commands = match self.phase {
+            // The approval, or the message about it, is missing.
+            Phase::Pending { until } if until <= now => self.list(Why::Overdue),
+            Phase::Holding { .. } if self.held.as_ref().is_none_or(|held| !held.delivers(now)) => {
+                self.trouble.reset(); // what it cost to renew does not delay what it costs to come back
+                self.find()
+            }
+            Phase::Holding { renew_at } if renew_at <= now => self.renew(Vec::new(), false, now),
+            Phase::Pausing if !self.waits(now) => self.find(),
+            Phase::Offline | Phase::Asking(_) | Phase::Pending { .. } | Phase::Holding { .. } | Phase::Pausing => {
+                Vec::new()
+            }
+        };
+        self.conclude(commands, now)
+    }
+
+    /// When [`Self::tick`] next has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        let lease_end = self.held.as_ref().and_then(Held::end);
+        match self.phase {
+            Phase::Offline => None,
+            // Nothing to do but to tell that it does not deliver any more.
+            Phase::Asking(_) => lease_end.filter(|_| self.reported_as_delivering()),
+            Phase::Pending { until } => Some(until),
+            Phase::Pausing => self.pause.as_ref().map(|pause| pause.until),
+            Phase::Holding { renew_at } => Some(lease_end.map_or(renew_at, |end| end.min(renew_at))),
+        }
+    }
+
+    /// What the ledger should keep.
+    #[must_use]
+    pub fn memory(&self) -> Option<Memory> {
+        let held = self.held.as_ref();
+        Some(Memory {
+            jid: self.own.clone()?,
+            subid: held.and_then(|held| held.subid.clone()),
+            lease_until: held.and_then(Held::end).map(Moment::utc),
+            renewed: held.and_then(|held| held.renewed).map(Moment::utc),
+        })
+    }
+
+    fn conclude(&mut self, mut commands: Vec<Command>, now: Moment) -> Vec<Command> {
+        let state = self.state(now);
+        if self.reported.as_ref() != Some(&state) {
+            commands.push(Command::Became(state.0, state.1.clone()));
+            self.reported = Some(state);
+        }
+        commands
+    }
+
+    fn reported_as_delivering(&self) -> bool {
+        matches!(self.reported, Some((SubscriptionState::Active | SubscriptionState::Renewing, _)))
+    }
+
+    fn state(&self, now: Moment) -> (SubscriptionState, Option<String>) {
+        let lapsed = self.held.as_ref().is_some_and(|held| held.end().is_some_and(|end| end <= now));
+        let delivers = self.held.as_ref().is_some_and(|held| held.delivers(now));
+        let state = match &self.phase {
+            Phase::Offline => SubscriptionState::Lost,
+            Phase::Pending { .. } => SubscriptionState::Pending,
+            Phase::Pausing => {
+                let denied = self.pause.as_ref().is_some_and(|pause| pause.denied);
+                let state = if denied { SubscriptionState::Denied } else { SubscriptionState::Lost };
+                return (state, self.pause.as_ref().map(|pause| pause.why.clone()));
+            }
+            Phase::Asking(Ask::List(Why::Beginning | Why::Refused | Why::Overdue)) => SubscriptionState::Listing,
+            Phase::Asking(Ask::Subscribe { .. } | Ask::Withdraw { .. }) => SubscriptionState::Subscribing,
+            Phase::Asking(_) | Phase::Holding { .. } if lapsed => {
+                return (SubscriptionState::Lost, Some("the lease ran out".to_owned()));
+            }
+            Phase::Asking(Ask::Renew { .. }) => SubscriptionState::Renewing,
+            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. })
+            | Phase::Holding { .. } => {
+                if delivers {
+                    SubscriptionState::Active
+                } else {
+                    SubscriptionState::Listing
+                }
+            }
+        };
+        (state, None)
+    }
+}

@@ -1,0 +1,223 @@
+//! A sink's `when`: a CEL expression over one event.
+//!
+//! The event's attributes and `data` are the variables. Must not know sinks, queues or where the text came from.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
+
+use cel::{Context, Env, ExecutionError, ParseErrors, Program, Value};
+use serde_json::Value as Json;
+
+mod expression;
+mod names;
+
+/// Every attribute of an event, and `data`: what a rule may speak of.
+pub const VARIABLES: &[&str] = &[
+    "data",
+    "datacontenttype",
+    "dataschema",
+    "id",
+    "partitionkey",
+    "sequence",
+    "source",
+    "specversion",
+    "subject",
+    "time",
+    "type",
+];
+
+/// A longer text is no rule for people, and every byte of it may cost the parser some stack.
+const LONGEST: usize = 4_096;
+
+/// Expressions within expressions, at most: a rule is evaluated, by recursion, on whatever thread asks.
+const DEEPEST: usize = 24;
+
+/// Stack for the parser, which takes dozens of frames for a bracket; used only as far as needed.
+const STACK: usize = 64 << 20;
+
+/// The functions and types a rule has.
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// A compiled rule. Cheap to clone; equal to another of the same text.
+#[derive(Clone)]
+pub struct Rule(Arc<Compiled>);
+
+struct Compiled {
+    text: String,
+    program: Program,
+    /// Those of [`VARIABLES`] the rule speaks of; only these are converted.
+    variables: Vec<&'static str>,
+}
+
+/// Why a text is no rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// It is not CEL.
+    #[error("line {line}, column {column}: {reason}")]
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in characters.
+        column: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// It speaks of something that is no attribute of an event.
+    #[error("line {line}, column {column}: unknown variable `{name}`; the nearest known one is `{nearest}`")]
+    Unknown {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in characters.
+        column: usize,
+        /// As written.
+        name: String,
+        /// Of [`VARIABLES`].
+        nearest: &'static str,
+    },
+    /// It is longer or deeper than a rule may be.
+    #[error("is longer than {LONGEST} bytes or nested deeper than {DEEPEST} levels")]
+    TooLarge,
+    /// The parser gave up in disorder.
+    #[error("cannot be parsed")]
+    Unparsable,
+}
+
+/// Why a rule has no answer for an event. The sink does not get it then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleFault {
+    /// The expression cannot be evaluated, e.g. compares a text with a number.
+    #[error("{0}")]
+    Evaluation(String),
+    /// The answer is neither true nor false.
+    #[error("the answer is {0}, not true or false")]
+    NotBoolean(String),
+    /// The evaluation gave up in disorder.
+    #[error("the evaluation failed")]
+    Disorder,
+}
+
+impl Rule {
+    /// Compiles a CEL expression.
+    ///
+    /// # Errors
+    /// Where and why it is none, or which name in it is unknown.
+    pub fn compile(text: &str) -> Result<Self, RuleError> {
+        if text.len() > LONGEST {
+            return Err(RuleError::TooLarge);
+        }
+        // The parser is generated code that unwraps here and there: its panic must stay with its thread.
+        std::thread::scope(|scope| {
+            let parser = std::thread::Builder::new().stack_size(STACK);
+            let parser = parser.spawn_scoped(scope, || Self::parse(text)).map_err(|_| RuleError::Unparsable)?;
+            parser.join().map_err(|_| RuleError::Unparsable)?
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, RuleError> {
+        let program = ENV.compile(text).map_err(|faults| syntax(text, &faults))?;
+        if expression::depth(program.expression()) > DEEPEST {
+            return Err(RuleError::TooLarge);
+        }
+        if let Some(unknown) = names::unknown(program.expression(), VARIABLES) {
+            let at = program.source_info().offset_for(unknown.id).map_or(0, |(start, _)| start as usize);
+            let (line, column) = position(text, at);
+            let name = unknown.name.to_owned();
+            let nearest = nearest(&name);
+            return Err(RuleError::Unknown { line, column, name, nearest });
+        }
+        let references = program.references();
+        let variables = VARIABLES.iter().copied().filter(|name| references.has_variable(name)).collect();
+        Ok(Self(Arc::new(Compiled { text: text.to_owned(), program, variables })))
+    }
+
+    /// The text it was compiled from.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Whether `event`, in the form of interface section 3, is meant.
+    ///
+    /// # Errors
+    /// If the rule has no answer for this event.
+    pub fn matches(&self, event: &Json) -> Result<bool, RuleFault> {
+        let evaluate = || {
+            let mut context = Context::with_env(Arc::clone(&ENV));
+            for name in &self.0.variables {
+                context.add_variable_from_value(*name, event.get(name).map_or(Value::Null, value));
+            }
+            self.0.program.execute(&context)
+        };
+        match catch_unwind(AssertUnwindSafe(evaluate)).map_err(|_| RuleFault::Disorder)? {
+            Ok(Value::Bool(answer)) => Ok(answer),
+            Ok(other) => Err(RuleFault::NotBoolean(other.type_of().to_string())),
+            Err(fault) => Err(RuleFault::Evaluation(reason(&fault))),
+        }
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rule").field(&self.0.text).finish()
+    }
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Rule {}
+
+/// JSON knows one kind of number; a whole one must compare with `5`, not only with `5u`.
+fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(flag) => Value::Bool(*flag),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Value::Int(whole),
+            (None, Some(float)) => Value::Float(float),
+            (None, None) => Value::Null,
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => Value::from(items.iter().map(value).collect::<Vec<_>>()),
+        Json::Object(map) => {
+            let map: std::collections::HashMap<String, Value> =
+                map.iter().map(|(key, item)| (key.clone(), value(item))).collect();
+            Value::from(map)
+        }
+    }
+}
+
+fn syntax(text: &str, faults: &ParseErrors) -> RuleError {
+    let Some(fault) = faults.errors.first() else { return RuleError::Unparsable };
+    let line = usize::try_from(fault.pos.0).unwrap_or(1).max(1);
+    let column = usize::try_from(fault.pos.1).unwrap_or(1).max(1);
+    // The end of the text may be said to lie beyond it.
+    let end = position(text, text.len());
+    let (line, column) = (line, column).min(end);
+    RuleError::Syntax { line, column, reason: fault.msg.clone() }
+}
+
+/// The line and column, in characters, of the byte `at` this offset.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before: Vec<char> = text.char_indices().take_while(|(offset, _)| *offset < at).map(|(_, c)| c).collect();
+    let line = before.iter().filter(|c| **c == '\n').count() + 1;
+    (line, before.iter().rev().take_while(|c| **c != '\n').count() + 1)
+}
+
+fn nearest(name: &str) -> &'static str {
+    let score = |known: &&&str| strsim::jaro_winkler(name, known);
+    VARIABLES.iter().max_by(|a, b| score(a).total_cmp(&score(b))).copied().unwrap_or("data")
+}
+
+fn reason(fault: &ExecutionError) -> String {
+    const LONG: usize = 200;
+    let text = fault.to_string();
+    if text.chars().count() <= LONG { text } else { text.chars().take(LONG).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! One layer of settings, and how a later one is laid over an earlier one.
+
+use config::{ConfigError, Map, Source, Value, ValueKind};
+use toml::de::{DeTable, DeValue};
+
+/// The settings of one file, or of the environment.
+#[derive(Clone)]
+pub struct Layer(Map<String, Value>);
+
+impl Layer {
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// Line, column and reason; never the text itself, which may hold a password.
+    pub fn toml(text: &str) -> Result<Self, String> {
+        let table = DeTable::parse(text).map_err(|fault| {
+            let at = fault.span().map_or(0, |span| span.start);
+            let before = text.get(..at).unwrap_or(text);
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!("line {line}, column {column}: {}", fault.message())
+        })?;
+        Ok(Self(map(text, table.into_inner())))
+    }
+
+    /// The given settings.
+    pub fn of(table: Map<String, Value>) -> Self {
+        Self(table)
+    }
+}
+
+/// All layers as one, the later over the earlier.
+///
+/// Not by way of a `ConfigBuilder`: it takes top-level keys such as `"a.b"` or `"a[99999999]"` for paths.
+pub fn merge(layers: &Vec<Layer>) -> Value {
+    Value::new(None, layers.collect().unwrap_or_default())
+}
+
+fn map(text: &str, table: DeTable<'_>) -> Map<String, Value> {
+    let pairs = table.into_iter();
+    pairs.map(|(key, item)| (key.into_inner().into_owned(), value(text, item.span(), item.into_inner()))).collect()
+}
+
+fn value(text: &str, span: std::ops::Range<usize>, item: DeValue<'_>) -> Value {
+    // As written: a password 1.50 or 1_000 without quotes must not become 1.5 or 1000.
+    let as_written = || Value::new(None, text.get(span.clone()).unwrap_or_default());
+    match item {
+        DeValue::String(string) => Value::new(None, string.into_owned()),
+        DeValue::Boolean(flag) => Value::new(None, flag),
+        DeValue::Integer(_) => match text.get(span.clone()).map(|raw| (raw, raw.parse::<i64>())) {
+            Some((raw, Ok(number))) if raw == number.to_string() => Value::new(None, number),
+            _ => as_written(),
+        },
+        DeValue::Float(_) | DeValue::Datetime(_) => as_written(),
+        DeValue::Array(items) => {
+            let items = items.into_iter().map(|item| value(text, item.span(), item.into_inner()));
+            Value::new(None, ValueKind::Array(items.collect()))
+        }
+        DeValue::Table(table) => Value::new(None, map(text, table)),
+    }
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[settings]")
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+
+    /// Not the provided merge: it would mix the `env` of one layer's secret with the `file` of another's.
+    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
+        lay(Value::new(None, self.0.clone()), cache);
+        Ok(())
+    }
+}
+
+fn lay(upper: Value, lower: &mut Value) {
+    match (&mut lower.kind, upper.kind) {
+        (ValueKind::Table(lower), ValueKind::Table(upper)) if !is_place(lower) && !is_place(&upper) => {
+            for (key, value) in upper {
+                match lower.get_mut(&key) {
+                    Some(below) => lay(value, below),
+                    None => drop(lower.insert(key, value)),
+                }
+            }
+        }
+        (lower, upper) => *lower = upper,
+    }
+}
+
+/// Whether this table says where a secret is: then it is one value, not a section.
+fn is_place(table: &Map<String, Value>) -> bool {
+    let scalar = |value: &Value| !matches!(value.kind, ValueKind::Table(_) | ValueKind::Array(_));
+    !table.is_empty() && table.iter().all(|(key, value)| matches!(key.as_str(), "env" | "file") && scalar(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(layers: &[&str]) -> Value {
+        merge(&layers.iter().map(|text| Layer::toml(text).unwrap()).collect())
+    }
+
+    #[test]
+    fn a_later_layer_wins_key_by_key() {
+        let both = merged(&["[a.x]\none = 1\ntwo = 2\n[b]\nlist = [1]", "[a.x]\ntwo = 3\n[b]\nlist = []"]);
+        assert_eq!(both, merged(&["[a.x]\none = 1\ntwo = 3\n[b]\nlist = []"]));
+    }
+
+    #[test]
+    fn a_later_place_of_a_secret_replaces_an_earlier_one() {
+        let both = merged(&["password = { env = \"A\" }", "password = { file = \"b\" }"]);
+        assert_eq!(both, merged(&["password = { file = \"b\" }"]));
+    }
+
+    #[test]
+    fn a_key_that_looks_like_a_path_stays_one_key() {
+        let value = merged(&["\"a.b\" = 1\n\"c[99999999999]\" = 2"]);
+        assert!(matches!(value.kind, ValueKind::Table(table) if table.len() == 2));
+    }
+
+    #[test]
+    fn a_number_without_quotes_keeps_its_digits() {
+        let ValueKind::Table(table) = merged(&["a = 1.50\nb = 1_000\nc = 99999999999999999999\nd = 42"]).kind else {
+            unreachable!()
+        };
+        assert_eq!(table["a"].kind, ValueKind::from("1.50"));
+        assert_eq!(table["b"].kind, ValueKind::from("1_000"));
+        assert_eq!(table["c"].kind, ValueKind::from("99999999999999999999"));
+        assert_eq!(table["d"].kind, ValueKind::from(42));
+    }
+
+    #[test]
+    fn a_syntax_error_names_line_and_column_but_not_the_text() {
+        let fault = Layer::toml("a = 1\npassword = \"hunter2\nb = 2").unwrap_err();
+        assert!(fault.starts_with("line 2, column "), "{fault}");
+        assert!(!fault.contains("hunter2"), "{fault}");
+    }
+}

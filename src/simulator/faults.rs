@@ -1,0 +1,339 @@
+//! Trouble that nobody scripted: what goes wrong, how often, and to whom.
+//!
+//! Must not know sockets or read a clock.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::behaviour::Approval;
+use super::delivery::Headers;
+use super::markup::Tag;
+use super::names::{CLIENT, PUBSUB_EVENT};
+use super::node::leaf_of;
+use super::span::{Share, Span};
+use super::switchboard::{Stall, Switchboard};
+use crate::domain::BareJid;
+use crate::domain::moment::Moment;
+
+/// What goes wrong. Absent: it does not. `*_every` strikes one account that is online, on average once in that time.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// A connection breaks without a word.
+    pub cut_every: Option<Span>,
+    /// A connection goes silent: it takes bytes and answers nothing.
+    pub stall_every: Option<Span>,
+    /// A connection answers requests and delivers nothing.
+    pub deafness_every: Option<Span>,
+    /// Somebody else takes the resource: stream error `conflict`.
+    pub conflict_every: Option<Span>,
+    /// A stream ends with `system-shutdown`.
+    pub shutdown_every: Option<Span>,
+    /// A subscription is taken away: `none`.
+    pub revoke_every: Option<Span>,
+    /// The leases of an account run out early, in silence.
+    pub lease_end_every: Option<Span>,
+    /// The authorisations of an account end early, in silence.
+    pub authorization_end_every: Option<Span>,
+    /// An event for another resource arrives.
+    pub foreign_resource_every: Option<Span>,
+    /// An event from a sender that is no service arrives.
+    pub foreign_sender_every: Option<Span>,
+    /// A payload arrives that is no active call.
+    pub malformed_every: Option<Span>,
+    /// Bytes arrive that are not XML.
+    pub bad_xml_every: Option<Span>,
+    /// The whole service restarts.
+    pub restart_every: Option<Span>,
+    /// How long it is away then; default 1s.
+    pub restart_for: Option<Span>,
+    /// Share of approvals that never come.
+    pub approval_silence: Share,
+    /// How long approvals take; default 20ms.
+    pub approval_after: Option<Span>,
+    /// How long answers take; default none.
+    pub reply_after: Option<Span>,
+    /// Share of notifications that arrive twice.
+    pub duplicated: Share,
+    /// Share of notifications that arrive late.
+    pub held_back: Share,
+    /// How late; default 2s.
+    pub held_back_for: Option<Span>,
+    /// Share of notifications with a retract of an unknown item in front.
+    pub crowded: Share,
+    /// Where the SHIM headers stand; default mixed.
+    pub headers: Option<HeaderPlace>,
+    /// Seed of everything that is left to chance.
+    pub seed: u64,
+}
+
+/// Where the SHIM headers stand, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeaderPlace {
+    /// Before the event.
+    First,
+    /// After the event.
+    Last,
+    /// Both in turn.
+    Mixed,
+    /// Nowhere.
+    Absent,
+}
+
+/// A faults file cannot be used; the message names the line and the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct BadFaults(#[from] toml::de::Error);
+
+impl Faults {
+    /// Reads a faults file.
+    ///
+    /// # Errors
+    /// If it is not TOML, has an unknown key, or a value out of its range.
+    pub fn from_toml(text: &str) -> Result<Self, BadFaults> {
+        Ok(toml::from_str(text)?)
+    }
+
+    /// Lively trouble for a demonstration: something goes wrong every few seconds.
+    pub fn preset() -> Self {
+        let every = |seconds| Some(Span(Duration::from_secs(seconds)));
+        Self {
+            cut_every: every(20),
+            stall_every: every(90),
+            conflict_every: every(75),
+            shutdown_every: every(60),
+            revoke_every: every(30),
+            lease_end_every: every(45),
+            authorization_end_every: every(50),
+            foreign_resource_every: every(15),
+            foreign_sender_every: every(25),
+            malformed_every: every(25),
+            bad_xml_every: every(80),
+            restart_every: every(150),
+            approval_silence: Share(0.1),
+            duplicated: Share(0.05),
+            held_back: Share(0.05),
+            crowded: Share(0.05),
+            ..Self::default()
+        }
+    }
+
+    /// Applies what is not an incident but a rule.
+    pub(super) fn rules(&self, board: &mut Switchboard) {
+        let style = &mut board.style;
+        style.forgotten_approvals = self.approval_silence.0;
+        style.duplicated = self.duplicated.0;
+        style.held_back = self.held_back.0;
+        style.held_back_for = self.held_back_for.map_or(Duration::from_secs(2), |span| span.0);
+        style.crowded = self.crowded.0;
+        match self.headers {
+            Some(HeaderPlace::First) => style.headers = Headers::First,
+            Some(HeaderPlace::Last) => style.headers = Headers::Last,
+            Some(HeaderPlace::Mixed) => style.headers = Headers::Mixed,
+            Some(HeaderPlace::Absent) => style.headers = Headers::Absent,
+            None => {}
+        }
+        board.change_behaviour(None, |behaviour| {
+            if let Some(after) = self.approval_after {
+                behaviour.approval = Approval::After(after.0);
+            }
+            if let Some(after) = self.reply_after {
+                behaviour.reply_delay = after.0;
+            }
+        });
+    }
+
+    fn incidents(&self) -> [(Incident, Option<Span>); 13] {
+        [
+            (Incident::Cut, self.cut_every),
+            (Incident::Stall, self.stall_every),
+            (Incident::Deafness, self.deafness_every),
+            (Incident::Conflict, self.conflict_every),
+            (Incident::Shutdown, self.shutdown_every),
+            (Incident::Revoke, self.revoke_every),
+            (Incident::LeaseEnd, self.lease_end_every),
+            (Incident::AuthorizationEnd, self.authorization_end_every),
+            (Incident::ForeignResource, self.foreign_resource_every),
+            (Incident::ForeignSender, self.foreign_sender_every),
+            (Incident::Malformed, self.malformed_every),
+            (Incident::BadXml, self.bad_xml_every),
+            (Incident::Restart, self.restart_every),
+        ]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Incident {
+    Cut,
+    Stall,
+    Deafness,
+    Conflict,
+    Shutdown,
+    Revoke,
+    LeaseEnd,
+    AuthorizationEnd,
+    ForeignResource,
+    ForeignSender,
+    Malformed,
+    BadXml,
+    Restart,
+}
+
+/// The incidents to come.
+#[derive(Debug)]
+pub(super) struct Fate {
+    plan: Vec<(Moment, Incident, Duration)>,
+    restart_for: Duration,
+}
+
+impl Fate {
+    pub(super) fn new(faults: &Faults, now: Moment) -> Self {
+        let plan = faults.incidents().into_iter().filter_map(|(incident, every)| {
+            let every = every?.0.max(Duration::from_millis(10));
+            Some((now + every, incident, every))
+        });
+        let restart_for = faults.restart_for.map_or(Duration::from_secs(1), |span| span.0);
+        Self { plan: plan.collect(), restart_for }
+    }
+
+    pub(super) fn due(&self) -> Option<Moment> {
+        self.plan.iter().map(|(due, ..)| *due).min()
+    }
+
+    /// Lets happen what is due; how long the service must now be away, if it is to restart.
+    pub(super) fn strike(&mut self, board: &mut Switchboard, now: Moment) -> Option<Duration> {
+        let mut restart = None;
+        for (due, incident, every) in self.plan.iter_mut().filter(|(due, ..)| *due <= now) {
+            *due = now + every.mul_f64(0.5 + board.dice.share());
+            if *incident == Incident::Restart {
+                restart = Some(self.restart_for);
+            } else if let Some(victim) = board.somebody() {
+                board.suffer(*incident, &victim, now);
+            }
+        }
+        restart
+    }
+}
+
+impl Switchboard {
+    fn somebody(&mut self) -> Option<BareJid> {
+        let bound: Vec<&BareJid> = self.bound_jids().collect();
+        let count = bound.len();
+        let mut all: Vec<BareJid> = bound.into_iter().cloned().collect();
+        all.sort_unstable();
+        let at = self.dice.below(count);
+        all.into_iter().nth(at)
+    }
+
+    fn suffer(&mut self, incident: Incident, victim: &BareJid, now: Moment) {
+        let empty = "<active-call xmlns='onsip:active-calls'/>";
+        let service = self.service_jid(super::calls::SERVICE);
+        match incident {
+            Incident::Cut => self.each_session(victim, Self::cut),
+            Incident::Stall => self.each_session(victim, |board, id| board.stall(id, Stall::Dead)),
+            Incident::Deafness => self.each_session(victim, |board, id| board.stall(id, Stall::Deaf)),
+            Incident::Conflict => self.each_session(victim, |board, id| {
+                board.observed.conflicts += 1;
+                board.stream_error(id, "conflict", "");
+            }),
+            Incident::Shutdown => self.each_session(victim, |board, id| board.stream_error(id, "system-shutdown", "")),
+            Incident::Revoke => {
+                if let Some(entry) = self.subscriptions(victim, None).first() {
+                    self.revoke(victim, &entry.node, now);
+                }
+            }
+            Incident::LeaseEnd => self.end_leases(victim, now),
+            Incident::AuthorizationEnd => self.authorizations.end(victim),
+            Incident::ForeignResource => self.intrude(victim, &stray(&service, victim, "elsewhere", empty)),
+            Incident::ForeignSender => {
+                self.intrude(victim, &stray("pubsub.active-calls.evil.test", victim, "", empty));
+            }
+            Incident::Malformed => {
+                let payload = "<active-call xmlns='onsip:active-calls' publish-time='2009-11-23T:328:22Z'>\
+                    <dialog-state>musing</dialog-state><call-id/><surprise/></active-call>";
+                for resource in self.resources(victim) {
+                    self.intrude(victim, &stray(&service, victim, &resource, payload));
+                }
+            }
+            Incident::BadXml => self.intrude(victim, "<message><body>&nbsp;</message>"),
+            Incident::Restart => {}
+        }
+    }
+
+    fn intrude(&mut self, victim: &BareJid, text: &str) {
+        self.each_session(victim, |board, id| {
+            board.notify(id, text.to_owned());
+        });
+    }
+}
+
+/// An event on the victim's own leaf, to a resource of it or, without one, to its bare JID.
+fn stray(from: &str, victim: &BareJid, resource: &str, payload: &str) -> String {
+    let to = if resource.is_empty() { victim.to_string() } else { format!("{victim}/{resource}") };
+    let item = Tag::new("item").attr("id", "stray").raw(payload);
+    let items = Tag::new("items").attr("node", &leaf_of(victim.as_str())).child(item);
+    let event = Tag::of("event", PUBSUB_EVENT).child(items);
+    Tag::of("message", CLIENT).attr("from", from).attr("to", &to).child(event).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::directory::Account;
+    use super::super::scram::Mechanism;
+    use super::super::switchboard::{CountedBy, Order, Terms};
+    use super::*;
+    use crate::domain::FullJid;
+
+    #[test]
+    fn within_ten_minutes_the_preset_does_everything_it_promises() {
+        let mut board = Switchboard::new(Terms {
+            services_domain: "x.test".into(),
+            most_subscriptions: 10,
+            counted_by: CountedBy::FullJid,
+            mechanisms: vec![Mechanism::Plain],
+            starttls: false,
+            seed: 1,
+        });
+        let account = Account::numbered(1).unwrap();
+        let jid = FullJid::new(&format!("{}/router", account.jid)).unwrap();
+        board.directory.add(account);
+        let start = Moment::virtual_at(Duration::ZERO, "2026-01-01T00:00:00Z".parse().unwrap());
+        let (mut fate, mut restarts, mut said) = (Fate::new(&Faults::preset(), start), 0, String::new());
+        while let Some(due) = fate.due().filter(|due| *due < start + Duration::from_mins(10)) {
+            if board.session_of(&jid).is_none() {
+                let id = board.connected(false, due);
+                board.register(id, &jid);
+            }
+            restarts += usize::from(fate.strike(&mut board, due).is_some());
+            for (_, order) in board.orders() {
+                match order {
+                    Order::Write(text) => said.push_str(&text),
+                    Order::Close => said.push_str("[closed]"),
+                    Order::Cut => said.push_str("[cut]"),
+                }
+            }
+        }
+        assert!(restarts > 0);
+        for word in ["[cut]", "conflict", "system-shutdown", "/elsewhere", "evil.test", "musing", "&nbsp;"] {
+            assert!(said.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_faults_file_is_read_and_its_faults_are_named() {
+        let faults = Faults::from_toml("cut_every = '20s'\nduplicated = 0.5\nheaders = 'first'").unwrap();
+        assert_eq!(faults.cut_every, Some(Span(Duration::from_secs(20))));
+        assert_eq!((faults.duplicated, faults.headers), (Share(0.5), Some(HeaderPlace::First)));
+        for (text, said) in [
+            ("cut_evry = '1s'", "cut_evry"),
+            ("cut_every = 20", "cut_every"),
+            ("cut_every = '20 s'", "like \"20s\""),
+            ("duplicated = 1.5", "from 0 to 1"),
+        ] {
+            let message = Faults::from_toml(text).unwrap_err().to_string();
+            assert!(message.contains(said), "{message}");
+        }
+    }
+}

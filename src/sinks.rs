@@ -1,0 +1,108 @@
+//! Where events go. A sink talks to one thing and says what it acknowledged; order, retries and metrics are elsewhere.
+//!
+//! Must not know the queue, actors, XMPP, or any other sink.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::settings::Type;
+use crate::settings::problem::{Path, Problems};
+use crate::settings::section::Section;
+
+pub mod file;
+mod line;
+pub mod stdout;
+
+/// From one row per type: the [`Options`], the keys, and how a section is read.
+macro_rules! register {
+    ($($name:literal => $variant:ident($module:ident)),+ $(,)?) => {
+        /// What kind of sink, and its options: one variant per file of this folder.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Options {
+            $(#[doc = concat!("`type = \"", $name, "\"`")] $variant($module::Options),)+
+        }
+
+        /// Every value of `type`, and the keys that go with it.
+        pub const TYPES: &[Type] =
+            &[$(Type { name: $name, help: $module::Options::HELP, keys: $module::Options::KEYS },)+];
+
+        impl Options {
+            /// The value of `type`.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)+
+                }
+            }
+
+            /// The sink these options describe. It touches nothing outside until its first delivery.
+            #[must_use]
+            pub fn open(&self) -> Box<dyn Sink> {
+                match self {
+                    $(Self::$variant(options) => Box::new(options.open()),)+
+                }
+            }
+
+            /// Reads the section of a sink at `path`.
+            pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
+                match section.kind()? {
+                    $($name => $module::Options::read(section, path, problems).map(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+register! {
+    "file" => File(file),
+    "stdout" => Stdout(stdout),
+}
+
+/// One event as a sink gets it.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// The event's id: the idempotency key.
+    pub id: Arc<str>,
+    /// Events with the same key must not overtake each other.
+    pub partition: Arc<str>,
+    /// The event as JSON, without a line break.
+    pub body: Arc<str>,
+}
+
+/// Why an event was not acknowledged; the variant is the decision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// May work later; the peer may have said when.
+    #[error("{reason}")]
+    Retry {
+        /// What went wrong, free of secrets.
+        reason: String,
+        /// What the peer asked for.
+        after: Option<Duration>,
+    },
+    /// Will never work for this event.
+    #[error("{reason}")]
+    Reject {
+        /// What went wrong, free of secrets.
+        reason: String,
+    },
+}
+
+/// One destination.
+#[async_trait]
+pub trait Sink: Send {
+    /// Hands over `parcels` in order and answers for each, in the same order. Acknowledges only what the peer has.
+    /// After the first [`Failure::Retry`] nothing of the same partition may be acknowledged.
+    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>>;
+
+    /// Lets go of what it holds open and opens it anew at the next delivery (SIGHUP, for rotated files).
+    async fn reopen(&mut self) {}
+
+    /// How many parcels it takes at once.
+    fn batch(&self) -> usize {
+        256
+    }
+}

@@ -1,0 +1,228 @@
+//! `type = "file"`: one line of JSON per event, appended to a file.
+//!
+//! An event is acknowledged once its line is whole and on the disk. Must not know what an event says.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::line::{self, Lines};
+use super::{Failure, Parcel, Sink};
+use crate::settings::problem::{self, Problems};
+use crate::settings::section::Section;
+use crate::settings::{Absent, Key, Kind, Text};
+
+/// The options of a `file` sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The file; made if absent, never truncated.
+    pub path: PathBuf,
+}
+
+impl Options {
+    /// What the sink does, in one line.
+    pub const HELP: &'static str = "Appends one line of JSON per event to a file.";
+
+    /// The keys of the sink.
+    pub const KEYS: &'static [Key] = &[Key {
+        name: "path",
+        kind: Kind::Text(Text::ANY),
+        absent: Absent::Refused,
+        help: "The file; made if absent, never truncated.",
+    }];
+
+    /// Reads the settings of the sink at `path`.
+    pub fn read(section: &Section<'_>, _path: &problem::Path, _problems: &mut Problems) -> Option<Self> {
+        Some(Self { path: section.get("path")? })
+    }
+
+    /// The sink these options describe.
+    #[must_use]
+    pub fn open(&self) -> AppendedFile {
+        AppendedFile::new(self)
+    }
+}
+
+/// A file that only grows.
+#[derive(Debug)]
+pub struct AppendedFile {
+    appender: Arc<Mutex<Appender>>,
+    path: Arc<Path>,
+    reopen: bool,
+}
+
+impl AppendedFile {
+    /// The file of `options`; opened at the first delivery.
+    #[must_use]
+    pub fn new(options: &Options) -> Self {
+        let path: Arc<Path> = options.path.as_path().into();
+        Self { appender: Arc::new(Mutex::new(Appender { path: path.clone(), file: None })), path, reopen: false }
+    }
+}
+
+#[async_trait]
+impl Sink for AppendedFile {
+    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+        let failed = |whole, reason: &dyn std::fmt::Display| {
+            line::answers(parcels.len(), whole, &format!("{}: {reason}", self.path.display()))
+        };
+        // A batch whose caller gave up waiting may still be under way on a disk that hangs.
+        let Ok(mut appender) = self.appender.clone().try_lock_owned() else {
+            return failed(0, &"an earlier write has not come back");
+        };
+        if std::mem::take(&mut self.reopen) {
+            appender.file = None;
+        }
+        let lines = Lines::of(parcels);
+        match tokio::task::spawn_blocking(move || appender.append(&lines)).await {
+            Ok((_, Ok(()))) => vec![Ok(()); parcels.len()],
+            Ok((whole, Err(error))) => failed(whole, &error),
+            Err(stopped) => failed(0, &stopped),
+        }
+    }
+
+    async fn reopen(&mut self) {
+        self.reopen = true;
+    }
+}
+
+/// The file while it is open.
+#[derive(Debug)]
+struct Appender {
+    path: Arc<Path>,
+    file: Option<File>,
+}
+
+impl Appender {
+    /// Appends `lines` and says how many of them are safe on the disk.
+    fn append(&mut self, lines: &Lines) -> (usize, io::Result<()>) {
+        let file = match self.current() {
+            Ok(file) => file,
+            Err(error) => return (0, Err(error)),
+        };
+        let outcome = append(&file, lines);
+        if outcome.1.is_ok() {
+            self.file = Some(file);
+        }
+        outcome
+    }
+
+    /// The open file, if it still is what the path names; else the path opened anew. Left closed until the batch is
+    /// written, so that a fault is followed by a fresh look at the file.
+    fn current(&mut self) -> io::Result<File> {
+        match self.file.take() {
+            Some(file) if same(&file.metadata()?, &self.path)? => Ok(file),
+            _ => open(&self.path),
+        }
+    }
+}
+
+/// Whether `path` names the file of `metadata`: not after it was moved or removed.
+fn same(metadata: &Metadata, path: &Path) -> io::Result<bool> {
+    match path.metadata() {
+        Ok(named) => Ok((named.dev(), named.ino()) == (metadata.dev(), metadata.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens `path` for appending, at the beginning of a line.
+fn open(path: &Path) -> io::Result<File> {
+    let regular = match path.metadata() {
+        Ok(metadata) => metadata.is_file(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return create(path),
+        Err(error) => return Err(error),
+    };
+    // A pipe or a device has no last byte to look at.
+    let file = OpenOptions::new().append(true).read(regular).open(path)?;
+    if regular {
+        begin_a_line(&file)?;
+    }
+    Ok(file)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.exists() {
+        return Err(io::Error::new(ErrorKind::NotFound, format!("the folder {} does not exist", folder.display())));
+    }
+    let file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    begin_a_line(&file)?;
+    // The new name must outlive a power cut too; not every file system can do that.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(file)
+}
+
+/// Ends a line that a crash has left half written.
+fn begin_a_line(file: &File) -> io::Result<()> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(()) };
+    let mut byte = [0];
+    if file.read_at(&mut byte, last)? == 1 && byte != *b"\n" {
+        line::write(&mut &*file, b"\n").1?;
+    }
+    Ok(())
+}
+
+fn append(mut file: &File, lines: &Lines) -> (usize, io::Result<()>) {
+    let metadata = match file.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => return (0, Err(error)),
+    };
+    let (written, outcome) = line::write(&mut file, &lines.text);
+    let whole = lines.whole(written);
+    let torn = lines.bytes(whole) < written;
+    if !metadata.is_file() {
+        return (whole, outcome);
+    }
+    if torn {
+        take_back(file, metadata.len(), written, lines.bytes(whole));
+    }
+    match file.sync_data() {
+        Ok(()) => (whole, outcome),
+        Err(error) => (0, Err(error)),
+    }
+}
+
+/// Cuts off the half line just written, if nobody else has written since. Where that fails, the line is ended at the
+/// next opening.
+fn take_back(file: &File, before: u64, written: usize, whole: usize) {
+    let end = |bytes: usize| before + bytes as u64;
+    if file.metadata().is_ok_and(|metadata| metadata.len() == end(written)) {
+        let _ = file.set_len(end(whole));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(bodies: &[&str]) -> Lines {
+        let parcel = |body: &&str| Parcel { id: "i".into(), partition: "p".into(), body: (*body).into() };
+        Lines::of(&bodies.iter().map(parcel).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn only_the_half_line_is_taken_back_and_only_if_it_is_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        std::fs::write(&path, "old\none\nha").unwrap();
+        let file = open(&path).unwrap();
+        std::fs::write(&path, "old\none\nha").unwrap();
+        take_back(&file, 4, 6, lines(&["one"]).text.len());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\none\n");
+        std::fs::write(&path, "old\none\nha another").unwrap();
+        take_back(&file, 4, 6, 4);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\none\nha another");
+    }
+
+    #[test]
+    fn a_device_without_space_acknowledges_nothing() {
+        let (whole, outcome) = append(&open(Path::new("/dev/full")).unwrap(), &lines(&["a", "b"]));
+        assert_eq!((whole, outcome.unwrap_err().kind()), (0, ErrorKind::StorageFull));
+    }
+}

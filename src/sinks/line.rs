@@ -1,0 +1,73 @@
+//! Events as whole lines, and how many of them a cut-off write has brought home.
+//!
+//! Must not know where the lines go.
+
+use std::io::{self, ErrorKind, Write};
+
+use super::{Failure, Parcel};
+
+/// A batch of events, one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lines {
+    /// The lines, each with its line break.
+    pub(super) text: Vec<u8>,
+    /// Where each line ends.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    /// One line for each of `parcels`.
+    pub(super) fn of(parcels: &[Parcel]) -> Self {
+        let mut lines = Self::default();
+        for parcel in parcels {
+            lines.text.extend_from_slice(parcel.body.as_bytes());
+            lines.text.push(b'\n');
+            lines.ends.push(lines.text.len());
+        }
+        lines
+    }
+
+    /// How many lines the first `bytes` hold whole.
+    pub(super) fn whole(&self, bytes: usize) -> usize {
+        self.ends.partition_point(|end| *end <= bytes)
+    }
+
+    /// How many bytes the first `count` lines are.
+    pub(super) fn bytes(&self, count: usize) -> usize {
+        count.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+}
+
+/// Writes `text` in as few writes as `out` allows. Says how many bytes it took, also where it failed.
+pub(super) fn write(out: &mut impl Write, text: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < text.len() {
+        match out.write(&text[written..]) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(taken) => written += taken,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, out.flush())
+}
+
+/// The answers for a batch of `count`, of which the first `whole` arrived; the rest may later.
+pub(super) fn answers(count: usize, whole: usize, reason: &str) -> Vec<Result<(), Failure>> {
+    let retry = || Err(Failure::Retry { reason: reason.to_owned(), after: None });
+    (0..count).map(|line| if line < whole { Ok(()) } else { retry() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_counts_once_its_line_break_is_there() {
+        let parcel = |body: &str| Parcel { id: "i".into(), partition: "p".into(), body: body.into() };
+        let lines = Lines::of(&[parcel("ab"), parcel(""), parcel("c")]);
+        assert_eq!(lines.text, b"ab\n\nc\n");
+        assert_eq!([0, 2, 3, 4, 5, 6].map(|bytes| lines.whole(bytes)), [0, 0, 1, 2, 2, 3]);
+        assert_eq!([0, 1, 2, 3].map(|count| lines.bytes(count)), [0, 3, 4, 6]);
+    }
+}

@@ -1,0 +1,344 @@
+//! What outlives the process: the subscription ledger, the legs, and the delivery queue, in one SQLite database.
+//!
+//! One writer puts whatever waits into one transaction (`synchronous = FULL`) and answers after its commit; a few
+//! read-only connections read beside it. One process owns the database. Must not know XMPP, actors or sinks' insides.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::identity::Token;
+use crate::domain::leg::{Call, Leg};
+use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
+
+mod coverage;
+mod dead;
+mod error;
+mod ledger;
+mod memory;
+mod opening;
+pub mod options;
+mod pruning;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::{OpenError, StoreError};
+
+use ledger::LedgerKey;
+use opening::Opened;
+use options::Options;
+use writer::{Operation, WAITING, Work, Writer, Written};
+
+/// The database, open. Clones share it.
+///
+/// What was answered with `Ok` is on the disk, and every later read sees it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: mpsc::Sender<Operation>,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// The bound of [`Store::waiting`]; further callers wait for a place.
+    pub const WAITING: usize = WAITING;
+
+    /// Opens the database, makes it if it is absent, and owns it until [`Store::close`] or the end of the process.
+    pub async fn open(options: &Options) -> Result<Self, OpenError> {
+        Ok(Self::begin(opening::open(options).await?))
+    }
+
+    /// Opens an existing database for a command of the operator, also while a router owns it. Makes nothing, migrates
+    /// nothing, and keeps no router from starting.
+    pub async fn beside(options: &Options) -> Result<Self, OpenError> {
+        Ok(Self::begin(opening::beside(options).await?))
+    }
+
+    fn begin(opened: Opened) -> Self {
+        let Opened { writer: connection, readers, lock } = opened;
+        let (writer, inbox) = mpsc::channel(WAITING);
+        tokio::spawn(Writer { connection, readers: readers.clone(), inbox, lock }.run());
+        Self { writer, readers }
+    }
+
+    /// What of `recall` is known.
+    pub async fn recall(&self, recall: Recall) -> Result<Recalled, StoreError> {
+        memory::recall(&self.readers, &recall).await
+    }
+
+    /// Live legs untouched since `before`, the oldest first, at most `limit`.
+    pub async fn stale(&self, before: Timestamp, limit: u32) -> Result<Vec<Leg>, StoreError> {
+        memory::live(&self.readers, before, limit.into()).await
+    }
+
+    /// Writes `commit` and says of each of its events whether it is new. One that is not is owed to nobody.
+    pub async fn commit(&self, commit: Commit) -> Result<Vec<bool>, StoreError> {
+        Ok(self.write(Work::Commit(commit)).await?.new)
+    }
+
+    /// What is owed to `sink` beyond the position `after` (0: from the beginning), in queue order.
+    pub async fn due(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<Owed>, StoreError> {
+        queue::due(&self.readers, sink, after, limit).await
+    }
+
+    /// Remembers how deliveries to `sink` ended. A position that is not owed is left alone.
+    pub async fn settle(&self, sink: &SinkName, settlements: Vec<(i64, Settlement)>) -> Result<(), StoreError> {
+        if settlements.is_empty() {
+            return Ok(());
+        }
+        self.write(Work::Settle(sink.clone(), settlements)).await.map(drop)
+    }
+
+    /// How much is owed to `sink`, at a cost that does not grow with it.
+    pub async fn depth(&self, sink: &SinkName) -> Result<Depth, StoreError> {
+        queue::depth(&self.readers, sink).await
+    }
+
+    /// The sinks that are owed anything, configured or not.
+    pub async fn sinks(&self) -> Result<Vec<SinkName>, StoreError> {
+        queue::sinks(&self.readers).await
+    }
+
+    /// The dead letters of `sink` beyond the position `after` (0: from the beginning), in queue order.
+    pub async fn dead(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        dead::list(&self.readers, sink, after, limit).await
+    }
+
+    /// Makes dead letters owed again at their old positions, as if never tried. Says how many there were.
+    pub async fn revive(&self, sink: &SinkName, positions: Vec<i64>) -> Result<u64, StoreError> {
+        Ok(self.write(Work::Revive(sink.clone(), positions)).await?.changed)
+    }
+
+    /// Takes events from `sink` for good, owed or dead. Says how many there were.
+    pub async fn discard(&self, sink: &SinkName, positions: Vec<i64>) -> Result<u64, StoreError> {
+        Ok(self.write(Work::Discard(sink.clone(), positions)).await?.changed)
+    }
+
+    /// Looks through everything and says what is wrong, one line each; takes as long as the database is large.
+    pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
+        dead::faults(&self.readers).await
+    }
+
+    /// The whole subscription ledger.
+    pub async fn ledger(&self) -> Result<Vec<LedgerEntry>, StoreError> {
+        ledger::read(&self.readers, None).await
+    }
+
+    /// One account's part of the subscription ledger.
+    pub async fn ledger_of(&self, account: &AccountName) -> Result<Vec<LedgerEntry>, StoreError> {
+        ledger::read(&self.readers, Some(account)).await
+    }
+
+    /// Writes a line of the ledger over the one of the same account, service, node and JID.
+    pub async fn write_ledger(&self, entry: LedgerEntry) -> Result<(), StoreError> {
+        self.write(Work::WriteLedger(entry)).await.map(drop)
+    }
+
+    /// Removes a line of the ledger.
+    pub async fn forget_ledger(
+        &self,
+        account: &AccountName,
+        service: &str,
+        node: &NodeName,
+        jid: &str,
+    ) -> Result<(), StoreError> {
+        let key = LedgerKey {
+            account: account.clone(),
+            service: service.to_owned(),
+            node: node.as_str().to_owned(),
+            jid: jid.to_owned(),
+        };
+        self.write(Work::ForgetLedger(key)).await.map(drop)
+    }
+
+    /// Says that every account that is covered still was at `now`.
+    pub async fn extend_coverage(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(Work::ExtendCoverage(now)).await.map(drop)
+    }
+
+    /// Forgets what is too old at `now`: event ids and untouched calls after 7 days, ended legs after 24 h.
+    pub async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
+        while self.write(Work::Prune(now)).await?.more {}
+        Ok(())
+    }
+
+    /// Operations that wait for the writer; at most [`Store::WAITING`].
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.writer.max_capacity() - self.writer.capacity()
+    }
+
+    /// Finishes what waits, folds the log into the database and lets go of it. Later calls get [`StoreError::Closed`].
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.write(Work::Close).await.map(drop)
+    }
+
+    async fn write(&self, work: Work) -> Result<Written, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.writer.send(Operation { work, answer }).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// A time as the database holds it: microseconds UTC.
+fn timestamp(micros: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(micros).map_err(|error| error::unreadable("time", &error))
+}
+
+/// What the router asks the store before it decides about a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Recall {
+    /// Event ids (of first or repeated sight) to look for.
+    pub events: Vec<Token>,
+    /// Legs by token.
+    pub legs: Vec<Token>,
+    /// Leaf nodes (short service name, node) whose live legs are all wanted: for purges.
+    pub nodes: Vec<(String, NodeName)>,
+    /// Calls by partition.
+    pub calls: Vec<Token>,
+    /// Accounts whose coverage is wanted.
+    pub coverage: Vec<AccountName>,
+}
+
+/// The answer to a [`Recall`]: what of it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Recalled {
+    /// Those of the asked event ids that were committed before.
+    pub events: Vec<Token>,
+    /// The legs, live and recently ended; also the live ones of the asked nodes, and each leg once.
+    pub legs: Vec<Leg>,
+    /// The calls; also those of all legs in `legs`.
+    pub calls: Vec<Call>,
+    /// The coverage of those of the asked accounts that ever were covered.
+    pub coverage: Vec<Coverage>,
+}
+
+/// One durable step: events with what each sink is owed, and the memory that goes with them, all or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// In the order of emission.
+    pub events: Vec<CommitEvent>,
+    /// Legs to write, the newest state of each.
+    pub legs: Vec<Leg>,
+    /// Calls to write.
+    pub calls: Vec<Call>,
+    /// Coverage to write, at most one line per account.
+    pub coverage: Vec<Coverage>,
+}
+
+/// Until when an account's events could reach us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// The account.
+    pub account: AccountName,
+    /// Whether they still can, as far as was written down.
+    pub open: bool,
+    /// Until when they could, at least.
+    pub until: Timestamp,
+    /// Why they cannot any more (label values of `gaps_total`).
+    pub reason: Option<String>,
+}
+
+/// One event on its way into the queue.
+#[derive(Clone, Debug)]
+pub struct CommitEvent {
+    /// Its id; one that is already known is not written again.
+    pub id: Token,
+    /// Its partition key: order is kept within it.
+    pub partition: String,
+    /// When the stanza was read.
+    pub received: Timestamp,
+    /// The event as JSON, without a line break.
+    pub body: Arc<str>,
+    /// The sinks it is owed to.
+    pub owed: Vec<SinkName>,
+}
+
+/// One event owed to a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Position in the queue; settles refer to it.
+    pub position: i64,
+    /// The event's id.
+    pub id: Token,
+    /// Its partition key.
+    pub partition: String,
+    /// When the stanza was read.
+    pub received: Timestamp,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When the first of them failed.
+    pub failing_since: Option<Timestamp>,
+    /// The event as JSON, without a line break.
+    pub body: Arc<str>,
+}
+
+/// One event a sink was given up for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Position in the queue.
+    pub position: i64,
+    /// The event's id.
+    pub id: Token,
+    /// Its partition key.
+    pub partition: String,
+    /// When the stanza was read.
+    pub received: Timestamp,
+    /// Tries, all failed.
+    pub attempts: u32,
+    /// When it was given up.
+    pub died: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// The event as JSON, without a line break.
+    pub body: Arc<str>,
+}
+
+/// How one delivery ended, as the queue must remember it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The sink has it.
+    Delivered,
+    /// It was tried and stays owed.
+    Retried,
+    /// Given up: kept as a dead letter with the reason.
+    Dead {
+        /// Why, free of secrets.
+        reason: String,
+    },
+}
+
+/// How much a sink is owed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Events not yet acknowledged.
+    pub events: u64,
+    /// Receipt of the oldest of them.
+    pub oldest: Option<Timestamp>,
+    /// Dead letters.
+    pub dead: u64,
+}
+
+/// One line of the subscription ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// The account.
+    pub account: AccountName,
+    /// Short service name.
+    pub service: String,
+    /// The node subscribed to.
+    pub node: NodeName,
+    /// The full JID that holds the subscription.
+    pub jid: String,
+    /// Its subid, once known.
+    pub subid: Option<Subid>,
+    /// Its state as the machine names it (label values of `subscriptions`).
+    pub state: String,
+    /// End of the lease.
+    pub lease_until: Option<Timestamp>,
+    /// When it was last renewed or made.
+    pub renewed: Option<Timestamp>,
+}

@@ -1,0 +1,57 @@
+//! Until when each account's events could reach us, so that a restart knows what it missed.
+//!
+//! Must not know why an account is covered or not.
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+use super::Coverage;
+use super::error::{StoreError, unreadable};
+use super::queue::text;
+use crate::domain::name::AccountName;
+
+pub(super) const OF: &str =
+    "SELECT account, open, until, reason FROM coverage WHERE account IN (SELECT value FROM json_each(?1))";
+pub(super) const WRITE: &str = "INSERT INTO coverage (account, open, until, reason) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
+    ON CONFLICT (account) DO UPDATE SET open = excluded.open, until = excluded.until, reason = excluded.reason";
+pub(super) const EXTEND: &str = "UPDATE coverage SET until = ?1 WHERE open = 1 AND until < ?1";
+
+/// What is known of `accounts`.
+pub(super) async fn read(
+    connection: &mut SqliteConnection,
+    accounts: &[AccountName],
+) -> Result<Vec<Coverage>, StoreError> {
+    let rows: Vec<(String, bool, i64, Option<String>)> =
+        sqlx::query_as(OF).bind(text(&accounts)?).fetch_all(connection).await?;
+    rows.into_iter()
+        .map(|(account, open, until, reason)| {
+            Ok(Coverage {
+                account: account.parse().map_err(|error| unreadable("coverage account", &error))?,
+                open,
+                until: super::timestamp(until)?,
+                reason,
+            })
+        })
+        .collect()
+}
+
+/// Writes the newest state of some accounts.
+pub(super) async fn write(connection: &mut SqliteConnection, coverage: &[Coverage]) -> Result<(), StoreError> {
+    if coverage.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = coverage
+        .iter()
+        .map(|row| json!([row.account, i64::from(row.open), row.until.as_microsecond(), row.reason]))
+        .collect();
+    sqlx::query(WRITE).bind(json!(rows).to_string()).execute(connection).await?;
+    Ok(())
+}
+
+/// Moves on the end of all that is open.
+pub(super) async fn extend(connection: &mut SqliteConnection, until: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(EXTEND).bind(until.as_microsecond()).execute(connection).await?;
+    Ok(())
+}

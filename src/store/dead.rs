@@ -1,0 +1,111 @@
+//! Dead letters, and what an operator may do about them and about the queue.
+//!
+//! Must not know who asks, or what an event says.
+
+use sqlx::{FromRow, SqliteConnection, SqlitePool};
+
+use super::error::StoreError;
+use super::{DeadLetter, queue};
+use crate::domain::name::SinkName;
+
+pub(super) const LIST: &str = "SELECT dead.position, events.id, events.partition, events.received, dead.attempts, \
+    dead.died, dead.reason, events.body FROM dead CROSS JOIN events ON events.position = dead.position \
+    WHERE dead.sink = (SELECT number FROM sinks WHERE name = ?1) AND dead.position > ?2 \
+    ORDER BY dead.position LIMIT ?3";
+pub(super) const REVIVE: &str = "INSERT INTO owed (sink, position) SELECT sink, position FROM dead \
+    WHERE sink = (SELECT number FROM sinks WHERE name = ?1) AND position IN (SELECT value FROM json_each(?2)) \
+    ON CONFLICT (sink, position) DO NOTHING";
+pub(super) const REMOVE: &str = "DELETE FROM dead WHERE sink = (SELECT number FROM sinks WHERE name = ?1) \
+    AND position IN (SELECT value FROM json_each(?2))";
+/// One line for everything that should not be; reads the queue from end to end.
+pub(super) const FAULTS: &str = "SELECT 'sink ' || name || ': counts ' || owed || ' owed, there are ' || found FROM \
+        (SELECT name, owed, (SELECT count(*) FROM owed WHERE owed.sink = sinks.number) AS found FROM sinks) \
+        WHERE owed <> found \
+    UNION ALL SELECT 'sink ' || name || ': counts ' || dead || ' dead, there are ' || found FROM \
+        (SELECT name, dead, (SELECT count(*) FROM dead WHERE dead.sink = sinks.number) AS found FROM sinks) \
+        WHERE dead <> found \
+    UNION ALL SELECT 'position ' || position || ': owed, but the event is missing' FROM owed \
+        WHERE position NOT IN (SELECT position FROM events) \
+    UNION ALL SELECT 'position ' || position || ': dead, but the event is missing' FROM dead \
+        WHERE position NOT IN (SELECT position FROM events)";
+
+#[derive(FromRow)]
+struct Row {
+    position: i64,
+    id: String,
+    partition: String,
+    received: i64,
+    attempts: i64,
+    died: i64,
+    reason: String,
+    body: String,
+}
+
+impl TryFrom<Row> for DeadLetter {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            position: row.position,
+            id: row.id.into(),
+            partition: row.partition,
+            received: super::timestamp(row.received)?,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+            died: super::timestamp(row.died)?,
+            reason: row.reason,
+            body: row.body.into(),
+        })
+    }
+}
+
+/// The dead letters of `sink` beyond the position `after`, in queue order.
+pub(super) async fn list(
+    readers: &SqlitePool,
+    sink: &SinkName,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = sqlx::query_as(LIST).bind(sink.as_str()).bind(after).bind(limit).fetch_all(readers).await?;
+    rows.into_iter().map(DeadLetter::try_from).collect()
+}
+
+/// Makes dead letters owed again, as if never tried.
+pub(super) async fn revive(
+    connection: &mut SqliteConnection,
+    sink: &SinkName,
+    positions: &[i64],
+) -> Result<u64, StoreError> {
+    let positions = queue::text(&positions)?;
+    let revived = sqlx::query(REVIVE).bind(sink.as_str()).bind(&positions).execute(&mut *connection).await?;
+    sqlx::query(REMOVE).bind(sink.as_str()).bind(&positions).execute(&mut *connection).await?;
+    Ok(revived.rows_affected())
+}
+
+/// Takes events from `sink`, owed or dead, for good.
+pub(super) async fn discard(
+    connection: &mut SqliteConnection,
+    sink: &SinkName,
+    positions: &[i64],
+) -> Result<u64, StoreError> {
+    let positions = queue::text(&positions)?;
+    let mut discarded = 0;
+    for statement in [REMOVE, queue::DONE] {
+        discarded += sqlx::query(statement)
+            .bind(sink.as_str())
+            .bind(&positions)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+    }
+    sqlx::query(queue::DROP).bind(&positions).execute(&mut *connection).await?;
+    Ok(discarded)
+}
+
+/// What is wrong with the file or the queue, one line each.
+pub(super) async fn faults(readers: &SqlitePool) -> Result<Vec<String>, StoreError> {
+    let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(readers).await?;
+    faults.retain(|line| line != "ok");
+    faults.extend(sqlx::query_scalar::<_, String>(FAULTS).fetch_all(readers).await?);
+    Ok(faults)
+}

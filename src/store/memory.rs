@@ -1,0 +1,106 @@
+//! What is remembered between events: ids for de-duplication, legs and calls.
+//!
+//! Must not know the queue or what an event says.
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::coverage;
+use super::error::{StoreError, unreadable};
+use super::{Recall, Recalled};
+use crate::domain::identity::Token;
+use crate::domain::leg::{Call, Leg};
+
+pub(super) const KNOWN: &str = "SELECT id FROM seen WHERE id IN (SELECT value FROM json_each(?1))";
+pub(super) const LEGS: &str = "SELECT body FROM legs WHERE token IN (SELECT value FROM json_each(?1)) \
+    UNION SELECT legs.body FROM json_each(?2) AS asked CROSS JOIN legs \
+    ON legs.service = asked.value ->> 0 AND legs.node = asked.value ->> 1 AND legs.ended IS NULL";
+pub(super) const CALLS: &str = "SELECT partition, sequence, answered_by FROM calls \
+    WHERE partition IN (SELECT value FROM json_each(?1))";
+pub(super) const LIVE: &str = "SELECT body FROM legs WHERE ended IS NULL AND touched < ?1 ORDER BY touched LIMIT ?2";
+pub(super) const WRITE_LEGS: &str = "INSERT INTO legs (token, service, node, partition, touched, ended, body) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
+    FROM json_each(?1) WHERE true \
+    ON CONFLICT (token) DO UPDATE SET service = excluded.service, node = excluded.node, \
+    partition = excluded.partition, touched = excluded.touched, ended = excluded.ended, body = excluded.body";
+pub(super) const WRITE_CALLS: &str = "INSERT INTO calls (partition, sequence, answered_by, touched) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, ?2 FROM json_each(?1) WHERE true \
+    ON CONFLICT (partition) DO UPDATE SET sequence = excluded.sequence, answered_by = excluded.answered_by, \
+    touched = max(touched, excluded.touched)";
+
+/// What of `recall` is known.
+pub(super) async fn recall(readers: &SqlitePool, recall: &Recall) -> Result<Recalled, StoreError> {
+    let mut connection = readers.acquire().await?;
+    let mut recalled = Recalled::default();
+    if !recall.events.is_empty() {
+        let ids: Vec<String> =
+            sqlx::query_scalar(KNOWN).bind(json!(recall.events).to_string()).fetch_all(&mut *connection).await?;
+        recalled.events = ids.into_iter().map(Token::from).collect();
+    }
+    if !recall.legs.is_empty() || !recall.nodes.is_empty() {
+        let bodies = sqlx::query_scalar(LEGS)
+            .bind(json!(recall.legs).to_string())
+            .bind(json!(recall.nodes).to_string())
+            .fetch_all(&mut *connection)
+            .await?;
+        recalled.legs = legs(&bodies)?;
+    }
+    let calls: Vec<&Token> = recall.calls.iter().chain(recalled.legs.iter().map(|leg| &leg.partition)).collect();
+    if !calls.is_empty() {
+        let rows: Vec<(String, i64, Option<String>)> =
+            sqlx::query_as(CALLS).bind(json!(calls).to_string()).fetch_all(&mut *connection).await?;
+        recalled.calls = rows.into_iter().map(call).collect::<Result<_, _>>()?;
+    }
+    if !recall.coverage.is_empty() {
+        recalled.coverage = coverage::read(&mut connection, &recall.coverage).await?;
+    }
+    Ok(recalled)
+}
+
+/// Live legs untouched since `before`, the oldest first.
+pub(super) async fn live(readers: &SqlitePool, before: Timestamp, limit: i64) -> Result<Vec<Leg>, StoreError> {
+    let bodies = sqlx::query_scalar(LIVE).bind(before.as_microsecond()).bind(limit).fetch_all(readers).await?;
+    legs(&bodies)
+}
+
+fn legs(bodies: &[String]) -> Result<Vec<Leg>, StoreError> {
+    bodies.iter().map(|body| serde_json::from_str(body).map_err(|error| unreadable("leg", &error))).collect()
+}
+
+fn call((partition, sequence, answered_by): (String, i64, Option<String>)) -> Result<Call, StoreError> {
+    Ok(Call {
+        partition: partition.into(),
+        sequence: u64::try_from(sequence).map_err(|error| unreadable("call", &error))?,
+        answered_by: answered_by.map(Token::from),
+    })
+}
+
+/// Writes the newest state of `legs`.
+pub(super) async fn write_legs(connection: &mut SqliteConnection, legs: &[Leg]) -> Result<(), StoreError> {
+    if legs.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Vec::with_capacity(legs.len());
+    for leg in legs {
+        let body = serde_json::to_string(leg).map_err(|error| StoreError::Refused(error.to_string().into()))?;
+        let (touched, ended) = (leg.touched.as_microsecond(), leg.ended.map(Timestamp::as_microsecond));
+        rows.push(json!([leg.token, leg.service, leg.node, leg.partition, touched, ended, body]));
+    }
+    sqlx::query(WRITE_LEGS).bind(json!(rows).to_string()).execute(connection).await?;
+    Ok(())
+}
+
+/// Writes `calls`, touched at `touched`.
+pub(super) async fn write_calls(
+    connection: &mut SqliteConnection,
+    calls: &[Call],
+    touched: Timestamp,
+) -> Result<(), StoreError> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = calls.iter().map(|call| json!([call.partition, call.sequence, call.answered_by])).collect();
+    sqlx::query(WRITE_CALLS).bind(json!(rows).to_string()).bind(touched.as_microsecond()).execute(connection).await?;
+    Ok(())
+}

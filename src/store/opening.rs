@@ -1,0 +1,249 @@
+//! Opens the database: takes ownership, looks before it touches, then migrates.
+//!
+//! Until all checks are passed nothing but the lock file is written. Must not know what the tables hold.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+
+use super::error::{OpenError, StoreError};
+use super::options::Options;
+
+/// The newest schema.
+static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+
+/// `application_id` of our files, as the first migration sets it.
+const OURS: i64 = 1_869_509_488;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+/// An open database.
+pub(super) struct Opened {
+    /// The only connection that writes.
+    pub(super) writer: SqliteConnection,
+    /// Connections that read.
+    pub(super) readers: SqlitePool,
+    /// Ownership: lasts as long as this lives, and no longer than the process.
+    pub(super) lock: Option<File>,
+}
+
+/// Opens the database of `options`, making it if it is absent.
+pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
+    let path = path_of(&options.url)?;
+    let lock = own(&path)?;
+    if has_content(&path)? {
+        inspect(&path).await?;
+    }
+    let mut writer = writer(&path, true).await?;
+    MIGRATOR.run(&mut writer).await.map_err(|error| refused(&path, sqlx::Error::Migrate(Box::new(error))))?;
+    Ok(Opened { writer, readers: readers(&path).await?, lock: Some(lock) })
+}
+
+/// Opens an existing database without owning it.
+pub(super) async fn beside(options: &Options) -> Result<Opened, OpenError> {
+    let path = path_of(&options.url)?;
+    if !has_content(&path)? {
+        return Err(OpenError::Absent { path });
+    }
+    let (found, known) = (schema(&path).await?, newest_schema());
+    if found < known {
+        return Err(OpenError::Older { path, found, known });
+    }
+    Ok(Opened { writer: writer(&path, false).await?, readers: readers(&path).await?, lock: None })
+}
+
+async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError> {
+    connect_options(path)
+        .create_if_missing(create)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("cache_size", "-16000")
+        .pragma("journal_size_limit", "67108864")
+        .connect()
+        .await
+        .map_err(|error| refused(path, error))
+}
+
+async fn readers(path: &Path) -> Result<SqlitePool, OpenError> {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(connect_options(path).read_only(true))
+        .await
+        .map_err(|error| refused(path, error))
+}
+
+/// The file an URL means; through a link, what it points to, so that one database has one lock.
+fn path_of(url: &str) -> Result<PathBuf, OpenError> {
+    let name = url.strip_prefix("sqlite://").filter(|name| !name.is_empty() && !name.ends_with('/'));
+    let path = PathBuf::from(name.ok_or_else(|| OpenError::Url { url: url.to_owned() })?);
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return match folder.metadata() {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(OpenError::Permission { path }),
+            _ => Err(OpenError::Folder { folder: folder.to_owned() }),
+        };
+    }
+    match path.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path),
+        Err(error) => Err(unopened(&path, &error)),
+    }
+}
+
+/// Locks `<db>.lock`. The system lets go of it when the process ends, however it ends.
+fn own(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = OpenOptions::new().create(true).append(true).open(&name).map_err(|error| unopened(&name, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(unopened(&name, &error)),
+    }
+}
+
+/// Whether there is a database to look into. Reads the fixed parts of the header
+/// (<https://www.sqlite.org/fileformat2.html>, section 1.3), as SQLite would rather open a strange file read-only
+/// than refuse it. Called only by the owner: closing a file drops the locks this process has on it.
+fn has_content(path: &Path) -> Result<bool, OpenError> {
+    let not_a_database = || OpenError::NotADatabase { path: path.to_owned() };
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => return Err(not_a_database()),
+        Err(error) => return Err(unopened(path, &error)),
+    };
+    let metadata = file.metadata().map_err(|error| unopened(path, &error))?;
+    if !metadata.is_file() {
+        return Err(not_a_database());
+    }
+    if metadata.len() == 0 {
+        return Ok(false);
+    }
+    let mut header = [0; 100];
+    match file.read_exact(&mut header) {
+        Ok(()) if header.starts_with(b"SQLite format 3\0") => {}
+        Ok(()) => return Err(not_a_database()),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(not_a_database()),
+        Err(error) => return Err(unopened(path, &error)),
+    }
+    let corrupt = |detail: &str| Err(OpenError::Corrupt { path: path.to_owned(), detail: detail.to_owned() });
+    if !matches!(header[18..20], [1 | 2, 1 | 2]) {
+        return corrupt("file header");
+    }
+    // SQLite fills up a last page that was cut off. Where a log is left over, the page is still in there.
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        size => u64::from(size.max(1)),
+    };
+    if metadata.len() % page != 0 && !has_log(path) {
+        return corrupt("the last page is cut off");
+    }
+    Ok(true)
+}
+
+fn has_log(path: &Path) -> bool {
+    ["-wal", "-journal"].iter().any(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        Path::new(&name).metadata().is_ok_and(|metadata| metadata.len() > 0)
+    })
+}
+
+/// Looks through a database without writing to it, and makes sure that it is whole.
+async fn inspect(path: &Path) -> Result<(), OpenError> {
+    let failed = |error| refused(path, error);
+    let mut connection = connect_options(path).read_only(true).connect().await.map_err(failed)?;
+    let verdict: String =
+        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    if verdict != "ok" {
+        return Err(OpenError::Corrupt { path: path.to_owned(), detail: verdict });
+    }
+    schema(path).await.map(drop)
+}
+
+/// The schema of one of our databases, 0 if it has none yet. Refuses those of others and of a newer version.
+async fn schema(path: &Path) -> Result<i64, OpenError> {
+    let failed = |error| refused(path, error);
+    let mut connection = connect_options(path).read_only(true).connect().await.map_err(failed)?;
+    let (application, others, migrated): (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT application_id FROM pragma_application_id), \
+                count(*) FILTER (WHERE name <> '_sqlx_migrations'), \
+                count(*) FILTER (WHERE name = '_sqlx_migrations') \
+         FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .map_err(failed)?;
+    if application != OURS && others > 0 {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let mut found = None;
+    if migrated > 0 {
+        let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+        found = newest.fetch_one(&mut connection).await.map_err(failed)?;
+    }
+    connection.close().await.map_err(failed)?;
+    match (found.unwrap_or(0), newest_schema()) {
+        (found, known) if found > known => Err(OpenError::Newer { path: path.to_owned(), found, known }),
+        (found, _) => Ok(found),
+    }
+}
+
+fn newest_schema() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+fn connect_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).foreign_keys(true).disable_statement_logging()
+}
+
+fn unopened(path: &Path, error: &io::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::Permission { path },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => OpenError::Full { path },
+        _ => OpenError::Io { path, detail: error.to_string() },
+    }
+}
+
+fn refused(path: &Path, error: sqlx::Error) -> OpenError {
+    let path = path.to_owned();
+    let error = match error {
+        sqlx::Error::Migrate(error) => match *error {
+            sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+                error
+            }
+            other => return OpenError::Corrupt { path, detail: other.to_string() },
+        },
+        other => other,
+    };
+    if let sqlx::Error::Database(answer) = &error
+        && answer.code().is_some_and(|code| code == "26")
+    {
+        return OpenError::NotADatabase { path };
+    }
+    match StoreError::from(error) {
+        StoreError::Full(_) => OpenError::Full { path },
+        StoreError::Busy(_) => OpenError::Locked { path },
+        // What our own statements on our own schema cannot be refused for but damage.
+        StoreError::Corrupt(detail) | StoreError::Refused(detail) => {
+            OpenError::Corrupt { path, detail: detail.to_string() }
+        }
+        StoreError::Io(detail) => OpenError::Io { path, detail: detail.to_string() },
+        StoreError::Closed => OpenError::Io { path, detail: "closed".to_owned() },
+    }
+}

@@ -1,0 +1,34 @@
+//! Where the state lives: the `[store]` section.
+
+use crate::settings::section::Section;
+use crate::settings::{Absent, Key, Kind, Text};
+
+/// The `[store]` section, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `sqlite://NAME` relative to the working directory, `sqlite:///PATH` absolute.
+    pub url: String,
+}
+
+impl Options {
+    /// The keys of the section.
+    pub const KEYS: &'static [Key] = &[Key {
+        name: "url",
+        kind: Kind::Text(Text { check: url, pattern: Some("^sqlite://.") }),
+        absent: Absent::Default("sqlite://onsip-router.db"),
+        help: "State and delivery queue: sqlite://NAME is relative, sqlite:///PATH absolute.",
+    }];
+
+    /// Reads the section.
+    pub fn read(section: &Section<'_>) -> Option<Self> {
+        Some(Self { url: section.get("url")? })
+    }
+}
+
+fn url(text: &str) -> Result<(), String> {
+    match text.strip_prefix("sqlite://") {
+        None | Some("" | "/") => Err("must be sqlite://NAME or sqlite:///PATH".to_owned()),
+        Some(path) if path.starts_with('?') => Err("names no file".to_owned()),
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,172 @@
+//! The delivery queue: which event is owed to which sink, and what became of it.
+//!
+//! Must not know what an event says, or when the next try is due.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::json;
+use sqlx::{FromRow, SqliteConnection, SqlitePool};
+
+use super::error::{StoreError, unreadable};
+use super::{CommitEvent, Depth, Owed, Settlement};
+use crate::domain::moment::Moment;
+use crate::domain::name::SinkName;
+
+pub(super) const SEE: &str = "INSERT INTO seen (id, at) \
+    SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE true ORDER BY key \
+    ON CONFLICT (id) DO NOTHING RETURNING number, id";
+pub(super) const KEEP: &str = "INSERT INTO events (position, id, partition, received, body) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1)";
+pub(super) const NAME: &str =
+    "INSERT INTO sinks (name) SELECT key FROM json_each(?1) WHERE true ON CONFLICT (name) DO NOTHING";
+pub(super) const OWE: &str = "INSERT INTO owed (sink, position) SELECT sinks.number, position.value \
+    FROM json_each(?1) AS debtor CROSS JOIN sinks ON sinks.name = debtor.key CROSS JOIN json_each(debtor.value) AS position";
+
+pub(super) const DUE: &str = "SELECT owed.position, events.id, events.partition, events.received, owed.attempts, \
+    owed.failing_since, events.body FROM owed CROSS JOIN events ON events.position = owed.position \
+    WHERE owed.sink = (SELECT number FROM sinks WHERE name = ?1) AND owed.position > ?2 \
+    ORDER BY owed.position LIMIT ?3";
+pub(super) const DEPTH: &str = "SELECT sinks.owed, sinks.dead, (SELECT events.received \
+    FROM owed CROSS JOIN events ON events.position = owed.position \
+    WHERE owed.sink = sinks.number ORDER BY owed.position LIMIT 1) FROM sinks WHERE name = ?1";
+pub(super) const SINKS: &str = "SELECT name FROM sinks WHERE owed > 0 ORDER BY name";
+
+pub(super) const RETRIED: &str = "UPDATE owed SET attempts = attempts + 1, failing_since = coalesce(failing_since, ?3) \
+    WHERE sink = (SELECT number FROM sinks WHERE name = ?1) AND position IN (SELECT value FROM json_each(?2))";
+pub(super) const DEAD: &str = "INSERT INTO dead (sink, position, attempts, died, reason) \
+    SELECT owed.sink, owed.position, owed.attempts + 1, ?3, given_up.value ->> 1 \
+    FROM json_each(?2) AS given_up CROSS JOIN owed ON owed.position = given_up.value ->> 0 \
+    AND owed.sink = (SELECT number FROM sinks WHERE name = ?1) WHERE true ON CONFLICT (sink, position) DO NOTHING";
+pub(super) const DONE: &str = "DELETE FROM owed WHERE sink = (SELECT number FROM sinks WHERE name = ?1) \
+    AND position IN (SELECT value FROM json_each(?2))";
+/// An event nobody is owed any more goes at once; the few sinks are asked one by one.
+pub(super) const DROP: &str = "DELETE FROM events WHERE position IN (SELECT value FROM json_each(?1)) \
+    AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN owed ON owed.sink = sinks.number AND owed.position = events.position) \
+    AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN dead ON dead.sink = sinks.number AND dead.position = events.position)";
+
+/// Writes the events not seen before, and what is owed of them. Says which those are.
+pub(super) async fn write(connection: &mut SqliteConnection, events: &[CommitEvent]) -> Result<Vec<bool>, StoreError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = events.iter().map(|event| json!([event.id, event.received.as_microsecond()])).collect();
+    let fresh: Vec<(i64, String)> =
+        sqlx::query_as(SEE).bind(json!(ids).to_string()).fetch_all(&mut *connection).await?;
+    let mut fresh: HashMap<String, i64> = fresh.into_iter().map(|(position, id)| (id, position)).collect();
+
+    let mut written = Vec::with_capacity(events.len());
+    let mut kept = Vec::new();
+    let mut owed: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for event in events {
+        let position = fresh.remove(event.id.as_str());
+        written.push(position.is_some());
+        if let Some(position) = position.filter(|_| !event.owed.is_empty()) {
+            kept.push((position, &event.id, &event.partition, event.received.as_microsecond(), &event.body));
+            for sink in &event.owed {
+                let positions = owed.entry(sink.as_str()).or_default();
+                if positions.last() != Some(&position) {
+                    positions.push(position);
+                }
+            }
+        }
+    }
+    if !kept.is_empty() {
+        sqlx::query(KEEP).bind(text(&kept)?).execute(&mut *connection).await?;
+        let owed = text(&owed)?;
+        sqlx::query(NAME).bind(&owed).execute(&mut *connection).await?;
+        sqlx::query(OWE).bind(&owed).execute(&mut *connection).await?;
+    }
+    Ok(written)
+}
+
+/// Remembers how deliveries to `sink` ended.
+pub(super) async fn settle(
+    connection: &mut SqliteConnection,
+    sink: &SinkName,
+    settlements: &[(i64, Settlement)],
+) -> Result<(), StoreError> {
+    let (mut done, mut retried, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+    for (position, settlement) in settlements {
+        match settlement {
+            Settlement::Delivered => done.push(*position),
+            Settlement::Retried => retried.push(*position),
+            Settlement::Dead { reason } => {
+                dead.push((*position, reason));
+                done.push(*position);
+            }
+        }
+    }
+    let now = Moment::now().utc().as_microsecond();
+    let name = sink.as_str();
+    if !retried.is_empty() {
+        sqlx::query(RETRIED).bind(name).bind(text(&retried)?).bind(now).execute(&mut *connection).await?;
+    }
+    if !dead.is_empty() {
+        sqlx::query(DEAD).bind(name).bind(text(&dead)?).bind(now).execute(&mut *connection).await?;
+    }
+    if !done.is_empty() {
+        let done = text(&done)?;
+        sqlx::query(DONE).bind(name).bind(&done).execute(&mut *connection).await?;
+        sqlx::query(DROP).bind(&done).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+#[derive(FromRow)]
+struct Row {
+    position: i64,
+    id: String,
+    partition: String,
+    received: i64,
+    attempts: i64,
+    failing_since: Option<i64>,
+    body: String,
+}
+
+impl TryFrom<Row> for Owed {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            position: row.position,
+            id: row.id.into(),
+            partition: row.partition,
+            received: super::timestamp(row.received)?,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+            failing_since: row.failing_since.map(super::timestamp).transpose()?,
+            body: row.body.into(),
+        })
+    }
+}
+
+/// What is owed to `sink` beyond the position `after`, in queue order.
+pub(super) async fn due(
+    readers: &SqlitePool,
+    sink: &SinkName,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<Owed>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = sqlx::query_as(DUE).bind(sink.as_str()).bind(after).bind(limit).fetch_all(readers).await?;
+    rows.into_iter().map(Owed::try_from).collect()
+}
+
+/// How much is owed to `sink`: two look-ups, whatever the depth.
+pub(super) async fn depth(readers: &SqlitePool, sink: &SinkName) -> Result<Depth, StoreError> {
+    let row: Option<(i64, i64, Option<i64>)> =
+        sqlx::query_as(DEPTH).bind(sink.as_str()).fetch_optional(readers).await?;
+    let Some((events, dead, oldest)) = row else { return Ok(Depth::default()) };
+    let count = |number| u64::try_from(number).map_err(|error| unreadable("depth", &error));
+    Ok(Depth { events: count(events)?, oldest: oldest.map(super::timestamp).transpose()?, dead: count(dead)? })
+}
+
+/// The sinks that are owed anything.
+pub(super) async fn sinks(readers: &SqlitePool) -> Result<Vec<SinkName>, StoreError> {
+    let names: Vec<String> = sqlx::query_scalar(SINKS).fetch_all(readers).await?;
+    names.iter().map(|name| name.parse().map_err(|error| unreadable("sink", &error))).collect()
+}
+
+/// A bound value for `json_each`.
+pub(super) fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Refused(error.to_string().into()))
+}

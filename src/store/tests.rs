@@ -1,0 +1,131 @@
+//! What can only be seen from inside: how every statement is carried out, and what a full disk does.
+
+use std::sync::Arc;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::oneshot;
+
+use super::options::Options;
+use super::writer::{Operation, Work};
+use super::{Commit, CommitEvent, Store, StoreError, coverage, dead, ledger, memory, pruning, queue};
+use crate::domain::identity::Token;
+use crate::domain::moment::Moment;
+
+/// Every statement, with the tables it may read from end to end: those that have a row per sink, or are wanted whole.
+const STATEMENTS: &[(&str, &[&str])] = &[
+    (coverage::OF, &[]),
+    (coverage::WRITE, &[]),
+    (coverage::EXTEND, &["coverage"]),
+    (dead::LIST, &[]),
+    (dead::REVIVE, &[]),
+    (dead::REMOVE, &[]),
+    (dead::FAULTS, &["owed", "dead", "sinks", "events"]),
+    (ledger::ALL, &["ledger"]),
+    (ledger::OF_ACCOUNT, &[]),
+    (ledger::WRITE, &[]),
+    (ledger::FORGET, &[]),
+    (memory::KNOWN, &[]),
+    (memory::LEGS, &[]),
+    (memory::CALLS, &[]),
+    (memory::LIVE, &[]),
+    (memory::WRITE_LEGS, &[]),
+    (memory::WRITE_CALLS, &[]),
+    (queue::SEE, &[]),
+    (queue::KEEP, &[]),
+    (queue::NAME, &[]),
+    (queue::OWE, &[]),
+    (queue::DUE, &[]),
+    (queue::DEPTH, &[]),
+    (queue::SINKS, &["sinks"]),
+    (queue::RETRIED, &[]),
+    (queue::DEAD, &[]),
+    (queue::DONE, &[]),
+    (queue::DROP, &["sinks"]),
+    // In the order of the key, and no further than the step.
+    (pruning::PRUNE_IDS, &["seen"]),
+    (pruning::PRUNE_LEGS, &[]),
+    (pruning::PRUNE_CALLS, &[]),
+];
+
+async fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("router.db").display());
+    let store = Store::open(&Options { url }).await.unwrap();
+    (folder, store)
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_growing_table_from_end_to_end() {
+    let (folder, store) = store().await;
+    store.close().await.unwrap();
+    let url = format!("sqlite://{}", folder.path().join("router.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let virtual_tables = ["json_each", "asked", "debtor", "position", "given_up"];
+    for (statement, scanned) in STATEMENTS {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")))
+                .bind("[]")
+                .bind("[]")
+                .fetch_all(&mut connection)
+                .await
+                .expect(statement);
+        for (.., step) in plan {
+            let Some(table) = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next()) else { continue };
+            assert!(scanned.contains(&table) || virtual_tables.contains(&table), "{statement}\n{step}");
+        }
+    }
+}
+
+async fn limit(store: &Store, pages: i64) {
+    let (answer, answered) = oneshot::channel();
+    store.writer.send(Operation { work: Work::MaxPages(pages), answer }).await.unwrap();
+    answered.await.unwrap().unwrap();
+}
+
+fn commit(id: &str) -> Commit {
+    let event = CommitEvent {
+        id: Token::of([id]),
+        partition: "call".to_owned(),
+        received: Moment::now().utc(),
+        body: Arc::from("x".repeat(3000)),
+        owed: vec!["log".parse().unwrap()],
+    };
+    Commit { events: vec![event], ..Commit::default() }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_nothing_is_half_written_and_work_goes_on_once_there_is_room() {
+    let (folder, store) = store().await;
+    let sink = "log".parse().unwrap();
+    limit(&store, 40).await;
+    let mut kept = 0;
+    let refused = loop {
+        match store.commit(commit(&kept.to_string())).await {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
+    let (one, two) = tokio::join!(store.commit(commit("one")), store.commit(commit("two")));
+    assert!(matches!((&one, &two), (Err(StoreError::Full(_)), Err(StoreError::Full(_)))), "{one:?} {two:?}");
+    assert_eq!(store.depth(&sink).await.unwrap().events, kept);
+
+    limit(&store, 4000).await;
+    assert_eq!(store.commit(commit(&kept.to_string())).await, Ok(vec![true]));
+    assert_eq!(store.commit(commit("one")).await, Ok(vec![true]));
+    assert_eq!(store.due(&sink, 0, 1000).await.unwrap().len() as u64, kept + 2);
+    drop(folder);
+}
+
+#[tokio::test]
+async fn what_is_delivered_makes_room_again() {
+    let (_folder, store) = store().await;
+    let sink = "log".parse().unwrap();
+    limit(&store, 60).await;
+    for n in 0..200 {
+        store.commit(commit(&n.to_string())).await.unwrap();
+        let due = store.due(&sink, 0, 10).await.unwrap();
+        let settled = due.iter().map(|owed| (owed.position, super::Settlement::Delivered)).collect();
+        store.settle(&sink, settled).await.unwrap();
+    }
+}

@@ -1,0 +1,171 @@
+//! The one writer: whatever is waiting goes into one transaction, and everyone is answered after its commit.
+//!
+//! Must not know who asks, nor what the tables hold.
+
+use std::fs::File;
+
+use jiff::Timestamp;
+use sqlx::{Connection, SqliteConnection, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::StoreError;
+use super::ledger::{self, LedgerKey};
+use super::{Commit, LedgerEntry, Settlement, coverage, dead, memory, pruning, queue};
+use crate::domain::moment::Moment;
+use crate::domain::name::SinkName;
+
+/// Operations that may wait; further callers wait for a place.
+pub(super) const WAITING: usize = 1024;
+/// Operations in one transaction.
+const GROUP: usize = 256;
+
+/// What there is to write.
+#[derive(Debug)]
+pub(super) enum Work {
+    Commit(Commit),
+    Settle(SinkName, Vec<(i64, Settlement)>),
+    WriteLedger(LedgerEntry),
+    ForgetLedger(LedgerKey),
+    ExtendCoverage(Timestamp),
+    Prune(Timestamp),
+    Revive(SinkName, Vec<i64>),
+    Discard(SinkName, Vec<i64>),
+    /// Finish what waits, then end.
+    Close,
+    #[cfg(test)]
+    MaxPages(i64),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Of a commit: for each event, whether it is new.
+    pub(super) new: Vec<bool>,
+    /// Of a pruning: whether there may be more.
+    pub(super) more: bool,
+    /// Of an operator's work: how many rows it changed.
+    pub(super) changed: u64,
+}
+
+/// One caller's wish.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) work: Work,
+    pub(super) answer: oneshot::Sender<Result<Written, StoreError>>,
+}
+
+/// Owns the connection that writes, and the database with it.
+pub(super) struct Writer {
+    pub(super) connection: SqliteConnection,
+    pub(super) readers: SqlitePool,
+    pub(super) inbox: mpsc::Receiver<Operation>,
+    pub(super) lock: Option<File>,
+}
+
+impl Writer {
+    /// Writes until it is told to close, or nobody can ask any more.
+    pub(super) async fn run(mut self) {
+        let mut group = Vec::with_capacity(GROUP);
+        let mut farewells = Vec::new();
+        while self.inbox.recv_many(&mut group, GROUP).await > 0 {
+            let (closes, operations): (Vec<_>, Vec<_>) =
+                group.drain(..).partition(|operation| matches!(operation.work, Work::Close));
+            if !closes.is_empty() {
+                self.inbox.close();
+                farewells.extend(closes);
+            }
+            let answers = self.write(&operations).await;
+            for (operation, answer) in operations.into_iter().zip(answers) {
+                // A caller who has gone away needs no answer.
+                let _ = operation.answer.send(answer);
+            }
+        }
+        self.close(farewells).await;
+    }
+
+    async fn close(mut self, farewells: Vec<Operation>) {
+        self.readers.close().await;
+        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await;
+        let closed = self.connection.close().await;
+        drop(self.lock);
+        let outcome = checkpoint.and(closed).map(|()| Written::default()).map_err(StoreError::from);
+        for farewell in farewells {
+            let _ = farewell.answer.send(outcome.clone());
+        }
+    }
+
+    /// One answer for each of `operations`.
+    async fn write(&mut self, operations: &[Operation]) -> Vec<Result<Written, StoreError>> {
+        match self.together(operations).await {
+            Ok(written) => written.into_iter().map(Ok).collect(),
+            Err(error) if error.is_its_own() && operations.len() > 1 => {
+                let mut answers = Vec::with_capacity(operations.len());
+                for operation in operations {
+                    let alone = self.together(std::slice::from_ref(operation)).await;
+                    answers.push(alone.map(|mut written| written.pop().unwrap_or_default()));
+                }
+                answers
+            }
+            Err(error) => vec![Err(error); operations.len()],
+        }
+    }
+
+    /// All of `operations` in one transaction, or none.
+    async fn together(&mut self, operations: &[Operation]) -> Result<Vec<Written>, StoreError> {
+        if operations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcome = self.transaction(operations).await;
+        if outcome.is_err() {
+            // SQLite may have rolled back by itself; then there is nothing to undo and this fails, as it should.
+            let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        }
+        outcome
+    }
+
+    async fn transaction(&mut self, operations: &[Operation]) -> Result<Vec<Written>, StoreError> {
+        let connection = &mut self.connection;
+        #[cfg(test)]
+        if let [Operation { work: Work::MaxPages(pages), .. }] = operations {
+            let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::query(statement).execute(&mut *connection).await?;
+            return Ok(vec![Written::default()]);
+        }
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        let mut written = Vec::with_capacity(operations.len());
+        for operation in operations {
+            written.push(carry_out(connection, &operation.work).await?);
+        }
+        sqlx::query("COMMIT").execute(connection).await?;
+        Ok(written)
+    }
+}
+
+async fn carry_out(connection: &mut SqliteConnection, work: &Work) -> Result<Written, StoreError> {
+    let mut written = Written::default();
+    match work {
+        Work::Commit(commit) => {
+            written.new = queue::write(connection, &commit.events).await?;
+            memory::write_legs(connection, &commit.legs).await?;
+            memory::write_calls(connection, &commit.calls, touched(commit)).await?;
+            coverage::write(connection, &commit.coverage).await?;
+        }
+        Work::Settle(sink, settlements) => queue::settle(connection, sink, settlements).await?,
+        Work::WriteLedger(entry) => ledger::write(connection, entry).await?,
+        Work::ForgetLedger(key) => ledger::forget(connection, key).await?,
+        Work::ExtendCoverage(now) => coverage::extend(connection, *now).await?,
+        Work::Prune(now) => written.more = pruning::step(connection, *now).await?,
+        Work::Revive(sink, positions) => written.changed = dead::revive(connection, sink, positions).await?,
+        Work::Discard(sink, positions) => written.changed = dead::discard(connection, sink, positions).await?,
+        Work::Close => {}
+        #[cfg(test)]
+        Work::MaxPages(_) => {}
+    }
+    Ok(written)
+}
+
+/// The newest receipt a commit knows of.
+fn touched(commit: &Commit) -> Timestamp {
+    let receipts = commit.events.iter().map(|event| event.received);
+    receipts.chain(commit.legs.iter().map(|leg| leg.touched)).max().unwrap_or_else(|| Moment::now().utc())
+}

@@ -1,0 +1,207 @@
+//! From a domain to an open XML stream: SRV look-up, TCP, TLS.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::RData;
+use rand::RngExt;
+use tokio::io::BufStream;
+use tokio::net::TcpStream;
+use tokio_xmpp::connect::AsyncReadAndWrite;
+use tokio_xmpp::parsers::starttls::{Nonza, Request};
+use tokio_xmpp::xmlstream::{
+    FallibleStreamElement, PendingFeaturesRecv, RecvFeaturesError, StreamHeader, Timeouts, XmppStream,
+    XmppStreamElement, initiate_stream,
+};
+use xmpp_parsers::ns;
+
+use super::failure;
+use super::options::{Options, Tls as Mode};
+use super::tls::Tls;
+use crate::protocol::link::Failure;
+
+/// The transport of a stream, plain or encrypted.
+pub(super) type Io = Box<dyn AsyncReadAndWrite + Send>;
+
+/// Small buffers: thousands of idle connections each hold a pair.
+const READ_BUFFER: usize = 4096;
+const WRITE_BUFFER: usize = 1024;
+
+/// Opens streams; cheap to clone.
+#[derive(Clone)]
+pub struct Connector {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    tls: Option<Tls>,
+    resolver: Option<TokioResolver>,
+}
+
+/// A stream whose header has been answered.
+pub(super) struct Opened {
+    pub(super) stream: PendingFeaturesRecv<Io>,
+    /// Whether a password may be sent over it.
+    pub(super) private: bool,
+}
+
+impl Connector {
+    /// Prepares for `options`.
+    ///
+    /// # Errors
+    /// If certificate authorities or the resolver's configuration cannot be read.
+    pub fn new(options: Options) -> io::Result<Self> {
+        let tls = match options.tls {
+            Mode::Starttls | Mode::Direct => Some(Tls::new(options.ca_file.as_deref())?),
+            Mode::Off => None,
+        };
+        let resolver = match options.host {
+            Some(_) => None,
+            None => Some(TokioResolver::builder_tokio().map_err(io::Error::other)?.build().map_err(io::Error::other)?),
+        };
+        Ok(Self { inner: Arc::new(Inner { options, tls, resolver }) })
+    }
+
+    /// The options it was made with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Opens a stream for `domain`, at `instead` where the server named another host.
+    pub(super) async fn open(&self, domain: &str, instead: Option<&str>) -> Result<Opened, Failure> {
+        let tcp = self.tcp(domain, instead).await?;
+        let name = self.inner.options.tls_name.as_deref().unwrap_or(domain);
+        match (&self.inner.tls, self.inner.options.tls) {
+            (Some(tls), Mode::Direct) => self.header(domain, boxed(tls.handshake(tcp, name).await?), true).await,
+            (Some(tls), Mode::Starttls | Mode::Off) => {
+                let tcp = self.upgrade(domain, tcp).await?;
+                self.header(domain, boxed(tls.handshake(tcp, name).await?), true).await
+            }
+            // The configuration allows this for loopback addresses only.
+            (None, _) => self.header(domain, boxed(tcp), true).await,
+        }
+    }
+
+    /// Silence until the ping, and from there until the link counts as dead.
+    pub(super) fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            read_timeout: self.inner.options.ping_interval,
+            response_timeout: self.inner.options.request_timeout.max(Duration::from_millis(1)),
+        }
+    }
+
+    async fn header(&self, domain: &str, io: Io, private: bool) -> Result<Opened, Failure> {
+        let stream = initiate_stream(io, ns::JABBER_CLIENT, header(domain), self.timeouts()).await;
+        Ok(Opened { stream: stream.map_err(|fault| failure::of_io(&fault))?, private })
+    }
+
+    /// The STARTTLS exchange (RFC 6120 section 5), by hand because the library's own cannot take other roots.
+    async fn upgrade(&self, domain: &str, tcp: TcpStream) -> Result<TcpStream, Failure> {
+        let io = BufStream::with_capacity(READ_BUFFER, WRITE_BUFFER, tcp);
+        let pending = initiate_stream(io, ns::JABBER_CLIENT, header(domain), self.timeouts()).await;
+        let pending = pending.map_err(|fault| failure::of_io(&fault))?;
+        let features: Result<_, RecvFeaturesError> = pending.recv_features::<FallibleStreamElement>().await;
+        let (features, mut stream): (_, XmppStream<_>) = features.map_err(failure::of_features)?;
+        if !features.can_starttls() {
+            return Err(Failure::Tls("the server offers no TLS".to_owned()));
+        }
+        let request = XmppStreamElement::Starttls(Nonza::Request(Request));
+        stream.send(&request).await.map_err(|fault| failure::of_io(&fault))?;
+        match stream.next().await {
+            Some(Ok(FallibleStreamElement::Ok(XmppStreamElement::Starttls(Nonza::Proceed(_))))) => {
+                Ok(stream.into_inner().into_inner())
+            }
+            Some(_) | None => Err(Failure::Tls("the server did not proceed with TLS".to_owned())),
+        }
+    }
+
+    async fn tcp(&self, domain: &str, instead: Option<&str>) -> Result<TcpStream, Failure> {
+        let mut newest = None;
+        for (host, port) in self.hosts(domain, instead).await {
+            match TcpStream::connect((host.as_str(), port)).await {
+                Ok(tcp) => {
+                    let _ = tcp.set_nodelay(true);
+                    return Ok(tcp);
+                }
+                Err(fault) => newest = Some(Failure::Network(format!("cannot connect to {host}:{port}: {fault}"))),
+            }
+        }
+        Err(newest.unwrap_or_else(|| Failure::Network(format!("no server is known for {domain}"))))
+    }
+
+    async fn hosts(&self, domain: &str, instead: Option<&str>) -> Vec<(String, u16)> {
+        let options = &self.inner.options;
+        if let Some(other) = instead {
+            return vec![split_port(other, options.port)];
+        }
+        match (&options.host, &self.inner.resolver) {
+            (Some(host), _) => vec![(host.clone(), options.port)],
+            (None, Some(resolver)) => self.srv(resolver, domain).await,
+            (None, None) => vec![(domain.to_owned(), options.port)],
+        }
+    }
+
+    /// SRV records by priority, then by weight at random (RFC 2782); without any, the domain itself.
+    async fn srv(&self, resolver: &TokioResolver, domain: &str) -> Vec<(String, u16)> {
+        let (service, usual_port) = match self.inner.options.tls {
+            Mode::Direct => ("_xmpps-client._tcp", 5223),
+            Mode::Starttls | Mode::Off => ("_xmpp-client._tcp", 5222),
+        };
+        let found = resolver.srv_lookup(format!("{service}.{domain}.")).await;
+        let mut records: Vec<_> = found
+            .iter()
+            .flat_map(hickory_resolver::lookup::Lookup::answers)
+            .filter_map(|record| match &record.data {
+                RData::SRV(srv) => {
+                    let luck = rand::rng().random::<f64>().powf(1.0 / f64::from(srv.weight.max(1)));
+                    Some((srv.priority, 1.0 - luck, srv.target.to_ascii().trim_end_matches('.').to_owned(), srv.port))
+                }
+                _ => None,
+            })
+            .collect();
+        records.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        if records.is_empty() {
+            return vec![(domain.to_owned(), usual_port)];
+        }
+        records.into_iter().map(|(_, _, host, port)| (host, port)).collect()
+    }
+}
+
+fn boxed(io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static) -> Io {
+    Box::new(BufStream::with_capacity(READ_BUFFER, WRITE_BUFFER, io))
+}
+
+pub(super) fn header(domain: &str) -> StreamHeader<'_> {
+    StreamHeader { to: Some(Cow::Borrowed(domain)), from: None, id: None }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 6120 section 4.9.3.19).
+fn split_port(text: &str, usual: u16) -> (String, u16) {
+    if let Some((host, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        return (host.to_owned(), rest.strip_prefix(':').and_then(|port| port.parse().ok()).unwrap_or(usual));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') => (host.to_owned(), port.parse().unwrap_or(usual)),
+        Some(_) | None => (text.to_owned(), usual),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_host_may_carry_a_port() {
+        assert_eq!(split_port("b.test", 5222), ("b.test".to_owned(), 5222));
+        assert_eq!(split_port("b.test:5269", 5222), ("b.test".to_owned(), 5269));
+        assert_eq!(split_port("[::1]:5269", 5222), ("::1".to_owned(), 5269));
+        assert_eq!(split_port("[::1]", 5222), ("::1".to_owned(), 5222));
+        assert_eq!(split_port("::1", 5222), ("::1".to_owned(), 5222));
+    }
+}

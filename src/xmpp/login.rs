@@ -1,0 +1,112 @@
+//! Log-in: SASL with the mechanisms we allow, then resource binding (RFC 6120 sections 6 and 7).
+
+use futures::{SinkExt, StreamExt};
+use minidom::Element;
+use sasl::common::{ChannelBinding, Credentials};
+use tokio_xmpp::client_login;
+use tokio_xmpp::parsers::bind::{BindQuery, BindResponse};
+use tokio_xmpp::parsers::iq::Iq;
+use tokio_xmpp::parsers::stream_features::StreamFeatures;
+use tokio_xmpp::xmlstream::{ReadError, XmlStream};
+use xmpp_parsers::jid::{BareJid, FullJid};
+
+use super::connector::{Connector, Io, header};
+use super::failure;
+use super::frame::Frame;
+use crate::domain::secret::Secret;
+use crate::protocol::link::Failure;
+use crate::protocol::stanza;
+
+/// A stream of top-level elements, logged in and bound.
+pub(super) type Stream = XmlStream<Io, Frame>;
+
+/// Who logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The account; has a local part.
+    pub jid: BareJid,
+    /// Its password.
+    pub password: Secret,
+    /// The resource to ask for.
+    pub resource: String,
+}
+
+/// In order of preference. ANONYMOUS is never among them; PLAIN only where nobody can listen.
+const MECHANISMS: [(&str, bool); 3] = [("SCRAM-SHA-256", false), ("SCRAM-SHA-1", false), ("PLAIN", true)];
+
+/// Connects, logs in and binds; answers with the stream and the full JID the server gave.
+pub(super) async fn login(
+    connector: &Connector,
+    credential: &Credential,
+    instead: Option<&str>,
+) -> Result<(Stream, FullJid), Failure> {
+    let domain = credential.jid.domain().as_str();
+    let opened = connector.open(domain, instead).await?;
+    let (features, stream) = opened.stream.recv_features().await.map_err(failure::of_features)?;
+    let mechanisms = MECHANISMS
+        .iter()
+        .filter(|(name, needs_privacy)| features.sasl_mechanisms.contains(*name) && (opened.private || !needs_privacy))
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    let local = credential.jid.node().map(|node| node.as_str().to_owned()).unwrap_or_default();
+    let credentials = Credentials::default()
+        .with_username(local)
+        .with_password(credential.password.expose())
+        .with_channel_binding(ChannelBinding::None);
+    let stream = client_login(stream, mechanisms, credentials).await.map_err(|fault| failure::of_login(&fault))?;
+    let stream = stream.send_header(header(domain)).await.map_err(|fault| failure::of_io(&fault))?;
+    let (features, mut stream): (_, Stream) = stream.recv_features().await.map_err(failure::of_features)?;
+    let own = bind(&mut stream, &features, &credential.resource).await?;
+    Ok((stream, own))
+}
+
+async fn bind(stream: &mut Stream, features: &StreamFeatures, resource: &str) -> Result<FullJid, Failure> {
+    if !features.can_bind() {
+        return Err(Failure::Protocol("the server offers no resource binding".to_owned()));
+    }
+    let iq = Iq::from_set("bind", BindQuery::new(Some(resource.to_owned())));
+    let answer = ask(stream, iq.into(), "bind").await?;
+    let response = answer.children().find(|child| child.name() == "bind").cloned();
+    let own = response.and_then(|bind| BindResponse::try_from(bind).ok()).map(FullJid::from);
+    let own = own.ok_or_else(|| Failure::Protocol("the server answered the binding with no JID".to_owned()))?;
+    // A server of RFC 3921's time delivers nothing before this; a newer one marks it optional.
+    if features.others.iter().any(stanza::demands_session) {
+        ask(stream, stanza::session("session"), "session").await?;
+    }
+    Ok(own)
+}
+
+/// Sends a request and waits for its answer; what else arrives before presence is sent is of no use.
+async fn ask(stream: &mut Stream, iq: Element, id: &str) -> Result<Element, Failure> {
+    stream.send(&iq).await.map_err(|fault| failure::of_io(&fault))?;
+    loop {
+        match stream.next().await {
+            Some(Ok(Frame::Whole(element))) => {
+                if let Some(error) = stanza::stream_error(&element) {
+                    return Err(failure::of_stream(error));
+                }
+                match (element.attr("id") == Some(id), element.attr("type")) {
+                    (true, Some("result")) => return Ok(element),
+                    (true, _) => {
+                        let why = stanza::Refusal::read(&element);
+                        // A resource that is taken is no reason to ask again at once (RFC 6120 section 7.7.2.2).
+                        return Err(if why.wait || why.is("conflict") {
+                            Failure::Throttled(format!("{id}: {why}"))
+                        } else {
+                            Failure::Protocol(format!("the server refused to {id}: {why}"))
+                        });
+                    }
+                    (false, _) => {}
+                }
+            }
+            Some(Ok(Frame::Oversize) | Err(ReadError::SoftTimeout)) => {}
+            Some(Err(ReadError::HardError(fault))) => return Err(failure::of_io(&fault)),
+            Some(Err(ReadError::ParseError(_))) => {
+                return Err(Failure::Protocol("the server sent what is not XMPP".to_owned()));
+            }
+            Some(Err(ReadError::StreamFooterReceived)) | None => {
+                return Err(Failure::Network("the server closed the stream".to_owned()));
+            }
+        }
+    }
+}

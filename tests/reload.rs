@@ -1,0 +1,247 @@
+//! SIGHUP: what changed is taken over, what did not is left alone, and what is wrong changes nothing.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use onsip_router::domain::BareJid;
+use onsip_router::simulator::{Request, Simulator, Stall};
+
+use support::condition::SOON;
+use support::daemon::Daemon;
+use support::stage::*;
+
+/// A service with three accounts, and a daemon that runs the first two.
+async fn stage() -> (Simulator, [BareJid; 3], Setup, Daemon) {
+    let onsip = service().await;
+    let jids = ["anna", "bert", "cleo"].map(|name| account(&onsip, &format!("{name}@acme.test")));
+    let setup = Setup::of(&onsip).account("anna", &jids[0]).account("bert", &jids[1]);
+    let daemon = setup.start_active(2).await;
+    (onsip, jids, setup, daemon)
+}
+
+async fn until_reloaded(daemon: &Daemon, outcome: &str, times: u64) {
+    daemon.until_count("config_reloads_total", &[("outcome", outcome)], times).await;
+}
+
+fn logins(onsip: &Simulator, jids: &[BareJid]) -> Vec<u64> {
+    jids.iter().map(|jid| asked(onsip, jid, Request::Login)).collect()
+}
+
+async fn assert_call_is_told(onsip: &Simulator, daemon: &Daemon, jid: &BareJid) {
+    let before = daemon.events(EVENTS).len();
+    let mut call = onsip.call_in(jid.as_str(), CALLER, 1);
+    onsip.hang_up(&mut call);
+    daemon.until_events(EVENTS, before + 2, SOON).await;
+}
+
+#[tokio::test]
+async fn an_account_is_added_without_touching_the_others() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    setup.account("cleo", &jids[2]).reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 1).await;
+    daemon.until_active(3).await;
+    daemon.until_ready().await;
+    assert_eq!((logins(&onsip, &jids), onsip.observed().connections_ever), (vec![1, 1, 1], 3));
+    assert_eq!(daemon.count("account_online", &[("account", "cleo")]).await, 1);
+    for jid in &jids {
+        assert_call_is_told(&onsip, &daemon, jid).await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_removed_is_gone_and_forgotten_by_readyz() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    setup.without("bert").reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 1).await;
+    assert!(onsip.until(SOON, |board| board.connections() == 1).await, "{}", daemon.log());
+    daemon.until_count("disconnects_total", &[("reason", "stopped")], 1).await;
+    daemon.until_active(1).await;
+    let accounts = daemon.json("/api/v1/accounts").await;
+    assert_eq!((accounts.as_array().unwrap().len(), &accounts[0]["name"]), (1, &"anna".into()), "{accounts:#}");
+    let subscriptions = daemon.json("/api/v1/subscriptions").await;
+    assert_eq!(subscriptions.as_array().unwrap().len(), 1, "{subscriptions:#}");
+    assert_eq!(daemon.readyz().await, (200, "ok\n".to_owned()));
+    assert_eq!(logins(&onsip, &jids), [1, 1, 0]);
+    assert_eq!(subids(&onsip, &jids[1]).len(), 1, "nothing is unsubscribed");
+    assert_call_is_told(&onsip, &daemon, &jids[0]).await;
+}
+
+#[tokio::test]
+async fn an_account_that_changed_starts_anew_without_a_conflict_and_without_a_second_subscription() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    onsip.set_password(&jids[1], "changed");
+    setup.without("bert").account_with("bert", &jids[1], "password = \"changed\"").reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 1).await;
+    let what = "the changed account to log in again";
+    until_observed(&onsip, &daemon, what, SOON, |saw| saw.count(&jids[1], Request::Options) >= 1).await;
+    daemon.until_active(2).await;
+    daemon.until_ready().await;
+    assert_eq!((logins(&onsip, &jids), onsip.observed().conflicts), (vec![1, 2, 0], 0));
+    assert_eq!((asked(&onsip, &jids[1], Request::Subscribe), subids(&onsip, &jids[1]).len()), (1, 1));
+    assert_eq!(onsip.connections(), 2);
+    for jid in &jids[..2] {
+        assert_call_is_told(&onsip, &daemon, jid).await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_can_be_switched_off_and_on() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    let off = setup.clone().without("bert").account_with(
+        "bert",
+        &jids[1],
+        &format!("password = \"{PASSWORD}\"\nenabled = false"),
+    );
+    off.reload(&daemon).await;
+    daemon.until_count("disconnects_total", &[("reason", "stopped")], 1).await;
+    daemon.until_accounts("disabled", 1).await;
+    daemon.until_ready().await;
+    setup.reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 2).await;
+    daemon.until_active(2).await;
+    daemon.until_accounts("online", 2).await;
+    assert_eq!((logins(&onsip, &jids), onsip.observed().conflicts), (vec![1, 2, 0], 0));
+}
+
+#[tokio::test]
+async fn a_new_configuration_with_a_problem_changes_nothing_and_counts_as_failed() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    let bad = setup.clone().without("bert").account_with("cleo", &jids[2], "pasword = \"typo\"");
+    bad.reload(&daemon).await;
+    until_reloaded(&daemon, "failed", 1).await;
+    daemon.until_logged("accounts.cleo.pasword", SOON).await;
+    daemon.rewrite_config("this is no TOML [");
+    daemon.reload().await;
+    until_reloaded(&daemon, "failed", 2).await;
+    setup.clone().store_and_http("sqlite://other.db", "127.0.0.1:0").reload(&daemon).await;
+    until_reloaded(&daemon, "failed", 3).await;
+    assert_eq!((logins(&onsip, &jids), onsip.observed().connections_ever), (vec![1, 1, 0], 2));
+    daemon.until_active(2).await;
+    assert!(!daemon.folder().join("other.db").exists());
+    for jid in &jids[..2] {
+        assert_call_is_told(&onsip, &daemon, jid).await;
+    }
+    setup.reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 1).await;
+    assert_eq!(onsip.observed().connections_ever, 2, "an unchanged configuration touches nobody");
+}
+
+#[tokio::test]
+async fn a_certificate_file_that_cannot_be_read_changes_nothing_either() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    setup.clone().xmpp("tls = \"starttls\"\nca_file = \"/no/such/file.pem\"").reload(&daemon).await;
+    until_reloaded(&daemon, "failed", 1).await;
+    for jid in &jids[..2] {
+        assert_call_is_told(&onsip, &daemon, jid).await;
+    }
+    setup.clone().account("cleo", &jids[2]).reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 1).await;
+    daemon.until_active(3).await;
+    assert_eq!((logins(&onsip, &jids), onsip.observed().connections_ever), (vec![1, 1, 1], 3));
+}
+
+#[tokio::test]
+async fn a_file_that_was_moved_away_is_written_anew() {
+    let (onsip, jids, _, daemon) = stage().await;
+    assert_call_is_told(&onsip, &daemon, &jids[0]).await;
+    let (file, moved) = (daemon.folder().join(EVENTS), daemon.folder().join("events.1.jsonl"));
+    std::fs::rename(&file, &moved).unwrap();
+    let rotated = std::fs::read_to_string(&moved).unwrap();
+    daemon.reload().await;
+    until_reloaded(&daemon, "applied", 1).await;
+    assert_call_is_told(&onsip, &daemon, &jids[1]).await;
+    assert_eq!(std::fs::read_to_string(&moved).unwrap(), rotated, "the old file is left alone");
+    assert_eq!(daemon.events(EVENTS).len(), 2);
+    assert_eq!(onsip.observed().connections_ever, 2);
+}
+
+#[tokio::test]
+async fn sinks_come_and_go_and_rules_change_without_touching_an_account() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    let only =
+        |kind: &str| format!("type = \"file\"\npath = \"rings.jsonl\"\nwhen = 'type == \"com.onsip.call.{kind}\"'");
+    setup.clone().sink("rings", &only("requested")).reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 1).await;
+    assert_call_is_told(&onsip, &daemon, &jids[0]).await;
+    daemon.until_events("rings.jsonl", 1, SOON).await;
+    setup.clone().sink("rings", &only("ended")).reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 2).await;
+    assert_call_is_told(&onsip, &daemon, &jids[0]).await;
+    let kinds = daemon.until_events("rings.jsonl", 2, SOON).await;
+    assert_eq!(texts(&kinds, "type"), ["com.onsip.call.requested", "com.onsip.call.ended"]);
+    setup.reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 3).await;
+    assert_call_is_told(&onsip, &daemon, &jids[1]).await;
+    assert_eq!(daemon.events("rings.jsonl").len(), 2);
+    assert_eq!(daemon.json("/api/v1/sinks").await.as_array().unwrap().len(), 1);
+    assert_eq!(onsip.observed().connections_ever, 2);
+}
+
+#[tokio::test]
+async fn events_go_on_while_the_configuration_is_read_again_and_again() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    for round in 0..5 {
+        let mut call = onsip.call_in(jids[0].as_str(), CALLER, 1);
+        let setup = if round % 2 == 0 { setup.clone().account("cleo", &jids[2]) } else { setup.clone() };
+        setup.reload(&daemon).await;
+        onsip.hang_up(&mut call);
+        until_reloaded(&daemon, "applied", round + 1).await;
+    }
+    daemon.until_calls(10).await;
+    daemon.until_active(3).await;
+    let settled = daemon
+        .until("/readyz to say 200", Duration::from_secs(10), async || (daemon.readyz().await.0 == 200).then_some(()));
+    settled.await;
+    assert_eq!(onsip.observed().conflicts, 0);
+}
+
+#[tokio::test]
+async fn a_corrected_password_is_tried_at_once() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    let with = |password: &str| setup.clone().account_with("cleo", &jids[2], &format!("password = \"{password}\""));
+    with("wrong").reload(&daemon).await;
+    daemon.until_accounts("refused", 1).await;
+    with(PASSWORD).reload(&daemon).await;
+    daemon.until_active(3).await;
+    daemon.until_accounts("refused", 0).await;
+    assert_eq!(logins(&onsip, &jids), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_account_that_is_removed_while_its_server_is_silent_is_gone_all_the_same() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    onsip.stall(&jids[1], Stall::Dead);
+    setup.clone().without("bert").reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 1).await;
+    assert!(onsip.until(SOON, |board| board.connections() == 1).await, "{}", daemon.log());
+    daemon.until_count("disconnects_total", &[("reason", "stopped")], 1).await;
+    assert_eq!(daemon.readyz().await, (200, "ok\n".to_owned()));
+    assert_eq!(daemon.json("/api/v1/subscriptions").await.as_array().unwrap().len(), 1);
+    setup.reload(&daemon).await;
+    daemon.until_active(2).await;
+    assert_eq!((onsip.observed().conflicts, subids(&onsip, &jids[1]).len()), (0, 1));
+}
+
+#[tokio::test]
+async fn the_last_of_two_changes_in_a_row_is_what_runs() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    let without = setup.clone().without("bert");
+    let renamed = |resource: &str| {
+        let lines = format!("password = \"{PASSWORD}\"\nresource = \"{resource}\"");
+        without.clone().account_with("bert", &jids[1], &lines)
+    };
+    for (times, resource) in (1..).zip(["one", "two", "three"]) {
+        renamed(resource).reload(&daemon).await;
+        until_reloaded(&daemon, "applied", times).await;
+    }
+    daemon
+        .until("only the last resource at the service", SOON, async || {
+            let bound = onsip.look(|board| board.resources(&jids[1]));
+            (bound == ["three"] && daemon.readyz().await.0 == 200).then_some(())
+        })
+        .await;
+    daemon.until_active(2).await;
+    assert_eq!(logins(&onsip, &jids)[0], 1);
+}
