@@ -154,10 +154,12 @@ impl App {
     /// Stops in good order, within ten seconds whatever hangs. Subscriptions are kept at the service.
     pub async fn stop(self) {
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
-        let _ = timeout(CLOSING, still_covered(&self.house)).await;
+        let covered = Moment::now();
         if self.fleet.send(Shutdown).await.is_err() {
             tracing::error!("the fleet was gone before the end");
         }
+        // Only now: a beginning of coverage that was still on its way is written by then.
+        let _ = timeout(CLOSING, covered_until(&self.house, covered)).await;
         match timeout(CLOSING, self.house.store.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => tracing::error!(%fault, "the store did not close cleanly"),
@@ -171,13 +173,13 @@ impl App {
 async fn stay_covered(house: Arc<House>) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        still_covered(&house).await;
+        covered_until(&house, Moment::now()).await;
         house.metrics.store_operations(house.store.waiting());
     }
 }
 
-async fn still_covered(house: &House) {
-    if let Err(fault) = house.store.extend_coverage(Moment::now().utc()).await {
+async fn covered_until(house: &House, moment: Moment) {
+    if let Err(fault) = house.store.extend_coverage(moment.utc()).await {
         tracing::warn!(%fault, "the time of coverage could not be written");
     }
 }
