@@ -69,6 +69,30 @@ async fn an_account_that_is_removed_is_gone_and_forgotten_by_readyz() {
 }
 
 #[tokio::test]
+async fn an_account_that_is_removed_or_disabled_is_unsubscribed_where_that_is_wanted_and_a_changed_one_is_not() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    let setup = setup.account("cleo", &jids[2]);
+    setup.reload(&daemon).await;
+    daemon.until_active(3).await;
+    let kept = subids(&onsip, &jids[2]);
+    let wanted = setup.onsip("unsubscribe_on_stop = true");
+    wanted.reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 2).await;
+    assert_eq!(logins(&onsip, &jids), [1, 1, 1], "the option alone touches nobody");
+    let off = format!("password = \"{PASSWORD}\"\nenabled = false");
+    let changed = format!("password = \"{PASSWORD}\"\nauth_for_all = true");
+    let wanted = wanted.without("anna").without("bert").without("cleo");
+    wanted.account_with("bert", &jids[1], &off).account_with("cleo", &jids[2], &changed).reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 3).await;
+    let gone =
+        onsip.until(SOON, |board| jids[..2].iter().all(|jid| board.subscriptions(jid, Some(&node(jid))).is_empty()));
+    assert!(gone.await, "{}", daemon.log());
+    daemon.until_ready().await;
+    daemon.until_active(1).await;
+    assert_eq!((logins(&onsip, &jids), subids(&onsip, &jids[2])), (vec![1, 1, 2], kept));
+}
+
+#[tokio::test]
 async fn an_account_that_changed_starts_anew_without_a_conflict_and_without_a_second_subscription() {
     let (onsip, jids, setup, daemon) = stage().await;
     onsip.set_password(&jids[1], "changed");

@@ -1,14 +1,17 @@
 //! The nodes of an account: its subscription actors, and whether their events arrive.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
+use futures::future::join_all;
+use tokio::time::timeout;
 use xmpp_parsers::jid::FullJid;
 
 use super::Connection;
 use crate::actors::chronicle::Subject;
 use crate::actors::router::Cover;
-use crate::actors::subscription::{Ready, Subscription};
+use crate::actors::subscription::{Leave, Ready, Subscription};
 use crate::domain::moment::Moment;
 use crate::domain::name::{NodeName, Subid};
 use crate::domain::service::Service;
@@ -43,7 +46,23 @@ pub struct SubscriptionDied {
     pub node: NodeName,
 }
 
+/// How long an account gets to remove its subscriptions; the goodbye must still fit behind it.
+const LEAVING: Duration = Duration::from_secs(2);
+
 impl Connection {
+    /// Has every subscription removed at the service, and then says goodbye.
+    pub(super) fn unsubscribe(&mut self, ctx: &mut Context<Self>) {
+        let left = join_all(self.subscriptions.iter().map(|(_, _, subscription)| subscription.send(Leave)));
+        ctx.spawn(timeout(LEAVING, left).into_actor(self).map(|left, this, ctx| {
+            if left.is_err() {
+                tracing::warn!(account = %this.name, "not every subscription could be removed in time");
+            }
+            if this.stopped.is_some() {
+                this.say_goodbye(ctx);
+            }
+        }));
+    }
+
     pub(super) fn tell_all<M>(&self, message: impl Fn() -> M, ctx: &mut Context<Self>)
     where
         M: Message<Result = ()> + Send + 'static,

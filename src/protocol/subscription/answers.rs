@@ -38,7 +38,7 @@ impl Subscription {
             Entries { pending, .. } if !pending.is_empty() => match why {
                 Why::Overdue => self.withdraw(pending, NO_APPROVAL, now),
                 Why::Approved | Why::Refused => self.pending(now),
-                Why::Beginning | Why::Ended | Why::Renewed => {
+                Why::Beginning | Why::Ended | Why::Renewed | Why::Leaving => {
                     self.held = None;
                     self.pending(now)
                 }
@@ -49,7 +49,7 @@ impl Subscription {
                     self.subscribe(now)
                 }
                 Why::Approved => self.lose("approved, but not listed", now),
-                Why::Ended | Why::Renewed => self.lose("the service ended it", now),
+                Why::Ended | Why::Renewed | Why::Leaving => self.lose("the service ended it", now),
                 Why::Refused => self.turn_away("the service answered none".to_owned(), now),
                 Why::Overdue => self.turn_away("the service dropped the request without a word".to_owned(), now),
             },
@@ -60,7 +60,7 @@ impl Subscription {
         match why {
             // It delivers; what the list should have shown, the next one will.
             Why::Approved | Why::Renewed => self.settle(Vec::new(), now),
-            Why::Beginning | Why::Refused | Why::Overdue | Why::Ended => self.refused(refusal, now),
+            Why::Beginning | Why::Refused | Why::Overdue | Why::Ended | Why::Leaving => self.refused(refusal, now),
         }
     }
 
@@ -192,6 +192,6 @@ impl Subscription {
     }
 }
 
-fn count_removed(reply: &Reply) -> Vec<Command> {
+pub(super) fn count_removed(reply: &Reply) -> Vec<Command> {
     reply.is_ok().then_some(Command::Tell(Fact::Removed)).into_iter().collect()
 }
