@@ -229,7 +229,7 @@ mod tests {
             while self.watch.stirred.try_recv().is_ok() {} // of what happened before
             let before = self.sources.fingerprint();
             act(self.folder.path());
-            let settled = tokio::time::timeout(SOON, async {
+            let settled = timeout(SOON, async {
                 loop {
                     self.watch.stirred().await;
                     self.watch.renew(&self.sources).unwrap();
@@ -243,7 +243,7 @@ mod tests {
 
         /// Nothing is waiting, and nothing comes.
         async fn rests(&mut self, what: &str) {
-            assert!(tokio::time::timeout(A_WHILE, self.watch.stirred()).await.is_err(), "{what}");
+            assert!(timeout(A_WHILE, self.watch.stirred()).await.is_err(), "{what}");
         }
     }
 

@@ -14,6 +14,7 @@ use super::dice::Dice;
 use super::directory::Directory;
 use super::login::Stage;
 use super::markup::Tag;
+use super::mischief::Detour;
 use super::names::STREAM_ERRORS;
 use super::observed::Observed;
 use super::pubsub::Hub;
@@ -110,6 +111,7 @@ pub struct Switchboard {
     pub(super) authorizations: Authorizations,
     pub(super) hubs: BTreeMap<String, Hub>,
     pub(super) redirects: HashMap<String, String>,
+    pub(super) detour: Detour,
     pub(super) offline: HashMap<BareJid, Vec<(Moment, String)>>,
     pub(super) observed: Observed,
     pub(super) style: Style,
@@ -136,6 +138,7 @@ impl Switchboard {
             authorizations: Authorizations::default(),
             hubs: BTreeMap::new(),
             redirects: HashMap::new(),
+            detour: Detour::default(),
             offline: HashMap::new(),
             observed: Observed::default(),
             style: Style::default(),
@@ -227,6 +230,14 @@ impl Switchboard {
     /// Ends a stream.
     pub(super) fn close(&mut self, id: SessionId) {
         self.order(id, Order::Write("</stream:stream>".to_owned()));
+        self.order(id, Order::Close);
+        self.disconnected(id);
+    }
+
+    /// Breaks a connection in the middle of what it is told.
+    pub(super) fn break_off(&mut self, id: SessionId, text: &str) {
+        let half: String = text.chars().take(text.chars().count() / 2).collect();
+        self.order(id, Order::Write(half));
         self.order(id, Order::Close);
         self.disconnected(id);
     }
