@@ -314,12 +314,14 @@ fn tests() -> BTreeSet<(String, String)> {
             let text = fs::read_to_string(&file).unwrap();
             let mut is_test = false;
             for line in text.lines().map(str::trim) {
-                is_test |= line.starts_with("#[") && line.contains("test]") || line.starts_with("#[tokio::test");
-                if let Some(function) = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")) {
-                    if std::mem::take(&mut is_test) {
-                        let name = function.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap();
-                        found.insert((module.clone(), name.to_owned()));
-                    }
+                let attribute = line.starts_with("#[");
+                is_test |= attribute && (line.contains("test]") || line.contains("test("));
+                let function = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "));
+                if let Some(function) = function
+                    && std::mem::take(&mut is_test)
+                {
+                    let name = function.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap();
+                    found.insert((module.clone(), name.to_owned()));
                 }
             }
         }

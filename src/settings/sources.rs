@@ -72,7 +72,9 @@ fn collect_secrets(value: &Value, found: &mut BTreeSet<PathBuf>) {
         found.extend(file.and_then(|kind| if let ValueKind::String(path) = kind { Some(path.into()) } else { None }));
         return;
     }
-    table.values().for_each(|value| collect_secrets(value, found));
+    for value in table.values() {
+        collect_secrets(value, found);
+    }
 }
 
 #[cfg(test)]

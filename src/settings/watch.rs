@@ -292,7 +292,7 @@ mod tests {
         stage.stirs("a change in that", |folder| write(folder, "conf/a.toml", "2")).await;
     }
 
-    /// As Kubernetes mounts a ConfigMap: the file is a link over `..data`, a link that is swapped by a rename.
+    /// As Kubernetes mounts a `ConfigMap`: the file is a link over `..data`, a link that is swapped by a rename.
     #[tokio::test]
     async fn a_volume_whose_link_is_swapped_is_seen_again_and_again() {
         let version = |folder: &Path, name: &str, text: &str| {

@@ -146,17 +146,16 @@ async fn an_approval_can_stay_away_for_ever_or_be_a_denial() {
         onsip.run_faults(&faults(&format!("approval_after = \"1ms\"\n{text}")));
         let mut wire = Wire::online(&onsip, &anna).await;
         assert!(wire.subscribes(&node(&anna)).await.contains("subscription=\"pending\""));
-        match said {
-            Some(state) => drop(wire.hears(&format!("subscription=\"{state}\"")).await),
-            None => {
-                // Longer than any approval of this service takes by itself.
-                let decided = onsip.until(Duration::from_millis(500), |board| {
-                    board.subscriptions(&anna, None).iter().all(|entry| entry.state != State::Pending)
-                });
-                assert!(!decided.await);
-                assert!(wire.lists().await.contains("pending"));
-            }
+        if let Some(state) = said {
+            wire.hears(&format!("subscription=\"{state}\"")).await;
+            continue;
         }
+        // Longer than any approval of this service takes by itself.
+        let decided = onsip.until(Duration::from_millis(500), |board| {
+            board.subscriptions(&anna, None).iter().all(|entry| entry.state != State::Pending)
+        });
+        assert!(!decided.await);
+        assert!(wire.lists().await.contains("pending"));
     }
 }
 
@@ -254,7 +253,7 @@ async fn a_link_can_be_half_dead_in_both_forms() {
     tokio::time::timeout(SOON, deaf).await.unwrap();
 
     let (onsip, anna, mut wire) = subscribed_under("stall_every = \"50ms\"").await;
-    let dead = async {
+    let silent = async {
         loop {
             let before = asked(&onsip, &anna, Request::Ping);
             wire.say("<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>").await;
@@ -266,7 +265,7 @@ async fn a_link_can_be_half_dead_in_both_forms() {
             }
         }
     };
-    tokio::time::timeout(SOON, dead).await.unwrap();
+    tokio::time::timeout(SOON, silent).await.unwrap();
     assert_eq!(onsip.connections(), 1, "it is still open");
 }
 

@@ -73,7 +73,7 @@ impl Running {
         let applied = match self.read_again() {
             Ok(new) => self.apply(app, new).await,
             Err(problems) => {
-                for problem in problems.iter() {
+                for problem in &problems {
                     tracing::error!(%problem, "the new configuration is not taken over");
                 }
                 false
