@@ -61,7 +61,11 @@ impl Sources {
     }
 }
 
+/// A pipe is not read: what it says can be heard only once, and the configuration wants to hear it.
 fn digest(file: &Path) -> Result<[u8; 32], io::ErrorKind> {
+    if !fs::metadata(file).map_err(|fault| fault.kind())?.is_file() {
+        return Err(io::ErrorKind::Unsupported);
+    }
     fs::read(file).map(|bytes| Sha256::digest(bytes).into()).map_err(|fault| fault.kind())
 }
 
@@ -118,5 +122,14 @@ mod tests {
         }
         assert_eq!(seen[0], seen[3]);
         assert!(!format!("{seen:?}").contains("x = 1"));
+    }
+
+    #[test]
+    fn a_pipe_keeps_what_it_has_to_say_for_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let sources = Sources::given(&[pipe]);
+        assert_eq!(sources.fingerprint(), sources.fingerprint(), "and nobody waits for a writer");
     }
 }

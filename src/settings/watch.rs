@@ -51,11 +51,11 @@ pub enum WatchError {
 }
 
 impl Watch {
-    /// Watches `sources` from now on.
+    /// A watch over nothing yet; [`Self::renew`] says what.
     ///
     /// # Errors
-    /// If the system has no watch to give at all.
-    pub fn over(sources: &Sources) -> Result<Self, WatchError> {
+    /// If the system has none to give.
+    pub fn new() -> Result<Self, WatchError> {
         // One signal that waits is as good as many.
         let (stir, stirred) = mpsc::channel(1);
         let places = Arc::new(Mutex::new(Places::default()));
@@ -66,12 +66,10 @@ impl Watch {
             }
         });
         let watcher = watcher.map_err(|fault| refused(&fault, Path::new("."), "fs.inotify.max_user_instances"))?;
-        let mut watch = Self { watcher, folders: BTreeSet::new(), places, stirred };
-        watch.renew(sources)?;
-        Ok(watch)
+        Ok(Self { watcher, folders: BTreeSet::new(), places, stirred })
     }
 
-    /// Follows the files to where they are now. To be called before they are read after a change, so that no later
+    /// Watches the files where they are now. To be called before they are read after a change, so that no later
     /// change goes unseen.
     ///
     /// # Errors
@@ -221,7 +219,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             prepare(folder.path());
             let sources = Sources::given(&[folder.path().join(given)]);
-            let watch = Watch::over(&sources).unwrap();
+            let mut watch = Watch::new().unwrap();
+            watch.renew(&sources).unwrap();
             Self { folder, watch, sources }
         }
 

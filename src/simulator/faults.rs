@@ -8,10 +8,7 @@ use serde::Deserialize;
 
 use super::behaviour::Approval;
 use super::delivery::Headers;
-use super::markup::Tag;
-use super::mischief::Detour;
-use super::names::{CLIENT, PUBSUB_EVENT};
-use super::node::leaf_of;
+use super::mischief::{Detour, Severity, stray};
 use super::span::{Share, Span};
 use super::switchboard::{Stall, Switchboard};
 use crate::domain::BareJid;
@@ -233,14 +230,6 @@ pub(super) struct Fate {
     severity: Severity,
 }
 
-/// How bad some incidents are.
-#[derive(Clone, Debug)]
-struct Severity {
-    host: String,
-    many_items: u16,
-    flood_calls: u16,
-}
-
 impl Fate {
     /// `host` is where the service itself is.
     pub(super) fn new(faults: &Faults, host: &str, now: Moment) -> Self {
@@ -336,15 +325,6 @@ impl Switchboard {
             board.notify(id, text.to_owned());
         });
     }
-}
-
-/// An event on the victim's own leaf, to a resource of it or, without one, to its bare JID.
-fn stray(from: &str, victim: &BareJid, resource: &str, payload: &str) -> String {
-    let to = if resource.is_empty() { victim.to_string() } else { format!("{victim}/{resource}") };
-    let item = Tag::new("item").attr("id", "stray").raw(payload);
-    let items = Tag::new("items").attr("node", &leaf_of(victim.as_str())).child(item);
-    let event = Tag::of("event", PUBSUB_EVENT).child(items);
-    Tag::of("message", CLIENT).attr("from", from).attr("to", &to).child(event).finish()
 }
 
 #[cfg(test)]

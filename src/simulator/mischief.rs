@@ -4,9 +4,11 @@
 
 use super::calls::Call;
 use super::delivery::Publication;
-use super::node::{Node, collections_over};
+use super::markup::Tag;
+use super::names::{CLIENT, PUBSUB_EVENT};
+use super::node::{Node, collections_over, leaf_of};
 use super::subscription::{State, Subscription};
-use super::switchboard::Switchboard;
+use super::switchboard::{Order, SessionId, Switchboard};
 use crate::domain::BareJid;
 use crate::domain::moment::Moment;
 
@@ -43,7 +45,35 @@ impl Detour {
     }
 }
 
+/// How bad some incidents are.
+#[derive(Clone, Debug)]
+pub(super) struct Severity {
+    /// Where somebody is sent.
+    pub(super) host: String,
+    /// Calls in one message.
+    pub(super) many_items: u16,
+    /// Calls in a flood.
+    pub(super) flood_calls: u16,
+}
+
+/// An event on the victim's own leaf, to a resource of it or, without one, to its bare JID.
+pub(super) fn stray(from: &str, victim: &BareJid, resource: &str, payload: &str) -> String {
+    let to = if resource.is_empty() { victim.to_string() } else { format!("{victim}/{resource}") };
+    let item = Tag::new("item").attr("id", "stray").raw(payload);
+    let items = Tag::new("items").attr("node", &leaf_of(victim.as_str())).child(item);
+    let event = Tag::of("event", PUBSUB_EVENT).child(items);
+    Tag::of("message", CLIENT).attr("from", from).attr("to", &to).child(event).finish()
+}
+
 impl Switchboard {
+    /// Breaks a connection in the middle of what it is told.
+    pub(super) fn break_off(&mut self, id: SessionId, text: &str) {
+        let half: String = text.chars().take(text.chars().count() / 2).collect();
+        self.order(id, Order::Write(half));
+        self.order(id, Order::Close);
+        self.disconnected(id);
+    }
+
     /// Doubles the first subscription of `jid` until no more are allowed.
     pub(super) fn fill_up(&mut self, jid: &BareJid, now: Moment) {
         let all = self.subscriptions(jid, None);

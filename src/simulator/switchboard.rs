@@ -234,21 +234,13 @@ impl Switchboard {
         self.disconnected(id);
     }
 
-    /// Breaks a connection in the middle of what it is told.
-    pub(super) fn break_off(&mut self, id: SessionId, text: &str) {
-        let half: String = text.chars().take(text.chars().count() / 2).collect();
-        self.order(id, Order::Write(half));
-        self.order(id, Order::Close);
-        self.disconnected(id);
-    }
-
     /// Drops a connection without a word.
     pub(super) fn cut(&mut self, id: SessionId) {
         self.order(id, Order::Cut);
         self.disconnected(id);
     }
 
-    fn order(&mut self, id: SessionId, order: Order) {
+    pub(super) fn order(&mut self, id: SessionId, order: Order) {
         self.orders.push((id, order));
     }
 

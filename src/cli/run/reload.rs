@@ -41,8 +41,11 @@ impl Running {
     /// Begins or ends watching, as the configuration has it.
     pub(super) fn watch(&mut self) {
         match (&self.watch, self.config.watch_config) {
-            (None, true) => match Watch::over(&self.sources) {
-                Ok(watch) => self.watch = Some(watch),
+            (None, true) => match Watch::new() {
+                Ok(watch) => {
+                    self.watch = Some(watch);
+                    self.renew_watch();
+                }
                 Err(fault) => unwatched(&fault),
             },
             (Some(_), false) => self.watch = None,
