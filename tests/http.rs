@@ -63,7 +63,7 @@ impl Daemon {
         let jid = (state == AccountState::Online).then(|| "front@example.com/onsip-router".to_owned());
         let why = Some("<b>because</b>".to_owned());
         let since = Timestamp::UNIX_EPOCH;
-        let status = AccountStatus { state, since, why, jid, authorized_until: None, last_event: None };
+        let status = AccountStatus { why, jid, ..AccountStatus::new(state, since) };
         self.board.view().accounts.insert(name.parse().unwrap(), status);
     }
 }

@@ -18,7 +18,7 @@ fn metrics() -> Metrics {
 
 fn account(state: AccountState) -> AccountStatus {
     let since = "2026-01-01T00:00:00Z".parse().unwrap();
-    AccountStatus { state, since, why: None, jid: None, authorized_until: None, last_event: None }
+    AccountStatus::new(state, since)
 }
 
 fn line(text: &str, series: &str) -> Option<String> {

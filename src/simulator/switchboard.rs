@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
+use jiff::SignedDuration;
 use minidom::Element;
 
 use super::authorization::Authorizations;
@@ -56,6 +57,8 @@ pub enum Stall {
     Dead,
     /// It answers requests and delivers no messages.
     Deaf,
+    /// It answers pings and nothing else.
+    OnlyPings,
 }
 
 /// Something to do later.
@@ -117,6 +120,10 @@ pub struct Switchboard {
     pub(super) dice: Dice,
     pub(super) turn: bool,
     pub(super) mute: bool,
+    /// Where every new stream is sent.
+    pub(super) elsewhere: Option<String>,
+    /// By how much the service's clock is ahead of the true time.
+    pub(super) clock_ahead: SignedDuration,
     pub(super) sessions: HashMap<SessionId, Session>,
     bound: HashMap<BareJid, BTreeMap<String, (SessionId, Option<i8>)>>,
     behaviour: Behaviour,
@@ -143,6 +150,8 @@ impl Switchboard {
             dice,
             turn: false,
             mute: false,
+            elsewhere: None,
+            clock_ahead: SignedDuration::ZERO,
             sessions: HashMap::new(),
             bound: HashMap::new(),
             behaviour: Behaviour::default(),

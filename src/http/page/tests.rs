@@ -12,7 +12,7 @@ fn now() -> Timestamp {
 fn account(state: AccountState, why: Option<&str>) -> AccountStatus {
     let since = "2026-01-01T00:00:00Z".parse().unwrap();
     let why = why.map(str::to_owned);
-    AccountStatus { state, since, why, jid: None, authorized_until: None, last_event: None }
+    AccountStatus { why, ..AccountStatus::new(state, since) }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_renewal_of_what_is_not_there_succeeds_and_is_found_out() {
     let mut play = Play::active();
     play.due();
     play.hears(&done());
-    assert_eq!(play.hears(&list("")), "= lost");
+    assert_eq!(play.hears(&list("")), "probe: missing, = lost");
 }
 
 #[test]
