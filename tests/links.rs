@@ -231,6 +231,49 @@ async fn another_host_named_by_the_server_is_followed() {
     daemon.until_calls(2).await;
 }
 
+/// Rule 27: `see-other-host` is obeyed wherever in the stream it comes.
+#[tokio::test]
+async fn another_host_named_before_or_during_the_log_in_is_followed() {
+    for during_sasl in [false, true] {
+        let (onsip, anna) = service_with_anna().await;
+        let elsewhere = service().await;
+        account(&elsewhere, anna.as_str());
+        let host = elsewhere.addr().to_string();
+        if during_sasl {
+            onsip.behave(&anna, |b| b.login = Login::End("see-other-host", host));
+        } else {
+            onsip.send_elsewhere(Some(&host));
+        }
+        let daemon = Setup::of(&onsip).account("front-desk", &anna).start().await;
+        until_bound(&elsewhere, &daemon, &anna, 1, FIRST_TRY).await;
+        daemon.until_active(1).await;
+        assert_eq!(onsip.observed().connections_ever, 1);
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_send_the_account_around_in_a_circle_are_not_followed_for_ever() {
+    let (onsip, anna) = service_with_anna().await;
+    onsip.send_elsewhere(Some(&onsip.addr().to_string()));
+    let daemon = Setup::of(&onsip).account("front-desk", &anna).start().await;
+    daemon.until_accounts("waiting", 1).await;
+    let stormed = |board: &onsip_router::simulator::Switchboard| board.observed().connections_ever > 20;
+    assert!(!onsip.until(Duration::from_secs(3), stormed).await, "{:?}", onsip.observed());
+    onsip.send_elsewhere(None);
+    daemon.until_active(1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_patience_during_the_log_in_is_given_it() {
+    let (onsip, anna) = service_with_anna().await;
+    onsip.behave(&anna, |b| b.login = Login::End("resource-constraint", String::new()));
+    let daemon = Setup::of(&onsip).account("front-desk", &anna).start().await;
+    daemon.until_count("connects_total", &[("outcome", "throttled")], 1).await;
+    daemon.until_accounts("waiting", 1).await;
+    let again = |board: &onsip_router::simulator::Switchboard| board.observed().count(&anna, Request::Login) > 1;
+    assert!(!onsip.until(Duration::from_secs(5), again).await, "{:?}", onsip.observed());
+}
+
 #[tokio::test]
 async fn a_server_that_binds_nothing_is_a_fault_of_the_protocol_and_not_hammered() {
     let (onsip, anna) = service_with_anna().await;

@@ -11,6 +11,7 @@ mod beginning;
 mod connection;
 mod ending;
 mod model;
+mod probes;
 mod redirects;
 mod refusals;
 mod renewal;
