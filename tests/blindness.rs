@@ -58,13 +58,11 @@ async fn a_lapsed_authorization_is_a_gap_from_the_lapse_until_the_subscription_i
     let daemon = Setup::of(&onsip).account("front-desk", &anna).start_active(1).await;
     until_seeing(&daemon).await;
     onsip.behave(&anna, |b| b.authorize = Authorize::Wait);
+    let end = onsip.look(|board| board.authorized_until(&anna, Moment::now())).expect("it is granted still").utc();
     let account = until_blind(&daemon, "authorization").await;
     let since: Timestamp = account["blind"]["since"].as_str().unwrap().parse().unwrap();
-    assert_eq!(
-        onsip.look(|board| board.authorized_until(&anna, Moment::now())),
-        None,
-        "not before the service thinks so"
-    );
+    let early = end.duration_since(since);
+    assert!(early.abs() <= SignedDuration::from_secs(1), "the service tells its end in whole seconds: {since} {end}");
     let lists = asked(&onsip, &anna, Request::List);
 
     onsip.behave(&anna, |b| b.authorize = Authorize::Grant(Duration::from_hours(1)));
@@ -137,6 +135,25 @@ async fn an_address_that_is_not_among_the_granted_is_warned_of_once_and_shown() 
     onsip.behave(&anna, |b| b.authorize = Authorize::Grant(Duration::from_hours(1)));
     let granted = async || Some(daemon.json("/api/v1/accounts").await[0]["not_granted"].is_null()).filter(|yes| *yes);
     daemon.until("the address to be granted", SOON, granted).await;
+}
+
+/// Rule 13: `none` is looked up, then the account is authorized anew, then it subscribes again.
+#[tokio::test]
+async fn a_revocation_together_with_the_authorization_is_healed_within_seconds_and_not_at_the_next_hour() {
+    let (onsip, anna, daemon) = running().await;
+    let fresh = Duration::from_millis(2100); // what was just granted is not asked for again
+    assert!(!onsip.until(fresh, |_| false).await);
+    let lists = asked(&onsip, &anna, Request::List);
+    onsip.end_authorization(&anna);
+    onsip.revoke(&anna, &node(&anna));
+    until_gap(&daemon, 1, "revoked").await;
+    daemon.until_active(1).await;
+    let saw = onsip.observed();
+    let last = |request| *saw.requests(&anna, request).times.back().unwrap();
+    assert_eq!((saw.count(&anna, Request::Authorize), saw.count(&anna, Request::Subscribe)), (2, 2));
+    assert!(saw.requests(&anna, Request::List).times[usize::try_from(lists).unwrap()] < last(Request::Authorize));
+    assert!(last(Request::Authorize) < last(Request::Subscribe));
+    assert_delivers(&onsip, &daemon, &anna).await;
 }
 
 /// Rules 8 and 32: silence is the typical failure, so what seems well is looked up.

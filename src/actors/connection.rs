@@ -38,7 +38,7 @@ mod coverage;
 mod inbox;
 mod nodes;
 
-pub use coverage::{Deaf, Standing};
+pub use coverage::{Deaf, Ended, Standing};
 pub use nodes::SubscriptionDied;
 
 /// Send this request to a service and answer with what came of it.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use xmpp_parsers::jid::FullJid;
 
 use super::chronicle::{self, Subject};
-use super::connection::{Ask, Connection, Deaf, Standing, SubscriptionDied};
+use super::connection::{Ask, Connection, Deaf, Ended, Standing, SubscriptionDied};
 use super::{House, Obituary};
 use crate::domain::moment::Moment;
 use crate::domain::status::{GapReason, ProbeOutcome, SubscriptionState};
@@ -78,6 +78,7 @@ pub struct Subscription {
     doubt: Option<Doubt>,
     /// When it was seen last, if it was found missing.
     unseen_since: Option<Moment>,
+    last_ended: Option<Moment>,
     _obituary: Obituary<SubscriptionDied>,
 }
 
@@ -108,6 +109,7 @@ impl Subscription {
             lease_until: None,
             doubt: None,
             unseen_since: None,
+            last_ended: None,
         }
     }
 
@@ -127,6 +129,7 @@ impl Subscription {
             }
         }
         self.believe();
+        self.doubt_authorization(ctx);
         self.remember(ctx);
         self.set_timer(ctx);
     }
@@ -142,6 +145,13 @@ impl Subscription {
             self.delivery = Delivery::Flows;
         } else if self.doubt.is_some() && self.delivery == Delivery::Flows {
             self.delivery = Delivery::Stopped;
+        }
+    }
+
+    fn doubt_authorization(&mut self, ctx: &mut Context<Self>) {
+        let ended = self.machine.last_ended();
+        if std::mem::replace(&mut self.last_ended, ended) != ended {
+            ctx.spawn(self.connection.send(Ended).into_actor(self).map(|_, _, _| ()));
         }
     }
 

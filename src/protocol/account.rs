@@ -106,6 +106,13 @@ impl Account {
         self.conclude(commands, now)
     }
 
+    /// The service ended a subscription: the authorization is in doubt.
+    pub fn doubted(&mut self, now: Moment) -> Vec<Command> {
+        let serving = self.own.is_some() && self.serving;
+        let ask = serving && self.authorization.as_mut().is_some_and(|authorization| authorization.doubted(now));
+        self.conclude(if ask { vec![Command::Authorize] } else { Vec::new() }, now)
+    }
+
     /// The server's clock is known better than before.
     pub fn corrected(&mut self, now: Moment) -> Vec<Command> {
         if let Some(authorization) = &mut self.authorization {

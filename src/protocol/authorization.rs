@@ -17,6 +17,9 @@ const USUAL: Duration = Duration::from_hours(1);
 /// A renewal comes at the latest then (protocol sheet section 17, rule 7), and when 75 % of the time has passed.
 const LATEST_RENEWAL: Duration = Duration::from_mins(45);
 
+/// One that is this fresh is not asked for again, whatever happens to the subscriptions.
+const FRESH: Duration = Duration::from_secs(2);
+
 /// Tries to renew while the old grant lasts are at least this far apart.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -133,6 +136,13 @@ impl Authorization {
             Err(NoAnswer::Disconnected) => Outcome::NotGranted,
             Err(why) => self.pause(!why.may_pass(), format!("authorize-plain: {why}"), now),
         }
+    }
+
+    /// The service ended a subscription; it may have ended the authorization too: returns whether to ask now (protocol
+    /// sheet section 17, rule 13).
+    pub fn doubted(&mut self, now: Moment) -> bool {
+        let fresh = self.grant.is_some_and(|held| now.since(held.asked) < FRESH);
+        matches!(self.phase, Phase::Settled { .. }) && !fresh && self.ask(now)
     }
 
     /// The server's clock is known better than before: what was granted already ends when it says.

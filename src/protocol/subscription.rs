@@ -158,6 +158,12 @@ impl Subscription {
         self.probe.seen
     }
 
+    /// When a list last showed that the service had ended it; its authorization may have ended with it.
+    #[must_use]
+    pub fn last_ended(&self) -> Option<Moment> {
+        self.last_loss
+    }
+
     /// Whether it delivers for all we know.
     #[must_use]
     pub fn delivers(&self, now: Moment) -> bool {

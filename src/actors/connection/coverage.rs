@@ -42,6 +42,11 @@ pub struct Deaf {
     pub since: Option<Timestamp>,
 }
 
+/// The service ended a subscription.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ended;
+
 impl Connection {
     /// Has a change of the account's coverage shown and written down.
     pub(super) fn cover(&self, change: Option<Change>, ctx: &mut Context<Self>) {
@@ -78,6 +83,14 @@ impl Handler<Standing> for Connection {
         if let Some(reception) = &self.reception {
             self.receive_as(reception.own.clone());
         }
+    }
+}
+
+impl Handler<Ended> for Connection {
+    type Result = ();
+    fn handle(&mut self, _: Ended, ctx: &mut Context<Self>) {
+        let commands = self.machine.doubted(self.now());
+        self.carry_out(commands, ctx);
     }
 }
 

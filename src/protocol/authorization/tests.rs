@@ -94,6 +94,21 @@ fn where_the_server_tells_no_time_a_clock_that_is_off_costs_no_more_than_the_usu
     }
 }
 
+/// Rule 13: a subscription that ended may have lost its authorization.
+#[test]
+fn one_in_doubt_is_asked_for_again_at_once_unless_it_is_fresh_or_asked_for_or_waited_out() {
+    let mut authorization = Authorization::new(Dice::seeded(1));
+    authorization.connected(at(0));
+    assert!(!authorization.doubted(at(1)), "it is asked for");
+    authorization.answered(&grant("2026-01-01T01:00:00Z"), at(1));
+    assert!(!authorization.doubted(at(1)), "it is fresh");
+    assert!(authorization.doubted(at(60)));
+    assert!(!authorization.doubted(at(61)), "once");
+    assert_eq!(authorization.standing(at(61)), Standing::Granted);
+    authorization.answered(&refusal("bad-request", false), at(62));
+    assert!(!authorization.doubted(at(70)), "a refusal is waited out");
+}
+
 #[test]
 fn a_lapse_is_over_with_the_next_grant_and_of_no_interest_without_a_session() {
     let mut authorization = Authorization::new(Dice::seeded(1));
