@@ -189,6 +189,7 @@ async fn the_api_shows_the_board() {
         serde_json::json!([{
             "name": "front", "state": "online", "since": "1970-01-01T00:00:00Z", "why": "<b>because</b>",
             "jid": "front@example.com/onsip-router", "authorized_until": null, "last_event": null,
+            "blind": null, "not_granted": null, "clock_ahead_seconds": null,
         }])
     );
     assert_eq!(

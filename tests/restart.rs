@@ -178,6 +178,7 @@ async fn a_line_that_a_crash_left_half_written_spoils_no_other() {
     let (onsip, anna, mut daemon) = running().await;
     let mut call = onsip.call_in(anna.as_str(), CALLER, 1);
     daemon.until_calls(1).await;
+    daemon.until_settled().await;
     daemon.kill9().await;
     let file = daemon.folder().join(EVENTS);
     let before = std::fs::read_to_string(&file).unwrap();
