@@ -156,7 +156,7 @@ async fn a_revocation_together_with_the_authorization_is_healed_within_seconds_a
     assert_delivers(&onsip, &daemon, &anna).await;
 }
 
-/// Rules 8 and 32: silence is the typical failure, so what seems well is looked up.
+/// Rule 32: silence is the typical failure, so what seems well is looked up.
 #[tokio::test]
 async fn a_subscription_that_vanished_without_a_word_is_found_missing_long_before_its_renewal() {
     let (onsip, anna) = service_with_anna().await;
@@ -211,4 +211,36 @@ async fn looks_at_a_service_that_lists_nothing_for_anybody_end_no_session_twice(
     onsip.behave(&anna, |b| b.list = Answering::AsDocumented);
     daemon.until_active(1).await;
     assert_delivers(&onsip, &daemon, &anna).await;
+}
+
+/// Rule 32: connected, authorized until, state, subid and lease of the subscription, its renewal, the newest event.
+#[tokio::test]
+async fn everything_that_could_fail_in_silence_is_exposed() {
+    let (onsip, anna, daemon) = running().await;
+    assert_delivers(&onsip, &daemon, &anna).await;
+    let account = daemon.json("/api/v1/accounts").await[0].clone();
+    assert_eq!((&account["state"], &account["jid"]), (&"online".into(), &own(&anna).as_str().into()));
+    let subscription = daemon.json("/api/v1/subscriptions").await[0].clone();
+    assert_eq!(
+        (&subscription["state"], &subscription["subid"]),
+        (&"active".into(), &subids(&onsip, &anna)[0].clone().into())
+    );
+    for (shown, key) in [
+        (&account, "authorized_until"),
+        (&account, "last_event"),
+        (&account, "clock_ahead_seconds"),
+        (&subscription, "lease_until"),
+        (&subscription, "renewed"),
+    ] {
+        assert!(!shown[key].is_null(), "{key}: {shown:#}");
+    }
+    for (name, labels) in [
+        ("account_online", &FRONT),
+        ("account_covered", &FRONT),
+        ("account_authorized_until_timestamp_seconds", &FRONT),
+        ("account_last_event_timestamp_seconds", &FRONT),
+        ("subscription_oldest_renewal_timestamp_seconds", &[SERVICE]),
+    ] {
+        daemon.until_metric(name, labels, SOON, |value| value > 0.5).await;
+    }
 }

@@ -79,6 +79,7 @@ async fn a_link_that_is_dead_is_noticed_by_a_ping() {
     assert_back(&onsip, &daemon, &anna, &before).await;
 }
 
+/// Rule 27: a conflict is held off and loud.
 #[tokio::test]
 async fn after_a_conflict_there_is_no_log_in_for_ten_seconds() {
     let (onsip, anna, daemon) = running().await;
@@ -91,6 +92,7 @@ async fn after_a_conflict_there_is_no_log_in_for_ten_seconds() {
     assert!(daemon.log().contains("is a second router running?"), "{}", daemon.log());
 }
 
+/// Rule 27: subscriptions are kept, and log-ins limited over all accounts.
 #[tokio::test]
 async fn fifty_accounts_come_back_after_a_restart_of_the_service_without_a_second_subscription() {
     let onsip = service().await;
@@ -116,6 +118,7 @@ async fn fifty_accounts_come_back_after_a_restart_of_the_service_without_a_secon
     daemon.until_calls(100).await;
 }
 
+/// Rule 8: permanent, rarely tried, and no harm to others.
 #[tokio::test]
 async fn a_wrong_password_is_refused_tried_rarely_and_nobody_elses_business() {
     let (onsip, anna) = service_with_anna().await;
@@ -154,6 +157,7 @@ async fn a_refused_authorization_is_refused_and_tried_rarely() {
     assert_eq!(asked(&onsip, &anna, Request::Subscribe), 0, "nothing is subscribed without an authorization");
 }
 
+/// Rule 8: what may pass is told from what does not.
 #[tokio::test]
 async fn a_passing_failure_is_waited_out() {
     let (onsip, anna) = service_with_anna().await;

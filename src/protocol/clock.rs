@@ -137,7 +137,7 @@ mod tests {
     fn our_own_clock_may_be_set_without_any_effect_on_the_servers() {
         let mut clock = asked(at(0));
         clock.answered(&time("2026-01-01T00:00:00Z"), at(0));
-        let set_back = Moment::virtual_at(Duration::from_secs(60), "2025-12-31T20:01:00Z".parse().unwrap());
+        let set_back = Moment::virtual_at(Duration::from_mins(1), "2025-12-31T20:01:00Z".parse().unwrap());
         assert_eq!(clock.by_server(set_back).utc(), at(60).utc());
         assert_eq!(clock.ahead(set_back), Some(SignedDuration::from_hours(4)));
     }

@@ -119,6 +119,17 @@ pub enum Answering {
     Silence,
 }
 
+/// How a link is half-dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// It accepts bytes and answers nothing.
+    Dead,
+    /// It answers requests and delivers no messages.
+    Deaf,
+    /// It answers pings and nothing else.
+    OnlyPings,
+}
+
 /// A stanza error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -10,6 +10,7 @@ use minidom::Element;
 
 use super::authorization::Authorizations;
 use super::behaviour::Behaviour;
+pub use super::behaviour::Stall;
 use super::delivery::{Notification, Style};
 use super::dice::Dice;
 use super::directory::Directory;
@@ -48,17 +49,6 @@ pub(super) enum Next {
     Restart,
     /// With TLS, then a new stream.
     StartTls,
-}
-
-/// How a link is half-dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stall {
-    /// It accepts bytes and answers nothing.
-    Dead,
-    /// It answers requests and delivers no messages.
-    Deaf,
-    /// It answers pings and nothing else.
-    OnlyPings,
 }
 
 /// Something to do later.

@@ -18,11 +18,31 @@ use crate::protocol::stanza::{self, Challenge};
 
 type Chosen = Box<dyn Mechanism + Send + Sync>;
 
-/// In order of preference. ANONYMOUS is never among them; PLAIN only where nobody can listen.
-const MECHANISMS: [(&str, bool, fn(Credentials) -> Option<Chosen>); 3] = [
-    ("SCRAM-SHA-256", false, |credentials| Some(Box::new(Scram::<Sha256>::from_credentials(credentials).ok()?))),
-    ("SCRAM-SHA-1", false, |credentials| Some(Box::new(Scram::<Sha1>::from_credentials(credentials).ok()?))),
-    ("PLAIN", true, |credentials| Some(Box::new(Plain::from_credentials(credentials).ok()?))),
+/// A mechanism we allow.
+struct Allowed {
+    name: &'static str,
+    /// Whether only where nobody can listen.
+    private: bool,
+    make: fn(Credentials) -> Option<Chosen>,
+}
+
+/// In order of preference. ANONYMOUS is never among them.
+const MECHANISMS: [Allowed; 3] = [
+    Allowed {
+        name: "SCRAM-SHA-256",
+        private: false,
+        make: |credentials| Some(Box::new(Scram::<Sha256>::from_credentials(credentials).ok()?)),
+    },
+    Allowed {
+        name: "SCRAM-SHA-1",
+        private: false,
+        make: |credentials| Some(Box::new(Scram::<Sha1>::from_credentials(credentials).ok()?)),
+    },
+    Allowed {
+        name: "PLAIN",
+        private: true,
+        make: |credentials| Some(Box::new(Plain::from_credentials(credentials).ok()?)),
+    },
 ];
 
 /// Proves who we are with the best mechanism that is `offered` and allowed; the stream must then begin anew.
@@ -32,8 +52,8 @@ pub(super) async fn authenticate(
     private: bool,
     credentials: &Credentials,
 ) -> Result<(), Failure> {
-    let allowed = MECHANISMS.iter().filter(|(name, needs_privacy, _)| offered(name) && (private || !needs_privacy));
-    let chosen = allowed.map(|(name, _, make)| Some((*name, make(credentials.clone())?))).find_map(|chosen| chosen);
+    let mut allowed = MECHANISMS.iter().filter(|known| offered(known.name) && (private || !known.private));
+    let chosen = allowed.find_map(|known| Some((known.name, (known.make)(credentials.clone())?)));
     let Some((name, mut mechanism)) = chosen else {
         return Err(Failure::Protocol("the server offers no log-in mechanism that we allow".to_owned()));
     };

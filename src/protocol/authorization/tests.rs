@@ -22,6 +22,7 @@ fn refusal(condition: &str, wait: bool) -> Reply {
     Err(NoAnswer::Refused(Refusal { condition: condition.into(), specific: None, wait, target: None }))
 }
 
+/// Rule 7: long before its end, with jitter.
 #[test]
 fn a_grant_is_renewed_before_three_quarters_of_its_time_also_where_that_is_seconds() {
     for seed in 0..100 {
@@ -138,6 +139,7 @@ fn a_lapse_is_seen_when_the_time_is_over() {
     assert_eq!(authorization.until(), None);
 }
 
+/// Rule 8.
 #[test]
 fn rejected_credentials_are_waited_out_across_sessions_and_a_passing_fault_is_not() {
     let mut authorization = Authorization::new(Dice::seeded(1));
@@ -155,6 +157,7 @@ fn rejected_credentials_are_waited_out_across_sessions_and_a_passing_fault_is_no
     assert!(authorization.deadline().unwrap() <= at(4));
 }
 
+/// Rule 7: quickly while time is left.
 #[test]
 fn a_failing_renewal_is_tried_again_while_even_a_short_grant_lasts() {
     let mut authorization = Authorization::new(Dice::seeded(1));

@@ -202,6 +202,7 @@ mod tests {
         assert_eq!(reply, SubscribeReply { state: "pending".into(), subid: None });
     }
 
+    /// Rule 6.
     #[test]
     fn every_repeated_sip_field_counts() {
         let granted = Granted::read(&iq("<command xmlns='http://jabber.org/protocol/commands' status='completed' \
