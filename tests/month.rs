@@ -53,7 +53,12 @@ fn from_utc(utc: Timestamp) -> Time {
     Time::try_from(utc.as_microsecond() - START * 1_000_000).unwrap_or(0)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of it")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a part of it"
+)]
 fn span(dice: &mut Dice, least: Time, most: Time) -> Time {
     least + ((most - least) as f64 * dice.roll()) as Time
 }
@@ -85,12 +90,13 @@ fn report(world: &World) {
     );
     println!(
         "  most in a minute and account: {} requests while well, {} ever, {} log-ins; taken for active and silent: {} s \
-         while well, {} s ever",
+         while well, {} s ever; covered and silent: {} s",
         tally.most_requests_when_well,
         tally.most_requests,
         tally.most_logins,
         tally.blind_when_well / SECONDS,
         tally.blind / SECONDS,
+        tally.covered_and_silent / SECONDS,
     );
     for (fault, (times, longest)) in &tally.faults {
         println!("  {fault}: {times} times, longest recovery {} s", longest / SECONDS);
@@ -102,7 +108,10 @@ fn stormy_month(seed: u64) {
     world.let_loose();
     world.run(MONTH);
     report(&world);
-    assert!(world.lives.iter().all(|life| life.watch.is_well(world.now)), "the last day is long enough for all to heal");
+    assert!(
+        world.lives.iter().all(|life| life.watch.is_well(world.now)),
+        "the last day is long enough for all to heal"
+    );
 }
 
 macro_rules! months {

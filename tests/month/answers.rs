@@ -31,7 +31,7 @@ impl Stock {
         match answer {
             Answer::Done => Rc::clone(&self.done),
             Answer::Pending => Rc::clone(&self.pending),
-            Answer::Granted(until) => Rc::new(granted(until, setting)),
+            Answer::Granted(until) => granted(until, setting, &mut service.grant_written),
             Answer::Entries(node) => entries(&mut service.shelves[node], setting),
             Answer::No(condition, specific) => Rc::new(refusal(condition, specific, None)),
             Answer::Moved(node) => Rc::new(refusal("redirect", "", Some(setting.target(node)))),
@@ -46,15 +46,31 @@ fn refusal(condition: &str, specific: &str, target: Option<String>) -> Reply {
     Err(NoAnswer::Refused(Refusal { condition: condition.to_owned(), specific, wait, target }))
 }
 
-fn granted(until: Time, setting: &Setting) -> Reply {
+/// Written once per account; only the time in it changes, as soon as nobody reads it any more.
+fn granted(until: Time, setting: &Setting, written: &mut Option<Rc<Reply>>) -> Rc<Reply> {
     let second = START + i64::try_from(until / 1_000_000).unwrap();
     let expires = Timestamp::from_second(second).unwrap().to_string();
+    let known = written.as_mut().and_then(Rc::get_mut).and_then(|reply| reply.as_mut().ok());
+    if let Some(time) = known.and_then(time_in) {
+        *time = expires;
+    } else {
+        *written = Some(Rc::new(grant(&expires, setting)));
+    }
+    written.clone().unwrap()
+}
+
+fn time_in(reply: &mut Element) -> Option<&mut String> {
+    let first = reply.children_mut().next()?.children_mut().next()?.children_mut().next()?;
+    first.children_mut().next()?.texts_mut().next()
+}
+
+fn grant(expires: &str, setting: &Setting) -> Reply {
     let own = setting.own().to_bare().to_string();
     let field = |var: &str, text: &str| {
         let value = Element::builder("value", DATA).append(text).build();
         tag("field", DATA, &[("var", var)], vec![value])
     };
-    let fields = vec![field("expires", &expires), field("sip", &own), field("sip", "desk@acme.test")];
+    let fields = vec![field("expires", expires), field("sip", &own), field("sip", "desk@acme.test")];
     let form = tag("x", DATA, &[("type", "result")], fields);
     let attributes = [("node", "authorize-plain"), ("status", "completed")];
     result(vec![tag("command", "http://jabber.org/protocol/commands", &attributes, vec![form])])

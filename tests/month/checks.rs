@@ -65,7 +65,9 @@ pub struct Tally {
     pub most_logins: u32,
     pub blind_when_well: Time,
     pub blind: Time,
-    /// By fault: how often, and the longest time from its end until all was well.
+    /// Longest time that an account counted as covered and a node of it was silent.
+    pub covered_and_silent: Time,
+    /// By fault: how often, and the longest time from its end until all was well, where it came alone.
     pub faults: BTreeMap<&'static str, (u64, Time)>,
 }
 
@@ -77,7 +79,11 @@ pub struct Watch {
     well_since: Time,
     excused_until: Time,
     last_fault: &'static str,
-    broken: bool,
+    last_fault_at: Time,
+    /// Whether all was well before it.
+    alone: bool,
+    broken_since: Option<Time>,
+    covered_since: Option<Time>,
     requests: Pace,
     logins: Pace,
 }
@@ -98,7 +104,10 @@ impl Watch {
             well_since: 0,
             excused_until,
             last_fault: "start",
-            broken: true,
+            last_fault_at: 0,
+            alone: true,
+            broken_since: Some(0),
+            covered_since: None,
             requests: Pace::default(),
             logins: Pace::default(),
         }
@@ -124,22 +133,29 @@ impl Watch {
         self.excused_until
     }
 
-    pub fn fell_ill(&mut self) {
+    pub fn fell_ill(&mut self, now: Time) {
+        self.alone = self.is_well(now);
         self.sick += 1;
     }
 
     pub fn healed(&mut self, name: &'static str, now: Time, allowance: Time) {
         self.sick -= 1;
-        self.struck(name, now, allowance, false);
+        self.excuse(name, now, allowance, false);
     }
 
     /// A fault that is over at once; a silent one leaves link and service well.
     pub fn struck(&mut self, name: &'static str, now: Time, allowance: Time, silent: bool) {
+        self.alone = self.is_well(now);
+        self.excuse(name, now, allowance, silent);
+    }
+
+    fn excuse(&mut self, name: &'static str, now: Time, allowance: Time, silent: bool) {
         self.excused_until = self.excused_until.max(now + allowance);
         if !silent {
             self.well_since = now;
         }
         self.last_fault = name;
+        self.last_fault_at = now;
     }
 
     /// Holds what is to be seen of one node against the promises.
@@ -154,14 +170,19 @@ impl Watch {
         if let Some(since) = seen.blind_since {
             tally.blind = tally.blind.max(now - since);
             if now - since > BLIND_EVER {
-                return Err(format!("node {node} is taken for active and has not delivered for {} s", (now - since) / SECONDS));
+                return Err(format!(
+                    "node {node} is taken for active and has not delivered for {} s",
+                    (now - since) / SECONDS
+                ));
             }
             let while_well = now.saturating_sub(since.max(self.well_since));
             if self.sick == 0 {
                 tally.blind_when_well = tally.blind_when_well.max(while_well);
                 if while_well > BLIND_WHEN_WELL {
                     let long = while_well / SECONDS;
-                    return Err(format!("all is well, node {node} is taken for active and has not delivered for {long} s"));
+                    return Err(format!(
+                        "all is well, node {node} is taken for active and has not delivered for {long} s"
+                    ));
                 }
             }
         }
@@ -177,13 +198,18 @@ impl Watch {
         Ok(())
     }
 
-    /// Whether all nodes are fine: keeps the time that took.
-    pub fn conclude(&mut self, fine: bool, now: Time, tally: &mut Tally) {
-        if fine && self.broken && self.sick == 0 {
+    /// What is to be seen of the account as a whole: whether all nodes are fine, since when one is silent.
+    pub fn conclude(&mut self, fine: bool, covered: bool, dark_since: Option<Time>, now: Time, tally: &mut Tally) {
+        if !fine {
+            self.broken_since.get_or_insert(now);
+        } else if let Some(since) = self.broken_since.take().filter(|_| self.sick == 0 && self.alone) {
             let fault = tally.faults.entry(self.last_fault).or_default();
-            fault.1 = fault.1.max(now - self.well_since.min(now));
+            fault.1 = fault.1.max(now - since.max(self.last_fault_at));
         }
-        self.broken = !fine;
+        self.covered_since = covered.then(|| self.covered_since.unwrap_or(now));
+        if let (Some(covered), Some(dark)) = (self.covered_since, dark_since) {
+            tally.covered_and_silent = tally.covered_and_silent.max(now - covered.max(dark));
+        }
     }
 
     pub fn requested(&mut self, now: Time, tally: &mut Tally) -> Result<(), String> {

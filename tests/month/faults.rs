@@ -82,9 +82,14 @@ pub enum Storm {
     Ailment(Ailment),
     Resets,
     /// The service starts again, and may have forgotten subscriptions or authorisations.
-    ServiceRestart { forgets: bool, unauthorizes: bool },
+    ServiceRestart {
+        forgets: bool,
+        unauthorizes: bool,
+    },
     /// The router starts again, with its ledger or without.
-    RouterRestart { ledger: bool },
+    RouterRestart {
+        ledger: bool,
+    },
     /// The router's clock is set.
     ClockStep,
 }

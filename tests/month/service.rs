@@ -148,6 +148,8 @@ pub struct Service {
     pub style: Style,
     pub shelves: Vec<Shelf>,
     pub authorized_until: Time,
+    /// The last grant as a stanza.
+    pub grant_written: Option<Rc<Reply>>,
     last_subid: u32,
 }
 
@@ -160,6 +162,7 @@ impl Service {
             style,
             shelves: (0..nodes).map(|_| Shelf::default()).collect(),
             authorized_until: 0,
+            grant_written: None,
             last_subid: 0x50_8B00,
         }
     }
@@ -183,10 +186,14 @@ impl Service {
         match query {
             Query::Authorize if good_password => plain(self.grant(now)),
             Query::Authorize => plain(Answer::No("bad-request", "bad-action")),
-            Query::List { node, above: true } | Query::Subscribe { node, above: true, .. } => plain(Answer::Moved(node)),
+            Query::List { node, above: true } | Query::Subscribe { node, above: true, .. } => {
+                plain(Answer::Moved(node))
+            }
             Query::List { node, above: false } => plain(Answer::Entries(node)),
             Query::Subscribe { node, above: false, until } => self.subscribe(node, until, now),
-            Query::Renew { node, subid, until } => self.renew(node, subid, until).map(|answer| (answer, Sequel::Nothing)),
+            Query::Renew { node, subid, until } => {
+                self.renew(node, subid, until).map(|answer| (answer, Sequel::Nothing))
+            }
             Query::Unsubscribe { node, subid } => self.unsubscribe(node, subid, now),
         }
     }

@@ -102,7 +102,7 @@ impl World {
         self.tally.faults.entry(ailment.name()).or_default().0 += 1;
         let life = &mut self.lives[account];
         life.ailments[ailment as usize] += 1;
-        life.watch.fell_ill();
+        life.watch.fell_ill(now);
         life.watch.note(now, ailment.name(), span / SECONDS);
         let epoch = life.link.epoch;
         match ailment {

@@ -25,15 +25,40 @@ const BEGINNING: Time = 8 * MINUTES;
 pub enum Deed {
     /// A timer of the router.
     Wake,
-    LogIn { epoch: u32, knock: Knock },
-    Cut { epoch: u32, cut: Cut },
-    Arrive { epoch: u32, id: String, query: Query },
-    Answer { epoch: u32, id: String, asked: Asked, reply: Rc<Reply> },
-    Decide { node: usize, subid: u32, granted: bool },
-    Tell { node: usize, state: &'static str },
+    LogIn {
+        epoch: u32,
+        knock: Knock,
+    },
+    Cut {
+        epoch: u32,
+        cut: Cut,
+    },
+    Arrive {
+        epoch: u32,
+        id: String,
+        query: Query,
+    },
+    Answer {
+        epoch: u32,
+        id: String,
+        asked: Asked,
+        reply: Rc<Reply>,
+    },
+    Decide {
+        node: usize,
+        subid: u32,
+        granted: bool,
+    },
+    Tell {
+        node: usize,
+        state: &'static str,
+    },
     Strike,
     Storm,
-    Heal { ailment: Ailment, since: Time },
+    Heal {
+        ailment: Ailment,
+        since: Time,
+    },
     Flap,
 }
 
@@ -224,11 +249,12 @@ impl World {
     pub fn look(&mut self, account: usize) {
         let now = self.now;
         let life = &mut self.lives[account];
-        let (mut fine, mut verdict) = (true, Ok(()));
+        let (mut fine, mut dark, mut verdict) = (true, None, Ok(()));
         for node in 0..life.setting.nodes() {
             let view = life.view(node, now);
             let delivers = view.believes && view.dark_since.is_none() && view.own_entries == 1;
             fine &= delivers;
+            dark = dark.into_iter().chain(view.dark_since).min();
             if delivers {
                 life.service.shelves[node].tampered = None;
             }
@@ -237,7 +263,7 @@ impl World {
         if fine {
             life.hidden = false;
         }
-        life.watch.conclude(fine, now, &mut self.tally);
+        life.watch.conclude(fine, life.router.covered(), dark, now, &mut self.tally);
         if life.watch.is_well(now) && !life.router.covered() {
             verdict = verdict.and(Err("every node delivers and the account does not count as covered".to_owned()));
         }
@@ -496,7 +522,7 @@ fn life(number: usize, birth: Moment, dice: &mut Dice) -> Life {
     for node in 0..nodes {
         // Left behind by other programs, and by an earlier life of the router.
         for own in [false, true] {
-            for _ in 0..below(dice, 4) {
+            for _ in 0..below(dice, if own { 4 } else { 3 }) {
                 let approved = dice.roll() < 0.7;
                 let until = span(dice, 0, 3 * HOURS);
                 service.enter(node, own, approved, until, 0);
