@@ -9,13 +9,13 @@ use super::{MINUTES, SECONDS, Time};
 pub const BLIND_WHEN_WELL: Time = 45 * MINUTES;
 /// Nor for longer than this in any case: a lease is believed until its end.
 pub const BLIND_EVER: Time = 2 * 60 * MINUTES + 2 * MINUTES;
-/// Requests of one account in a minute: while all is well, one authorisation, a renewal and a list of each node, and a
-/// second round where two fall into one minute.
-pub const REQUESTS_WHEN_WELL: u32 = 10;
+/// Requests of one account in a minute while all is well: one authorisation, a renewal and a list of each of two nodes,
+/// and one to spare.
+pub const REQUESTS_WHEN_WELL: u32 = 6;
 /// The same at the worst of times.
-pub const REQUESTS_EVER: u32 = 80;
+pub const REQUESTS_EVER: u32 = 50;
 /// Log-ins of one account in a minute at the worst of times.
-pub const LOGINS_EVER: u32 = 30;
+pub const LOGINS_EVER: u32 = 20;
 /// What is remembered for the report of a failure.
 const REMEMBERED: usize = 40;
 
