@@ -212,7 +212,7 @@ impl Router {
     /// connection, is a matter of chance.
     pub fn down(&mut self, setting: &Setting, loss: &Loss, abandoned_first: bool, now: Moment) {
         let change = self.coverage.disconnected(GapReason::Disconnect, now.utc());
-        self.cover(change);
+        self.cover(change.as_ref());
         let abandoned = self.requests.abandon();
         let commands = self.machine.lost(loss, now);
         if abandoned_first {
@@ -241,7 +241,7 @@ impl Router {
             Asked::Node(node) => &setting.nodes[node].2,
         };
         if let Some(asker) = self.requests.answered(id, Some(sender)) {
-            self.answered(setting, asker, Rc::clone(reply), now);
+            self.answered(setting, &asker, reply, now);
         }
         self.settle(setting, now);
     }
@@ -256,7 +256,7 @@ impl Router {
     pub fn tick(&mut self, setting: &Setting, now: Moment) {
         if self.deadline_of_connection().is_some_and(|due| due <= now) {
             for asker in self.requests.expired(now) {
-                self.answered(setting, asker, Rc::new(Err(NoAnswer::TimedOut)), now);
+                self.answered(setting, &asker, &Rc::new(Err(NoAnswer::TimedOut)), now);
             }
             let commands = self.machine.tick(now);
             self.carry_out(setting, commands, now);
@@ -279,15 +279,15 @@ impl Router {
         self.machine.deadline().into_iter().chain(self.requests.deadline()).min()
     }
 
-    fn answered(&mut self, setting: &Setting, asker: Asker, reply: Rc<Reply>, now: Moment) {
-        match asker {
+    fn answered(&mut self, setting: &Setting, asker: &Asker, reply: &Rc<Reply>, now: Moment) {
+        match *asker {
             Asker::Account => {
-                let commands = self.machine.authorized(&reply, now);
+                let commands = self.machine.authorized(reply, now);
                 self.queue(setting, commands, now);
             }
             Asker::Node { node, turn } => {
                 self.watchers[node].in_flight -= 1;
-                self.hops.push_back(Hop::Hear(node, turn, reply));
+                self.hops.push_back(Hop::Hear(node, turn, Rc::clone(reply)));
             }
         }
     }
@@ -375,11 +375,11 @@ impl Router {
             watcher.told = watcher.delivery;
             let (service, name, _) = &setting.nodes[node];
             let change = self.coverage.changed(service, name, watcher.delivery, GapReason::Revoked, now.utc());
-            self.cover(change);
+            self.cover(change.as_ref());
         }
     }
 
-    fn cover(&mut self, change: Option<coverage::Change>) {
+    fn cover(&mut self, change: Option<&coverage::Change>) {
         match change {
             Some(coverage::Change::Covered { .. }) => self.covered = true,
             Some(coverage::Change::Uncovered { .. }) => {

@@ -39,7 +39,6 @@ impl Stock {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a reply is a result")]
 fn refusal(condition: &str, specific: &str, target: Option<String>) -> Reply {
     let specific = Some(specific.to_owned()).filter(|specific| !specific.is_empty());
     let wait = matches!(condition, "resource-constraint" | "policy-violation");
@@ -76,19 +75,19 @@ fn grant(expires: &str, setting: &Setting) -> Reply {
     result(vec![tag("command", "http://jabber.org/protocol/commands", &attributes, vec![form])])
 }
 
-fn entries(shelf: &mut Shelf, setting: &Setting) -> Rc<Reply> {
-    if let Some(written) = &shelf.written {
+fn entries(board: &mut Shelf, setting: &Setting) -> Rc<Reply> {
+    if let Some(written) = &board.written {
         return Rc::clone(written);
     }
     let foreign = setting.own().to_bare().with_resource_str("desk").unwrap().to_string();
-    let lines = shelf.entries.iter().map(|entry| {
+    let lines = board.entries.iter().map(|entry| {
         let jid = if entry.own { setting.own().as_str() } else { &foreign };
         let state = if entry.approved { "subscribed" } else { "pending" };
         let subid = format!("{:X}", entry.subid);
         tag("subscription", PUBSUB, &[("subscription", state), ("subid", &subid), ("jid", jid)], Vec::new())
     });
     let written = Rc::new(result(vec![pubsub(tag("subscriptions", PUBSUB, &[], lines.collect()))]));
-    shelf.written = Some(Rc::clone(&written));
+    board.written = Some(Rc::clone(&written));
     written
 }
 

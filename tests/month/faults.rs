@@ -217,7 +217,7 @@ impl Ailment {
     /// How long after its end all is well, having lasted so long.
     pub fn allowance(self, lasted: Time) -> Time {
         match self {
-            Self::Password => REFUSED.min((lasted + 15 * MINUTES) / 2 * 3 + RECONNECT),
+            Self::Password => REFUSED.min((lasted + 15 * MINUTES) * 3 / 2 + RECONNECT),
             Self::Throttled => THROTTLED,
             Self::Denied | Self::Full => DENIED,
             Self::BlackHole

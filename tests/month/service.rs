@@ -81,6 +81,7 @@ pub enum Sequel {
 
 /// Where services differ, or nobody knows.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
 pub struct Style {
     /// A renewal of any id succeeds while one subscription is approved (protocol sheet section 6.4).
     pub renews_anything: bool,
@@ -200,8 +201,8 @@ impl Service {
 
     fn grant(&mut self, now: Time) -> Answer {
         if self.style.lapse_ends && self.authorized_until <= now {
-            for shelf in &mut self.shelves {
-                shelf.change(now, |entries| entries.retain(|entry| !entry.own));
+            for board in &mut self.shelves {
+                board.change(now, |entries| entries.retain(|entry| !entry.own));
             }
         }
         self.authorized_until = (now + HOUR) / 1_000_000 * 1_000_000;
@@ -209,14 +210,14 @@ impl Service {
     }
 
     fn subscribe(&mut self, node: usize, until: Time, now: Time) -> Result<(Answer, Sequel), Breach> {
-        let shelf = &self.shelves[node];
-        if shelf.own().next().is_some() && shelf.tampered.is_none_or(|at| at + 60_000_000 < now) {
+        let board = &self.shelves[node];
+        if board.own().next().is_some() && board.tampered.is_none_or(|at| at + 60_000_000 < now) {
             return Err("a new subscription was asked for while one of ours is there");
         }
-        if shelf.own().any(|entry| !entry.approved) {
+        if board.own().any(|entry| !entry.approved) {
             return Ok((Answer::No("not-authorized", "pending-subscription"), Sequel::Nothing));
         }
-        let counted = shelf.entries.iter().filter(|entry| entry.own || self.style.counts_all).count();
+        let counted = board.entries.iter().filter(|entry| entry.own || self.style.counts_all).count();
         if counted >= MOST {
             return Ok((Answer::No("policy-violation", "too-many-subscriptions"), Sequel::Nothing));
         }
@@ -228,12 +229,12 @@ impl Service {
     }
 
     fn renew(&mut self, node: usize, subid: Option<u32>, until: Time) -> Result<Answer, Breach> {
-        let shelf = &mut self.shelves[node];
-        let anything = self.style.renews_anything && shelf.entries.iter().any(|entry| entry.approved);
+        let board = &mut self.shelves[node];
+        let anything = self.style.renews_anything && board.entries.iter().any(|entry| entry.approved);
         let known = match subid {
-            Some(subid) => shelf.entries.iter_mut().find(|entry| entry.subid == subid),
-            None if shelf.own().count() > 1 => return Ok(Answer::No("bad-request", "subid-required")),
-            None => shelf.entries.iter_mut().find(|entry| entry.own),
+            Some(subid) => board.entries.iter_mut().find(|entry| entry.subid == subid),
+            None if board.own().count() > 1 => return Ok(Answer::No("bad-request", "subid-required")),
+            None => board.entries.iter_mut().find(|entry| entry.own),
         };
         match known {
             Some(entry) if !entry.own => Err("a subscription of another resource was renewed"),
@@ -247,30 +248,32 @@ impl Service {
     }
 
     fn unsubscribe(&mut self, node: usize, subid: Option<u32>, now: Time) -> Result<(Answer, Sequel), Breach> {
-        let shelf = &mut self.shelves[node];
+        let board = &mut self.shelves[node];
         let place = match subid {
-            Some(subid) => shelf.entries.iter().position(|entry| entry.subid == subid),
-            None if shelf.own().count() > 1 => {
+            Some(subid) => board.entries.iter().position(|entry| entry.subid == subid),
+            None if board.own().count() > 1 => {
                 return Ok((Answer::No("bad-request", "subid-required"), Sequel::Nothing));
             }
-            None => shelf.entries.iter().position(|entry| entry.own),
+            None => board.entries.iter().position(|entry| entry.own),
         };
         let Some(place) = place else {
             return Ok((Answer::No("unexpected-request", "not-subscribed"), Sequel::Nothing));
         };
-        if !shelf.entries[place].own {
+        if !board.entries[place].own {
             return Err("a subscription of another resource was removed");
         }
-        shelf.change(now, |entries| drop(entries.remove(place)));
+        board.change(now, |entries| {
+            entries.remove(place);
+        });
         Ok((Answer::Done, if self.style.echoes { Sequel::Echo(node) } else { Sequel::Nothing }))
     }
 
     /// The owner decides about a pending entry; tells which message follows.
     pub fn decide(&mut self, node: usize, subid: u32, granted: bool, now: Time) -> Option<&'static str> {
         let granted = granted && self.authorized_until > now;
-        let shelf = &mut self.shelves[node];
-        let place = shelf.entries.iter().position(|entry| entry.subid == subid && !entry.approved)?;
-        shelf.change(now, |entries| {
+        let board = &mut self.shelves[node];
+        let place = board.entries.iter().position(|entry| entry.subid == subid && !entry.approved)?;
+        board.change(now, |entries| {
             if granted {
                 entries[place].approved = true;
             } else {

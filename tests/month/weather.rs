@@ -75,9 +75,9 @@ impl World {
     fn forget(&mut self, account: usize, forgets: bool, unauthorizes: bool) {
         let now = self.now;
         let service = &mut self.lives[account].service;
-        for shelf in &mut service.shelves {
-            shelf.change(now, |entries| entries.retain(|entry| entry.approved && !(forgets && entry.own)));
-            shelf.tampered = Some(now);
+        for board in &mut service.shelves {
+            board.change(now, |entries| entries.retain(|entry| entry.approved && !(forgets && entry.own)));
+            board.tampered = Some(now);
         }
         if unauthorizes {
             service.authorized_until = service.authorized_until.min(now);
@@ -133,9 +133,9 @@ impl World {
         life.ailments[ailment as usize] -= 1;
         life.watch.note(now, "healed", ailment as u64);
         if ailment == Ailment::Full {
-            for shelf in &mut life.service.shelves {
+            for board in &mut life.service.shelves {
                 let mut left = 3;
-                shelf.change(now, |entries| {
+                board.change(now, |entries| {
                     entries.retain(|entry| {
                         left -= i32::from(!entry.own);
                         entry.own || left >= 0
@@ -178,10 +178,10 @@ impl World {
     fn end(&mut self, account: usize, full: bool) {
         let now = self.now;
         for node in 0..self.lives[account].setting.nodes() {
-            let shelf = &mut self.lives[account].service.shelves[node];
-            shelf.change(now, |entries| entries.retain(|entry| !entry.own));
-            shelf.tampered = Some(now);
-            let room = if full { 10usize.saturating_sub(shelf.entries.len()) } else { 0 };
+            let board = &mut self.lives[account].service.shelves[node];
+            board.change(now, |entries| entries.retain(|entry| !entry.own));
+            board.tampered = Some(now);
+            let room = if full { 10usize.saturating_sub(board.entries.len()) } else { 0 };
             for _ in 0..room {
                 self.lives[account].service.enter(node, false, true, now + HOURS, now);
             }
@@ -216,9 +216,9 @@ impl World {
                 None
             }
             Blow::Ended | Blow::Forgotten => {
-                let shelf = &mut life.service.shelves[node];
-                shelf.change(now, |entries| entries.retain(|entry| !entry.own));
-                shelf.tampered = Some(now);
+                let board = &mut life.service.shelves[node];
+                board.change(now, |entries| entries.retain(|entry| !entry.own));
+                board.tampered = Some(now);
                 None
             }
             Blow::Unauthorized => {
@@ -226,8 +226,8 @@ impl World {
                 None
             }
             Blow::Shortened => {
-                let shelf = &mut life.service.shelves[node];
-                shelf.change(now, |entries| {
+                let board = &mut life.service.shelves[node];
+                board.change(now, |entries| {
                     entries.iter_mut().filter(|entry| entry.own).for_each(|entry| entry.until = entry.until.min(until));
                 });
                 None
