@@ -88,7 +88,7 @@ impl Listed {
     /// Whether it is held by exactly `own`, resource included.
     #[must_use]
     pub fn is_of(&self, own: &FullJid) -> bool {
-        FullJid::new(&self.jid).is_ok_and(|jid| jid == *own)
+        self.jid == own.as_str() || FullJid::new(&self.jid).is_ok_and(|jid| jid == *own)
     }
 }
 
