@@ -54,7 +54,10 @@ pub struct Ask {
 /// Say goodbye and stop; answered when the session is closed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Stop;
+pub struct Stop {
+    /// Whether to remove the subscriptions at the service first.
+    pub unsubscribe: bool,
+}
 
 /// Who waits for the answer to a request.
 enum Asker {
@@ -258,6 +261,16 @@ impl Connection {
         self.carry_out(commands, ctx);
     }
 
+    fn say_goodbye(&mut self, ctx: &mut Context<Self>) {
+        if self.machine.own().is_none() {
+            return self.end(ctx);
+        }
+        self.send(stanza::goodbye());
+        if let Some(live) = &mut self.live {
+            live.outbox = None; // the session closes its stream and tells when it is down
+        }
+    }
+
     /// Says that it is over only once nobody of ours can say anything any more.
     fn end(&mut self, ctx: &mut Context<Self>) {
         self.live = None;
@@ -334,17 +347,14 @@ impl Handler<Ask> for Connection {
 
 impl Handler<Stop> for Connection {
     type Result = ResponseFuture<()>;
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) -> Self::Result {
         let (stopped, done) = oneshot::channel();
         self.stopping = true;
         self.stopped = Some(stopped);
-        if self.machine.own().is_some() {
-            self.send(stanza::goodbye());
-            if let Some(live) = &mut self.live {
-                live.outbox = None; // the session closes its stream and tells when it is down
-            }
+        if stop.unsubscribe && self.machine.own().is_some() {
+            self.unsubscribe(ctx);
         } else {
-            self.end(ctx);
+            self.say_goodbye(ctx);
         }
         Box::pin(async move {
             let _ = done.await;

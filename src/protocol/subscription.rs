@@ -26,6 +26,7 @@ pub use verdict::moved;
 mod answers;
 mod entries;
 mod holding;
+mod leaving;
 mod phase;
 mod probe;
 mod steps;
@@ -78,7 +79,7 @@ pub enum Fact {
     Reused,
     /// The service took a new subscription.
     Created,
-    /// A surplus or dead subscription of our own was removed.
+    /// A subscription of our own was removed: one too many, a dead one, or the last at a stop that unsubscribes.
     Removed,
     /// A renewal ended so.
     Renewal(RenewalOutcome),
@@ -107,6 +108,8 @@ pub struct Subscription {
     /// When the lease was asked for, and when to renew it.
     renewal: Option<(Moment, Moment)>,
     probe: Probe,
+    /// It is to be removed at the service, and nothing else any more.
+    leaving: bool,
     dice: Dice,
     denied: Backoff,
     trouble: Backoff,
@@ -136,6 +139,7 @@ impl Subscription {
             last_loss: None,
             renewal: None,
             probe: Probe::default(),
+            leaving: false,
             dice,
             denied: Backoff::at_least(Pause::LEAST_AFTER_REFUSAL, Duration::from_mins(10)),
             // 2.5 s, 5 s, 10 s: three tries in the first 15 s, also counting the one that failed.
@@ -174,6 +178,9 @@ impl Subscription {
     ///
     /// A refusal is waited out across connections; other trouble is not.
     pub fn ready(&mut self, own: FullJid, now: Moment) -> Vec<Command> {
+        if self.leaving {
+            return Vec::new();
+        }
         if self.own.as_ref() != Some(&own) {
             self.held = None; // what another resource holds is not ours
         }
@@ -218,11 +225,13 @@ impl Subscription {
         self.phase = Phase::Offline;
         let commands = match ask {
             _ if matches!(reply, Err(NoAnswer::Disconnected)) => Vec::new(),
+            ask if self.leaving => self.left(&ask, reply),
             Ask::List(why) => self.listed(reply, why, now),
             Ask::Subscribe { asked, said } => self.subscribed(reply, asked, said, now),
             Ask::Renew { asked, surplus, listed } => self.renewed(reply, asked, surplus, listed, now),
             Ask::Remove { surplus } => self.removed(reply, surplus, now),
             Ask::Withdraw { rest, why } => self.withdrawn(reply, rest, why, now),
+            Ask::Leave { .. } => Vec::new(), // only while leaving
         };
         self.conclude(commands, now)
     }
@@ -289,6 +298,9 @@ impl Subscription {
     }
 
     fn conclude(&mut self, mut commands: Vec<Command>, now: Moment) -> Vec<Command> {
+        if self.leaving && !self.has_left() {
+            return commands; // on the way out the last state stands until it is over
+        }
         let state = self.state(now);
         if self.reported.as_ref() != Some(&state) {
             commands.push(Command::Became(state.0, state.1.clone()));
@@ -319,7 +331,9 @@ impl Subscription {
             }
             Phase::Asking(Ask::Renew { .. }) => SubscriptionState::Renewing,
             Phase::Asking(
-                Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. }) | Ask::Remove { .. },
+                Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. } | Why::Leaving)
+                | Ask::Remove { .. }
+                | Ask::Leave { .. },
             )
             | Phase::Holding { .. } => {
                 if delivers {

@@ -16,6 +16,7 @@ use super::dice::Dice;
 use super::directory::Directory;
 use super::login::Stage;
 use super::markup::Tag;
+use super::mischief::Detour;
 use super::names::STREAM_ERRORS;
 use super::observed::Observed;
 use super::pubsub::Hub;
@@ -103,6 +104,7 @@ pub struct Switchboard {
     pub(super) authorizations: Authorizations,
     pub(super) hubs: BTreeMap<String, Hub>,
     pub(super) redirects: HashMap<String, String>,
+    pub(super) detour: Detour,
     pub(super) offline: HashMap<BareJid, Vec<(Moment, String)>>,
     pub(super) observed: Observed,
     pub(super) style: Style,
@@ -133,6 +135,7 @@ impl Switchboard {
             authorizations: Authorizations::default(),
             hubs: BTreeMap::new(),
             redirects: HashMap::new(),
+            detour: Detour::default(),
             offline: HashMap::new(),
             observed: Observed::default(),
             style: Style::default(),
@@ -236,7 +239,7 @@ impl Switchboard {
         self.disconnected(id);
     }
 
-    fn order(&mut self, id: SessionId, order: Order) {
+    pub(super) fn order(&mut self, id: SessionId, order: Order) {
         self.orders.push((id, order));
     }
 

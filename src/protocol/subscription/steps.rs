@@ -17,7 +17,7 @@ const IN_A_ROW: Duration = Duration::from_secs(15);
 const LEAST_RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 
 impl Subscription {
-    fn ask(&mut self, ask: Ask, request: Request) -> Vec<Command> {
+    pub(super) fn ask(&mut self, ask: Ask, request: Request) -> Vec<Command> {
         self.phase = Phase::Asking(ask);
         vec![Command::Send(request)]
     }

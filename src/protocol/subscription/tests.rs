@@ -10,6 +10,7 @@ mod authorization;
 mod beginning;
 mod connection;
 mod ending;
+mod leaving;
 mod model;
 mod probes;
 mod redirects;
