@@ -55,6 +55,8 @@ pub struct Onsip {
     pub subscription_lease: Duration,
     /// How long to wait for `subscribed` or `none` after `pending`.
     pub approval_timeout: Duration,
+    /// How often an active subscription is looked up at the service, at the latest.
+    pub probe_interval: Duration,
     /// Whether a clean stop, or the removal of an account, removes its subscriptions at the service.
     pub unsubscribe_on_stop: bool,
 }

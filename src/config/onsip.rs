@@ -37,6 +37,12 @@ impl Onsip {
             help: "How long to wait for `subscribed` or `none` after `pending`.",
         },
         Key {
+            name: "probe_interval",
+            kind: Kind::Duration { min: Duration::from_secs(1) },
+            absent: Absent::Default("5m"),
+            help: "How often an active subscription is looked up at the service, at the latest.",
+        },
+        Key {
             name: "unsubscribe_on_stop",
             kind: Kind::Flag,
             absent: Absent::Default("false"),
@@ -53,6 +59,7 @@ impl Onsip {
             authorize: section.get("authorize")?,
             subscription_lease: section.duration("subscription_lease")?,
             approval_timeout: section.duration("approval_timeout")?,
+            probe_interval: section.duration("probe_interval")?,
             unsubscribe_on_stop: section.get("unsubscribe_on_stop")?,
             services_domain,
         })
