@@ -33,7 +33,10 @@ pub struct Suspended;
 /// The authorization was renewed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Reauthorized;
+pub struct Reauthorized {
+    /// Whether it had ended before.
+    pub lapsed: bool,
+}
 
 /// The service told of a changed subscription.
 #[derive(Message)]
@@ -228,8 +231,8 @@ impl Handler<Suspended> for Subscription {
 
 impl Handler<Reauthorized> for Subscription {
     type Result = ();
-    fn handle(&mut self, _: Reauthorized, ctx: &mut Context<Self>) {
-        let commands = self.machine.reauthorized(Moment::now());
+    fn handle(&mut self, Reauthorized { lapsed }: Reauthorized, ctx: &mut Context<Self>) {
+        let commands = self.machine.reauthorized(lapsed, Moment::now());
         self.carry_out(commands, ctx);
     }
 }

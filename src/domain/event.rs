@@ -272,6 +272,43 @@ pub enum EndReason {
     Stale,
 }
 
+impl EndReason {
+    /// Every reason, in the order of the interface page.
+    pub const ALL: [Self; 4] = [Self::Retracted, Self::Purged, Self::Gap, Self::Stale];
+
+    /// As published.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retracted => "retracted",
+            Self::Purged => "purged",
+            Self::Gap => "gap",
+            Self::Stale => "stale",
+        }
+    }
+
+    /// Whether the end was seen when it happened, so that it can be measured.
+    #[must_use]
+    pub fn is_seen(self) -> bool {
+        match self {
+            Self::Retracted | Self::Purged => true,
+            Self::Gap | Self::Stale => false,
+        }
+    }
+}
+
+/// What a leg is for (protocol sheet sections 8.2 and 8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// People talk, or are to.
+    Call,
+    /// A click-to-call rings the phones of the person who clicked; the call itself is another leg.
+    Setup,
+    /// Music on hold.
+    Hold,
+}
+
 /// `data` of call events.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CallData {
@@ -285,6 +322,8 @@ pub struct CallData {
     pub call: CallFields,
     /// Seen from the node's user.
     pub direction: Direction,
+    /// What the leg is for; `null` where nothing was ever published of it.
+    pub purpose: Option<Purpose>,
     /// When.
     #[serde(flatten)]
     pub receipt: Receipt,
@@ -300,9 +339,9 @@ pub struct Outcome {
     pub answered: Option<bool>,
     /// Whether another leg of the same call was answered and this one was not.
     pub answered_elsewhere: Option<bool>,
-    /// Seconds from the first event to the answer, or to the end if never answered.
+    /// Seconds from the first event to the answer, or to the end if never answered and the end was seen.
     pub ring_seconds: Option<f64>,
-    /// Seconds from the answer to the end.
+    /// Seconds from the answer to the end; `null` where the end was not seen (`gap`, `stale`).
     pub talk_seconds: Option<f64>,
     /// Why it is over.
     pub end_reason: Option<EndReason>,
@@ -387,6 +426,13 @@ mod tests {
     fn a_type_is_written_as_it_is_named() {
         for kind in EventType::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+
+    #[test]
+    fn an_end_reason_is_written_as_it_is_named() {
+        for reason in EndReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::event::EventType;
+use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
     AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
     RenewalOutcome, SubscriptionState,
@@ -60,6 +60,8 @@ pub enum Label {
     DeliveryOutcome,
     /// [`GapReason`]
     GapReason,
+    /// [`EndReason`]
+    EndReason,
     /// [`ReloadOutcome`]
     ReloadOutcome,
     /// [`ActorKind`]
@@ -79,7 +81,7 @@ impl Label {
             Self::Sink => "sink",
             Self::AccountState | Self::SubscriptionState => "state",
             Self::RenewalOutcome | Self::ConnectOutcome | Self::DeliveryOutcome | Self::ReloadOutcome => "outcome",
-            Self::DisconnectReason | Self::RejectReason | Self::GapReason => "reason",
+            Self::DisconnectReason | Self::RejectReason | Self::GapReason | Self::EndReason => "reason",
             Self::EventType => "type",
             Self::ActorKind => "actor",
             Self::Version => "version",
@@ -108,6 +110,7 @@ impl Label {
             Self::RejectReason => texts(RejectReason::ALL, RejectReason::as_str),
             Self::DeliveryOutcome => texts(DeliveryOutcome::ALL, DeliveryOutcome::as_str),
             Self::GapReason => texts(GapReason::ALL, GapReason::as_str),
+            Self::EndReason => texts(&EndReason::ALL, EndReason::as_str),
             Self::ReloadOutcome => texts(ReloadOutcome::ALL, ReloadOutcome::as_str),
             Self::ActorKind => texts(ActorKind::ALL, ActorKind::as_str),
         }

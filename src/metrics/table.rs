@@ -150,6 +150,10 @@ table! {
         "Time from an event's receipt to the sink's acknowledgement.";
     gaps: IntCounterVec = "gaps_total" [Service, GapReason],
         "Windows in which events may have been missed, by reason.";
+    legs_live: IntGauge = "legs_live" [],
+        "Legs of calls whose end was not seen yet; counted every now and then.";
+    legs_ended: IntCounterVec = "legs_ended_total" [EndReason],
+        "Legs of calls that ended, by reason.";
 
     sink_deliveries: IntCounterVec = "sink_deliveries_total" [Sink, DeliveryOutcome],
         "Deliveries tried, by how they ended.";

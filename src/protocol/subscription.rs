@@ -43,6 +43,8 @@ pub struct Terms {
     pub lease: Duration,
     /// How long to wait for `subscribed` or `none` after `pending`.
     pub approval_timeout: Duration,
+    /// Whether to ask what is there once events can arrive again (protocol sheet section 6.9).
+    pub resync: bool,
 }
 
 /// What the ledger keeps, so that a restart finds its own again.
@@ -96,6 +98,8 @@ pub struct Subscription {
     recheck: bool,
     /// The authorization was renewed while a request was under way: the lease is still to follow.
     refresh: bool,
+    /// Events may have been missed since the service last said what is there.
+    unsynced: bool,
     /// Nothing new is asked for before its end, whatever the phase.
     pause: Option<Pause>,
     last_loss: Option<Moment>,
@@ -124,6 +128,7 @@ impl Subscription {
             held,
             recheck: false,
             refresh: false,
+            unsynced: true,
             pause: None,
             last_loss: None,
             dice,
@@ -156,15 +161,16 @@ impl Subscription {
     }
 
     /// The authorization was renewed: the lease follows (protocol sheet section 17, rule 15), and a refusal is worth
-    /// another try before its time.
-    pub fn reauthorized(&mut self, now: Moment) -> Vec<Command> {
+    /// another try before its time. If it had `lapsed`, events may have been missed though the lease lasted.
+    pub fn reauthorized(&mut self, lapsed: bool, now: Moment) -> Vec<Command> {
+        self.unsynced |= lapsed;
         let commands = match self.phase {
             Phase::Holding { .. } => self.renew(Vec::new(), false, now),
             Phase::Pausing => {
                 self.pause = self.pause.take().map(Pause::shortened);
                 if self.waits(now) { Vec::new() } else { self.find() }
             }
-            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. }) => {
+            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. } | Ask::Items) => {
                 self.refresh = true;
                 Vec::new()
             }
@@ -184,6 +190,7 @@ impl Subscription {
             Ask::Renew { asked, surplus, listed } => self.renewed(reply, asked, surplus, listed, now),
             Ask::Remove { surplus } => self.removed(reply, surplus, now),
             Ask::Withdraw { rest, why } => self.withdrawn(reply, rest, why, now),
+            Ask::Items => self.synced(now),
         };
         self.conclude(commands, now)
     }
@@ -250,6 +257,7 @@ impl Subscription {
 
     fn conclude(&mut self, mut commands: Vec<Command>, now: Moment) -> Vec<Command> {
         let state = self.state(now);
+        self.unsynced |= !matches!(state.0, SubscriptionState::Active | SubscriptionState::Renewing);
         if self.reported.as_ref() != Some(&state) {
             commands.push(Command::Became(state.0, state.1.clone()));
             self.reported = Some(state);
@@ -278,7 +286,7 @@ impl Subscription {
                 return (SubscriptionState::Lost, Some("the lease ran out".to_owned()));
             }
             Phase::Asking(Ask::Renew { .. }) => SubscriptionState::Renewing,
-            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. })
+            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. } | Ask::Items)
             | Phase::Holding { .. } => {
                 if delivers {
                     SubscriptionState::Active

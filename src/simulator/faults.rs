@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::behaviour::Approval;
+use super::behaviour::{Answering, Approval, Failure};
 use super::delivery::Headers;
 use super::markup::Tag;
 use super::names::{CLIENT, PUBSUB_EVENT};
@@ -62,6 +62,8 @@ pub struct Faults {
     pub held_back_for: Option<Span>,
     /// Share of notifications with a retract of an unknown item in front.
     pub crowded: Share,
+    /// What is answered to who asks for items; default those there are.
+    pub items: Option<ItemsAnswer>,
     /// Where the SHIM headers stand; default mixed.
     pub headers: Option<HeaderPlace>,
     /// Seed of everything that is left to chance.
@@ -80,6 +82,34 @@ pub enum HeaderPlace {
     Mixed,
     /// Nowhere.
     Absent,
+}
+
+/// What is answered to who asks for items, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ItemsAnswer {
+    /// None, as if items were not kept.
+    Empty,
+    /// `feature-not-implemented`.
+    Unsupported,
+    /// `forbidden`.
+    Forbidden,
+    /// `item-not-found`.
+    Missing,
+    /// Nothing at all.
+    Silence,
+}
+
+impl ItemsAnswer {
+    fn answering(self) -> Answering {
+        match self {
+            Self::Empty => Answering::AsDocumented,
+            Self::Unsupported => Answering::Fail(Failure::unsupported("retrieve-items")),
+            Self::Forbidden => Answering::Fail(Failure::new("auth", "forbidden")),
+            Self::Missing => Answering::Fail(Failure::new("cancel", "item-not-found")),
+            Self::Silence => Answering::Silence,
+        }
+    }
 }
 
 /// A faults file cannot be used; the message names the line and the key.
@@ -135,12 +165,16 @@ impl Faults {
             Some(HeaderPlace::Absent) => style.headers = Headers::Absent,
             None => {}
         }
+        style.items_kept = self.items != Some(ItemsAnswer::Empty);
         board.change_behaviour(None, |behaviour| {
             if let Some(after) = self.approval_after {
                 behaviour.approval = Approval::After(after.0);
             }
             if let Some(after) = self.reply_after {
                 behaviour.reply_delay = after.0;
+            }
+            if let Some(items) = self.items {
+                behaviour.items = items.answering();
             }
         });
     }

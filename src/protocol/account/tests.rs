@@ -47,7 +47,7 @@ fn a_renewed_authorization_is_passed_on_and_a_lost_session_suspends() {
     account.connected(own(), at(0));
     account.authorized(&granted(), at(0));
     assert_eq!(account.tick(at(2700)), [Command::Authorize]);
-    assert_eq!(account.authorized(&granted(), at(2701)), [Command::Reauthorized]);
+    assert_eq!(account.authorized(&granted(), at(2701)), [Command::Reauthorized { lapsed: false }]);
     let lost = account.lost(&Loss::Timeout, at(3000));
     assert_eq!(lost[0], Command::Suspend);
     assert!(matches!(lost[1], Command::Became(AccountState::Waiting, Some(_))));
@@ -164,7 +164,7 @@ fn a_grant_that_lapses_is_no_longer_online_and_the_next_one_reaches_the_subscrip
     assert_eq!(state_of(&account.tick(at(3600))), Some(AccountState::Authorizing));
     assert_eq!(
         account.authorized(&granted(), at(3601)),
-        [Command::Reauthorized, Command::Became(AccountState::Online, None)]
+        [Command::Reauthorized { lapsed: true }, Command::Became(AccountState::Online, None)]
     );
 }
 

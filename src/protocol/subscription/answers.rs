@@ -170,6 +170,13 @@ impl Subscription {
         if *verdict == Verdict::Denied { self.deny(why, now) } else { self.pause(why, now) }
     }
 
+    /// The items were shown, or not: whoever carries the answer reads it. A service that does not show them, by whatever
+    /// row of the error table, is not asked again before the next gap; ageing ends what the answer would have.
+    pub(super) fn synced(&mut self, now: Moment) -> Vec<Command> {
+        self.unsynced = false;
+        self.settle(Vec::new(), now)
+    }
+
     /// The answer to the removal of one of several.
     pub(super) fn removed(&mut self, reply: &Reply, surplus: Vec<Subid>, now: Moment) -> Vec<Command> {
         let mut commands = count_removed(reply);

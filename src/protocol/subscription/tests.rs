@@ -14,6 +14,7 @@ mod model;
 mod redirects;
 mod refusals;
 mod renewal;
+mod resync;
 
 const OWN: &str = "a@b.test/router";
 const LEASE: Duration = Duration::from_hours(2);
@@ -30,6 +31,7 @@ fn terms() -> Terms {
         node: "/me/a@b.test".into(),
         lease: LEASE,
         approval_timeout: Duration::from_secs(30),
+        resync: false,
     }
 }
 
@@ -117,7 +119,7 @@ impl Play {
     }
 
     fn reauthorized(&mut self) -> String {
-        shown(self.machine.reauthorized(at(self.now)))
+        shown(self.machine.reauthorized(false, at(self.now)))
     }
 
     fn hears(&mut self, reply: &Reply) -> String {
@@ -160,6 +162,7 @@ fn shown(commands: Vec<Command>) -> String {
     let subid = |subid: Option<Subid>| subid.map_or(String::new(), |subid| format!(" {subid}"));
     let line = |command| match command {
         Command::Send(Request::List { .. }) => "list".to_owned(),
+        Command::Send(Request::Items { .. }) => "items".to_owned(),
         Command::Send(Request::Subscribe { .. }) => "subscribe".to_owned(),
         Command::Send(Request::Renew { subid: id, .. }) => format!("renew{}", subid(id)),
         Command::Send(Request::Unsubscribe { subid: id, .. }) => format!("unsubscribe{}", subid(id)),

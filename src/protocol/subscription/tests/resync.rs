@@ -1,0 +1,140 @@
+//! Asking what is there, whenever events can arrive again after they could not.
+
+use super::*;
+
+fn play() -> Play {
+    Play::with(Terms { resync: true, ..terms() }, None)
+}
+
+/// One that was just told what is there.
+fn synced() -> Play {
+    let mut play = play();
+    play.ready();
+    play.hears(&list("subscribed:A"));
+    assert_eq!(play.hears(&done()), "renewal: renewed, items, = active");
+    assert_eq!(play.hears(&items()), "");
+    play
+}
+
+fn items() -> Reply {
+    result("<items node='/b.test/a'/>")
+}
+
+#[test]
+fn once_it_delivers_it_is_asked_what_is_there_and_then_not_again() {
+    let mut play = synced();
+    for _ in 0..5 {
+        assert_eq!(play.due().1, "renew A, = renewing");
+        assert_eq!(play.hears(&done()), "renewal: renewed, list, = active");
+        assert_eq!(play.hears(&list("subscribed:A")), "");
+    }
+}
+
+#[test]
+fn a_new_subscription_is_asked_after_its_approval() {
+    let mut play = play();
+    play.ready();
+    play.hears(&list(""));
+    play.hears(&result("<subscription subscription='pending'/>"));
+    assert_eq!(play.told("subscribed"), "list, = listing");
+    assert_eq!(play.hears(&list("subscribed:A")), "items, = active");
+}
+
+#[test]
+fn every_new_session_asks_again() {
+    let mut play = synced();
+    for _ in 0..3 {
+        play.suspended();
+        play.ready();
+        play.hears(&list("subscribed:A"));
+        assert_eq!(play.hears(&done()), "renewal: renewed, items, = active");
+        assert_eq!(play.hears(&items()), "");
+    }
+}
+
+#[test]
+fn a_connection_that_goes_away_meanwhile_leaves_the_question_open() {
+    let mut play = synced();
+    play.suspended();
+    play.ready();
+    play.hears(&list("subscribed:A"));
+    play.hears(&done());
+    play.suspended();
+    assert_eq!(play.hears(&Err(NoAnswer::Disconnected)), "");
+    play.ready();
+    play.hears(&list("subscribed:A"));
+    assert_eq!(play.hears(&done()), "renewal: renewed, items, = active");
+}
+
+#[test]
+fn whatever_the_service_answers_it_stays_active_and_is_not_asked_again() {
+    for reply in [
+        error("forbidden", ""),
+        error("item-not-found", ""),
+        error("bad-request", ""),
+        error("not-authorized", "not-subscribed"),
+        error("feature-not-implemented", "unsupported"),
+        error("internal-server-error", ""),
+        error("service-unavailable", ""),
+        moved("/me/elsewhere"),
+        done(),
+        Err(NoAnswer::TimedOut),
+    ] {
+        let mut play = play();
+        play.ready();
+        play.hears(&list("subscribed:A"));
+        play.hears(&done());
+        assert_eq!(play.hears(&reply), "", "{reply:?}");
+        assert_eq!(play.state(), SubscriptionState::Active);
+        assert_eq!(play.due().1, "renew A, = renewing", "{reply:?}");
+    }
+}
+
+#[test]
+fn a_lapsed_lease_and_a_lost_subscription_ask_again_once_it_delivers() {
+    let mut lapsed = synced();
+    assert_eq!(lapsed.let_the_lease_run_out(), "list, = listing");
+    lapsed.hears(&list("subscribed:A"));
+    assert_eq!(lapsed.hears(&done()), "renewal: renewed, items, = active");
+
+    let mut lost = synced();
+    lost.told("none");
+    assert_eq!(lost.hears(&list("")), "= lost");
+    lost.due();
+    lost.hears(&list(""));
+    lost.hears(&result("<subscription subscription='subscribed' subid='B'/>"));
+    assert_eq!(lost.state(), SubscriptionState::Active);
+    assert_eq!(lost.hears(&items()), "");
+}
+
+#[test]
+fn a_lease_that_ran_out_unnoticed_during_its_renewal_asks_too() {
+    let mut play = Play::with(Terms { lease: Duration::from_secs(10), resync: true, ..terms() }, None);
+    play.ready();
+    play.hears(&list("subscribed:A"));
+    play.hears(&done());
+    play.hears(&items());
+    play.due();
+    assert_eq!(play.due().1, "= lost");
+    play.hears(&done());
+    assert_eq!(play.hears(&list("subscribed:A")), "items");
+}
+
+#[test]
+fn an_end_told_meanwhile_is_looked_up_and_a_new_authorization_renews_after_the_answer() {
+    let mut ended = play();
+    ended.ready();
+    ended.hears(&list("subscribed:A"));
+    ended.hears(&done());
+    assert_eq!(ended.told("none"), "");
+    assert_eq!(ended.hears(&items()), "list");
+    assert_eq!(ended.hears(&list("")), "= lost");
+
+    let mut renewed = play();
+    renewed.ready();
+    renewed.hears(&list("subscribed:A"));
+    renewed.hears(&done());
+    assert_eq!(renewed.reauthorized(), "");
+    assert_eq!(renewed.hears(&items()), "renew A, = renewing");
+    assert_eq!(renewed.hears(&done()), "renewal: renewed, = active", "it was listed before");
+}
