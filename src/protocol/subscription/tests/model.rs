@@ -54,7 +54,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::seeded(seed);
-        let terms = Terms { lease: LEASE, resync: seed % 3 > 0, ..terms() };
+        let terms = Terms { lease: LEASE, resync: !seed.is_multiple_of(3), ..terms() };
         let machine = Subscription::new(terms, None, at(Duration::ZERO), Dice::seeded(!seed));
         let leases = dice.roll() < 0.8;
         let mut world = Self {

@@ -36,8 +36,9 @@ fn a_new_subscription_is_asked_after_its_approval() {
     play.ready();
     play.hears(&list(""));
     play.hears(&result("<subscription subscription='pending'/>"));
-    assert_eq!(play.told("subscribed"), "list, = listing");
-    assert_eq!(play.hears(&list("subscribed:A")), "items, = active");
+    assert_eq!(play.told("subscribed"), "list, = active");
+    assert_eq!(play.hears(&list("subscribed:A")), "items");
+    assert_eq!(play.hears(&items()), "");
 }
 
 #[test]
@@ -137,4 +138,15 @@ fn an_end_told_meanwhile_is_looked_up_and_a_new_authorization_renews_after_the_a
     assert_eq!(renewed.reauthorized(), "");
     assert_eq!(renewed.hears(&items()), "renew A, = renewing");
     assert_eq!(renewed.hears(&done()), "renewal: renewed, = active", "it was listed before");
+}
+
+#[test]
+fn an_authorization_that_had_lapsed_asks_again_and_one_renewed_in_time_does_not() {
+    let mut play = synced();
+    for (lapsed, next) in [(false, ""), (true, "items")] {
+        let commands = play.machine.reauthorized(lapsed, at(play.now));
+        assert_eq!(shown(commands), "renew A, = renewing");
+        play.hears(&done());
+        assert_eq!(play.hears(&list("subscribed:A")), next);
+    }
 }
