@@ -159,6 +159,7 @@ async fn a_service_that_shows_no_items_ends_nothing_and_old_legs_grow_stale() {
     assert_eq!(daemon.count("legs_ended_total", &[("reason", "stale")]).await, 1);
     daemon.until_metric("legs_live", &[], SOON, |live| live < 0.5).await;
     assert_eq!(asked(&onsip, &anna, Request::Items), 2, "asked once per gap, whatever it answers");
+    assert_eq!(daemon.count("subscription_resyncs_total", &[SERVICE, ("outcome", "refused")]).await, 1, "in this life");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::board::{AccountStatus, SubscriptionStatus};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
-use crate::domain::status::{AccountState, RenewalOutcome, SubscriptionState};
+use crate::domain::status::{AccountState, RenewalOutcome, ResyncOutcome, SubscriptionState};
 use crate::protocol::account::Account;
 use crate::protocol::authorization::Authorization;
 use crate::protocol::link::{Failure, Loss};
@@ -136,11 +136,15 @@ pub(super) fn fact(house: &House, of: &Subject, fact: Fact) {
         Fact::Created => house.metrics.subscription_created(service),
         Fact::Removed => house.metrics.subscription_removed(service),
         Fact::Renewal(outcome) => house.metrics.renewal(service, outcome),
+        Fact::Resync(outcome) => house.metrics.resync(service, outcome),
     }
     let (account, node) = (&of.account, &of.node);
     match fact {
         Fact::Renewal(RenewalOutcome::Failed) => warn!(%account, service, %node, "renewal failed"),
-        Fact::Reused | Fact::Created | Fact::Removed | Fact::Renewal(_) => {
+        Fact::Resync(ResyncOutcome::Refused) => {
+            info!(%account, service, %node, "the service does not show its items: missed ends show only by age");
+        }
+        Fact::Reused | Fact::Created | Fact::Removed | Fact::Renewal(_) | Fact::Resync(_) => {
             debug!(%account, service, %node, ?fact, "subscription");
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
     AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
-    RenewalOutcome, SubscriptionState,
+    RenewalOutcome, ResyncOutcome, SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -48,6 +48,8 @@ pub enum Label {
     SubscriptionState,
     /// [`RenewalOutcome`]
     RenewalOutcome,
+    /// [`ResyncOutcome`]
+    ResyncOutcome,
     /// [`ConnectOutcome`]
     ConnectOutcome,
     /// [`DisconnectReason`]
@@ -80,7 +82,11 @@ impl Label {
             Self::Service => "service",
             Self::Sink => "sink",
             Self::AccountState | Self::SubscriptionState => "state",
-            Self::RenewalOutcome | Self::ConnectOutcome | Self::DeliveryOutcome | Self::ReloadOutcome => "outcome",
+            Self::RenewalOutcome
+            | Self::ResyncOutcome
+            | Self::ConnectOutcome
+            | Self::DeliveryOutcome
+            | Self::ReloadOutcome => "outcome",
             Self::DisconnectReason | Self::RejectReason | Self::GapReason | Self::EndReason => "reason",
             Self::EventType => "type",
             Self::ActorKind => "actor",
@@ -104,6 +110,7 @@ impl Label {
             Self::AccountState => texts(AccountState::ALL, AccountState::as_str),
             Self::SubscriptionState => texts(SubscriptionState::ALL, SubscriptionState::as_str),
             Self::RenewalOutcome => texts(RenewalOutcome::ALL, RenewalOutcome::as_str),
+            Self::ResyncOutcome => texts(ResyncOutcome::ALL, ResyncOutcome::as_str),
             Self::ConnectOutcome => texts(ConnectOutcome::ALL, ConnectOutcome::as_str),
             Self::DisconnectReason => texts(DisconnectReason::ALL, DisconnectReason::as_str),
             Self::EventType => texts(&EventType::ALL, EventType::as_str),

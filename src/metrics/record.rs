@@ -8,7 +8,7 @@ use super::Metrics;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
     ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
-    RenewalOutcome,
+    RenewalOutcome, ResyncOutcome,
 };
 
 impl Metrics {
@@ -35,6 +35,11 @@ impl Metrics {
     /// A renewal ended so.
     pub fn renewal(&self, service: &str, outcome: RenewalOutcome) {
         self.subscription_renewals.with_label_values(&[service, outcome.as_str()]).inc();
+    }
+
+    /// The items of a node were asked for, and this came of it.
+    pub fn resync(&self, service: &str, outcome: ResyncOutcome) {
+        self.subscription_resyncs.with_label_values(&[service, outcome.as_str()]).inc();
     }
 
     /// A subscription was found at the server and taken over.

@@ -129,6 +129,8 @@ table! {
         "Unix time of the renewal longest ago among the service's active subscriptions; 0 where there is none.";
     subscription_renewals: IntCounterVec = "subscription_renewals_total" [Service, RenewalOutcome],
         "Renewals of subscriptions, by how they ended.";
+    subscription_resyncs: IntCounterVec = "subscription_resyncs_total" [Service, ResyncOutcome],
+        "Times the items of a subscribed node were asked for after a gap, by what came of it.";
     subscriptions_reused: IntCounterVec = "subscriptions_reused_total" [Service],
         "Subscriptions found at the server and taken over.";
     subscriptions_created: IntCounterVec = "subscriptions_created_total" [Service],

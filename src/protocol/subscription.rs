@@ -16,7 +16,7 @@ use super::stanza::Request;
 use crate::domain::moment::Moment;
 use crate::domain::name::{NodeName, Subid};
 use crate::domain::service::Service;
-use crate::domain::status::{RenewalOutcome, SubscriptionState};
+use crate::domain::status::{RenewalOutcome, ResyncOutcome, SubscriptionState};
 use holding::{Held, Lease};
 use phase::{Ask, Pause, Phase, Said, Why};
 
@@ -82,6 +82,8 @@ pub enum Fact {
     Removed,
     /// A renewal ended so.
     Renewal(RenewalOutcome),
+    /// The items there are were asked for.
+    Resync(ResyncOutcome),
 }
 
 /// One subscription.
@@ -190,7 +192,7 @@ impl Subscription {
             Ask::Renew { asked, surplus, listed } => self.renewed(reply, asked, surplus, listed, now),
             Ask::Remove { surplus } => self.removed(reply, surplus, now),
             Ask::Withdraw { rest, why } => self.withdrawn(reply, rest, why, now),
-            Ask::Items => self.synced(now),
+            Ask::Items => self.synced(reply, now),
         };
         self.conclude(commands, now)
     }

@@ -169,6 +169,7 @@ fn shown(commands: Vec<Command>) -> String {
         Command::Send(request @ Request::Authorize { .. }) => format!("{request:?}"),
         Command::Became(state, _) => format!("= {state}"),
         Command::Tell(Fact::Renewal(outcome)) => format!("renewal: {outcome}"),
+        Command::Tell(Fact::Resync(outcome)) => format!("resync: {outcome}"),
         Command::Tell(fact) => format!("{fact:?}").to_lowercase(),
     };
     commands.into_iter().map(line).collect::<Vec<_>>().join(", ")

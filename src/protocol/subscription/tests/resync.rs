@@ -2,6 +2,8 @@
 
 use super::*;
 
+const SHOWN: &str = "resync: shown";
+
 fn play() -> Play {
     Play::with(Terms { resync: true, ..terms() }, None)
 }
@@ -12,7 +14,7 @@ fn synced() -> Play {
     play.ready();
     play.hears(&list("subscribed:A"));
     assert_eq!(play.hears(&done()), "renewal: renewed, items, = active");
-    assert_eq!(play.hears(&items()), "");
+    assert_eq!(play.hears(&items()), SHOWN);
     play
 }
 
@@ -38,7 +40,7 @@ fn a_new_subscription_is_asked_after_its_approval() {
     play.hears(&result("<subscription subscription='pending'/>"));
     assert_eq!(play.told("subscribed"), "list, = active");
     assert_eq!(play.hears(&list("subscribed:A")), "items");
-    assert_eq!(play.hears(&items()), "");
+    assert_eq!(play.hears(&items()), SHOWN);
 }
 
 #[test]
@@ -49,7 +51,7 @@ fn every_new_session_asks_again() {
         play.ready();
         play.hears(&list("subscribed:A"));
         assert_eq!(play.hears(&done()), "renewal: renewed, items, = active");
-        assert_eq!(play.hears(&items()), "");
+        assert_eq!(play.hears(&items()), SHOWN);
     }
 }
 
@@ -69,23 +71,23 @@ fn a_connection_that_goes_away_meanwhile_leaves_the_question_open() {
 
 #[test]
 fn whatever_the_service_answers_it_stays_active_and_is_not_asked_again() {
-    for reply in [
-        error("forbidden", ""),
-        error("item-not-found", ""),
-        error("bad-request", ""),
-        error("not-authorized", "not-subscribed"),
-        error("feature-not-implemented", "unsupported"),
-        error("internal-server-error", ""),
-        error("service-unavailable", ""),
-        moved("/me/elsewhere"),
-        done(),
-        Err(NoAnswer::TimedOut),
+    for (reply, outcome) in [
+        (error("forbidden", ""), "resync: refused"),
+        (error("item-not-found", ""), "resync: refused"),
+        (error("bad-request", ""), "resync: refused"),
+        (error("not-authorized", "not-subscribed"), "resync: refused"),
+        (error("feature-not-implemented", "unsupported"), "resync: refused"),
+        (error("internal-server-error", ""), "resync: refused"),
+        (error("service-unavailable", ""), "resync: refused"),
+        (moved("/me/elsewhere"), "resync: refused"),
+        (done(), SHOWN),
+        (Err(NoAnswer::TimedOut), "resync: timeout"),
     ] {
         let mut play = play();
         play.ready();
         play.hears(&list("subscribed:A"));
         play.hears(&done());
-        assert_eq!(play.hears(&reply), "", "{reply:?}");
+        assert_eq!(play.hears(&reply), outcome, "{reply:?}");
         assert_eq!(play.state(), SubscriptionState::Active);
         assert_eq!(play.due().1, "renew A, = renewing", "{reply:?}");
     }
@@ -105,7 +107,7 @@ fn a_lapsed_lease_and_a_lost_subscription_ask_again_once_it_delivers() {
     lost.hears(&list(""));
     lost.hears(&result("<subscription subscription='subscribed' subid='B'/>"));
     assert_eq!(lost.state(), SubscriptionState::Active);
-    assert_eq!(lost.hears(&items()), "");
+    assert_eq!(lost.hears(&items()), SHOWN);
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn an_end_told_meanwhile_is_looked_up_and_a_new_authorization_renews_after_the_a
     ended.hears(&list("subscribed:A"));
     ended.hears(&done());
     assert_eq!(ended.told("none"), "");
-    assert_eq!(ended.hears(&items()), "list");
+    assert_eq!(ended.hears(&items()), "resync: shown, list");
     assert_eq!(ended.hears(&list("")), "= lost");
 
     let mut renewed = play();
@@ -136,7 +138,7 @@ fn an_end_told_meanwhile_is_looked_up_and_a_new_authorization_renews_after_the_a
     renewed.hears(&list("subscribed:A"));
     renewed.hears(&done());
     assert_eq!(renewed.reauthorized(), "");
-    assert_eq!(renewed.hears(&items()), "renew A, = renewing");
+    assert_eq!(renewed.hears(&items()), "resync: shown, renew A, = renewing");
     assert_eq!(renewed.hears(&done()), "renewal: renewed, = active", "it was listed before");
 }
 
