@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
-    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
-    RenewalOutcome, ResyncOutcome, SubscriptionState,
+    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason,
+    ReloadOutcome, RenewalOutcome, ResyncOutcome, SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -50,6 +50,8 @@ pub enum Label {
     RenewalOutcome,
     /// [`ResyncOutcome`]
     ResyncOutcome,
+    /// [`ProbeOutcome`]
+    ProbeOutcome,
     /// [`ConnectOutcome`]
     ConnectOutcome,
     /// [`DisconnectReason`]
@@ -84,6 +86,7 @@ impl Label {
             Self::AccountState | Self::SubscriptionState => "state",
             Self::RenewalOutcome
             | Self::ResyncOutcome
+            | Self::ProbeOutcome
             | Self::ConnectOutcome
             | Self::DeliveryOutcome
             | Self::ReloadOutcome => "outcome",
@@ -111,6 +114,7 @@ impl Label {
             Self::SubscriptionState => texts(SubscriptionState::ALL, SubscriptionState::as_str),
             Self::RenewalOutcome => texts(RenewalOutcome::ALL, RenewalOutcome::as_str),
             Self::ResyncOutcome => texts(ResyncOutcome::ALL, ResyncOutcome::as_str),
+            Self::ProbeOutcome => texts(ProbeOutcome::ALL, ProbeOutcome::as_str),
             Self::ConnectOutcome => texts(ConnectOutcome::ALL, ConnectOutcome::as_str),
             Self::DisconnectReason => texts(DisconnectReason::ALL, DisconnectReason::as_str),
             Self::EventType => texts(&EventType::ALL, EventType::as_str),

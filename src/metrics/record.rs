@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Metrics;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
-    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
+    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason, ReloadOutcome,
     RenewalOutcome, ResyncOutcome,
 };
 
@@ -40,6 +40,11 @@ impl Metrics {
     /// The items of a node were asked for, and this came of it.
     pub fn resync(&self, service: &str, outcome: ResyncOutcome) {
         self.subscription_resyncs.with_label_values(&[service, outcome.as_str()]).inc();
+    }
+
+    /// An active subscription was looked up.
+    pub fn probe(&self, service: &str, outcome: ProbeOutcome) {
+        self.subscription_probes.with_label_values(&[service, outcome.as_str()]).inc();
     }
 
     /// A subscription was found at the server and taken over.

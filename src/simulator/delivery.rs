@@ -61,6 +61,8 @@ pub struct Style {
     pub forgotten_approvals: f64,
     /// Whether published items are kept, so that they are there for who asks.
     pub items_kept: bool,
+    /// Share of approvals that are a refusal, 0 to 1.
+    pub denied_approvals: f64,
 }
 
 impl Default for Style {
@@ -78,6 +80,7 @@ impl Default for Style {
             crowded: 0.0,
             forgotten_approvals: 0.0,
             items_kept: true,
+            denied_approvals: 0.0,
         }
     }
 }

@@ -103,6 +103,6 @@ impl Connection {
 fn shown(asker: &Asker, answer: Option<&Element>, own: &FullJid) -> Option<Notification> {
     match asker {
         Asker::Subscription(_, inquiry) => Some(inquiry.as_ref()?.read(answer?, own)),
-        Asker::Account => None,
+        Asker::Account | Asker::Clock => None,
     }
 }

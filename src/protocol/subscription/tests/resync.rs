@@ -143,6 +143,19 @@ fn an_end_told_meanwhile_is_looked_up_and_a_new_authorization_renews_after_the_a
 }
 
 #[test]
+fn a_lapse_while_the_answer_is_awaited_asks_again_after_the_renewal() {
+    let mut play = play();
+    play.ready();
+    play.hears(&list("subscribed:A"));
+    play.hears(&done());
+    let commands = play.machine.reauthorized(true, at(play.now));
+    assert_eq!(shown(commands), "");
+    assert_eq!(play.hears(&error("forbidden", "")), "resync: refused, renew A, = renewing");
+    assert_eq!(play.hears(&done()), "renewal: renewed, items, = active");
+    assert_eq!(play.hears(&items()), SHOWN);
+}
+
+#[test]
 fn an_authorization_that_had_lapsed_asks_again_and_one_renewed_in_time_does_not() {
     let mut play = synced();
     for (lapsed, next) in [(false, ""), (true, "items")] {
