@@ -71,7 +71,7 @@ pub use calls::{Call, Leg};
 pub use configuration::configuration;
 pub use delivery::{Entry, Headers, Publication, Style};
 pub use directory::{Account, NotAnAccount};
-pub use faults::{BadFaults, Faults, HeaderPlace};
+pub use faults::{BadFaults, Faults, HeaderPlace, ItemsAnswer};
 pub use observed::{Observed, Request, Requests};
 pub use payload::{ActiveCall, UserAgent, Voicemail, publish_time};
 pub use scram::Mechanism;

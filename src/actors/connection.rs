@@ -29,6 +29,7 @@ use crate::protocol::clock::Clock;
 use crate::protocol::coverage::Coverage;
 use crate::protocol::link::Loss;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
+use crate::protocol::resync::Inquiry;
 use crate::protocol::stanza::{self, Request};
 use crate::xmpp::login::Credential;
 use crate::xmpp::session::{self, Event};
@@ -63,7 +64,8 @@ pub struct Stop {
 enum Asker {
     Account,
     Clock,
-    Subscription(oneshot::Sender<Reply>),
+    /// With what its answer tells the router, if it does.
+    Subscription(oneshot::Sender<Reply>, Option<Inquiry>),
 }
 
 /// A session under way.
@@ -144,7 +146,7 @@ impl Connection {
                 Command::Connect(instead) => self.connect(instead, ctx),
                 Command::Authorize => self.authorize(),
                 Command::Serve(own) => self.tell_all(|| Ready(own.clone()), ctx),
-                Command::Reauthorized => self.authorized_again(ctx),
+                Command::Reauthorized { lapsed } => self.authorized_again(lapsed, ctx),
                 Command::Suspend => self.tell_all(|| Suspended, ctx),
                 Command::Became(state, why) => chronicle::account(&self.house, &self.name, state, why.as_deref()),
             }
@@ -178,7 +180,7 @@ impl Connection {
 
     fn request(&mut self, to: &BareJid, request: &Request, asker: Asker) {
         let Some(own) = self.machine.own() else {
-            if let Asker::Subscription(waiting) = asker {
+            if let Asker::Subscription(waiting, _) = asker {
                 drop(waiting.send(Err(NoAnswer::Disconnected)));
             }
             return;
@@ -219,7 +221,7 @@ impl Connection {
     fn answered(&mut self, asker: Asker, reply: Reply, ctx: &mut Context<Self>) {
         match asker {
             // A subscription that is being rebuilt asks again.
-            Asker::Subscription(waiting) => drop(waiting.send(reply)),
+            Asker::Subscription(waiting, _) => drop(waiting.send(reply)),
             Asker::Clock => self.time_told(&reply, ctx),
             Asker::Account => {
                 let commands = self.machine.authorized(&reply, self.now());
@@ -252,7 +254,7 @@ impl Connection {
             self.cover(change, ctx);
         }
         for asker in self.requests.abandon() {
-            if let Asker::Subscription(waiting) = asker {
+            if let Asker::Subscription(waiting, _) = asker {
                 drop(waiting.send(Err(NoAnswer::Disconnected)));
             }
         }
@@ -339,7 +341,8 @@ impl Handler<Ask> for Connection {
     type Result = ResponseFuture<Reply>;
     fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) -> Self::Result {
         let (asker, answer) = oneshot::channel();
-        self.request(&ask.service, &ask.request, Asker::Subscription(asker));
+        let inquiry = self.inquiry(&ask);
+        self.request(&ask.service, &ask.request, Asker::Subscription(asker, inquiry));
         self.set_timer(ctx);
         Box::pin(async move { answer.await.unwrap_or(Err(NoAnswer::Disconnected)) })
     }

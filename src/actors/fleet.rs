@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Stop};
 use super::ledger::Ledger;
-use super::router::{Reroute, Router};
+use super::router::{Reroute, Router, Stale};
 use super::sink::{Dismiss, Drain, Reopen, SinkActor};
 use super::{Access, House};
 use crate::board::{AccountStatus, Blind};
@@ -255,7 +255,8 @@ impl Fleet {
     fn reroute(&mut self, config: &Config, ctx: &mut Context<Self>) {
         let routes = Routes::new(config.sinks.iter().map(|(name, sink)| (name.clone(), sink.when.clone())));
         let sinks = self.sinks.iter().map(|(name, crew)| (name.clone(), crew.addr.clone())).collect();
-        let reroute = Reroute { routes, sinks };
+        let stale = Stale { services_domain: config.onsip.services_domain.clone(), ages: config.onsip.stale };
+        let reroute = Reroute { routes, sinks, stale };
         match &self.router {
             Some(crew) if crew.addr.connected() => {
                 let sent = crew.addr.send(reroute);

@@ -35,7 +35,10 @@ pub struct Suspended;
 /// The authorization was renewed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Reauthorized;
+pub struct Reauthorized {
+    /// Whether it had ended before.
+    pub lapsed: bool,
+}
 
 /// The service told of a changed subscription.
 #[derive(Message)]
@@ -180,7 +183,8 @@ impl Subscription {
             | Fact::Reused
             | Fact::Created
             | Fact::Removed
-            | Fact::Renewal(_) => {}
+            | Fact::Renewal(_)
+            | Fact::Resync(_) => {}
         }
     }
 
@@ -344,9 +348,9 @@ impl Handler<Lapsed> for Subscription {
 
 impl Handler<Reauthorized> for Subscription {
     type Result = ();
-    fn handle(&mut self, _: Reauthorized, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Reauthorized { lapsed }: Reauthorized, ctx: &mut Context<Self>) {
         self.doubt = self.doubt.map(|_| Doubt::Unseen(Moment::now()));
-        let commands = self.machine.reauthorized(Moment::now());
+        let commands = self.machine.reauthorized(lapsed, Moment::now());
         self.carry_out(commands, ctx);
     }
 }

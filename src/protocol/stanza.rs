@@ -23,6 +23,7 @@ pub(super) mod ns {
         XMPP_STANZAS, XMPP_STREAMS,
     };
     pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
+    pub const RESULT_SET: &str = "http://jabber.org/protocol/rsm";
     pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
     pub const SHIM: &str = "http://jabber.org/protocol/shim";
     pub const TIME: &str = "urn:xmpp:time";

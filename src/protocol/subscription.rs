@@ -16,7 +16,7 @@ use super::stanza::Request;
 use crate::domain::moment::Moment;
 use crate::domain::name::{NodeName, Subid};
 use crate::domain::service::Service;
-use crate::domain::status::{ProbeOutcome, RenewalOutcome, SubscriptionState};
+use crate::domain::status::{ProbeOutcome, RenewalOutcome, ResyncOutcome, SubscriptionState};
 use holding::{Held, Lease};
 use phase::{Ask, Pause, Phase, Said, Why};
 use probe::Probe;
@@ -46,6 +46,8 @@ pub struct Terms {
     pub lease: Duration,
     /// How long to wait for `subscribed` or `none` after `pending`.
     pub approval_timeout: Duration,
+    /// Whether to ask what is there once events can arrive again (protocol sheet section 6.9).
+    pub resync: bool,
 }
 
 /// What the ledger keeps, so that a restart finds its own again.
@@ -83,6 +85,8 @@ pub enum Fact {
     Removed,
     /// A renewal ended so.
     Renewal(RenewalOutcome),
+    /// The items there are were asked for.
+    Resync(ResyncOutcome),
     /// It was looked up and this was seen. [`ProbeOutcome::Unanswered`], which is told only of the second look in a row,
     /// means more: the link delivers nothing, and should be replaced.
     Probe(ProbeOutcome),
@@ -102,6 +106,8 @@ pub struct Subscription {
     recheck: bool,
     /// The authorization was renewed while a request was under way: the lease is still to follow.
     refresh: bool,
+    /// Events may have been missed since the service last said what is there.
+    unsynced: bool,
     /// Nothing new is asked for before its end, whatever the phase.
     pause: Option<Pause>,
     last_loss: Option<Moment>,
@@ -135,6 +141,7 @@ impl Subscription {
             held,
             recheck: false,
             refresh: false,
+            unsynced: true,
             pause: None,
             last_loss: None,
             renewal: None,
@@ -200,8 +207,9 @@ impl Subscription {
     }
 
     /// The authorization was renewed: the lease follows (protocol sheet section 17, rule 15), and a refusal is worth
-    /// another try before its time.
-    pub fn reauthorized(&mut self, now: Moment) -> Vec<Command> {
+    /// another try before its time. If it had `lapsed`, events may have been missed though the lease lasted.
+    pub fn reauthorized(&mut self, lapsed: bool, now: Moment) -> Vec<Command> {
+        self.unsynced |= lapsed;
         let commands = match self.phase {
             Phase::Holding { .. } => self.renew(Vec::new(), false, now),
             Phase::Pausing => {
@@ -209,7 +217,9 @@ impl Subscription {
                 if self.waits(now) { Vec::new() } else { self.find() }
             }
             Phase::Asking(
-                Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. }) | Ask::Remove { .. },
+                Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. })
+                | Ask::Remove { .. }
+                | Ask::Items,
             ) => {
                 self.refresh = true;
                 Vec::new()
@@ -231,6 +241,7 @@ impl Subscription {
             Ask::Renew { asked, surplus, listed } => self.renewed(reply, asked, surplus, listed, now),
             Ask::Remove { surplus } => self.removed(reply, surplus, now),
             Ask::Withdraw { rest, why } => self.withdrawn(reply, rest, why, now),
+            Ask::Items => self.synced(reply, now),
             Ask::Leave { .. } => Vec::new(), // only while leaving
         };
         self.conclude(commands, now)
@@ -302,6 +313,7 @@ impl Subscription {
             return commands; // on the way out the last state stands until it is over
         }
         let state = self.state(now);
+        self.unsynced |= !matches!(state.0, SubscriptionState::Active | SubscriptionState::Renewing);
         if self.reported.as_ref() != Some(&state) {
             commands.push(Command::Became(state.0, state.1.clone()));
             self.reported = Some(state);
@@ -333,7 +345,8 @@ impl Subscription {
             Phase::Asking(
                 Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. } | Why::Leaving)
                 | Ask::Remove { .. }
-                | Ask::Leave { .. },
+                | Ask::Leave { .. }
+                | Ask::Items,
             )
             | Phase::Holding { .. } => {
                 if delivers {

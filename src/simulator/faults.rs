@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::behaviour::Approval;
+use super::behaviour::{Answering, Approval, Failure};
 use super::delivery::Headers;
 use super::mischief::{Detour, Severity, stray};
 use super::span::{Share, Span};
@@ -93,6 +93,8 @@ pub struct Faults {
     pub held_back_for: Option<Span>,
     /// Share of notifications with a retract of an unknown item in front.
     pub crowded: Share,
+    /// What is answered to who asks for items; default those there are.
+    pub items: Option<ItemsAnswer>,
     /// Where the SHIM headers stand; default mixed.
     pub headers: Option<HeaderPlace>,
     /// Seed of everything that is left to chance.
@@ -111,6 +113,34 @@ pub enum HeaderPlace {
     Mixed,
     /// Nowhere.
     Absent,
+}
+
+/// What is answered to who asks for items, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ItemsAnswer {
+    /// None, as if items were not kept.
+    Empty,
+    /// `feature-not-implemented`.
+    Unsupported,
+    /// `forbidden`.
+    Forbidden,
+    /// `item-not-found`.
+    Missing,
+    /// Nothing at all.
+    Silence,
+}
+
+impl ItemsAnswer {
+    fn answering(self) -> Answering {
+        match self {
+            Self::Empty => Answering::AsDocumented,
+            Self::Unsupported => Answering::Fail(Failure::unsupported("retrieve-items")),
+            Self::Forbidden => Answering::Fail(Failure::new("auth", "forbidden")),
+            Self::Missing => Answering::Fail(Failure::new("cancel", "item-not-found")),
+            Self::Silence => Answering::Silence,
+        }
+    }
 }
 
 /// A faults file cannot be used; the message names the line and the key.
@@ -171,6 +201,7 @@ impl Faults {
             Some(HeaderPlace::Absent) => style.headers = Headers::Absent,
             None => {}
         }
+        style.items_kept = self.items != Some(ItemsAnswer::Empty);
         board.clock_ahead = apart(self.clock_ahead) - apart(self.clock_behind);
         board.detour = Detour { hops: self.redirect_hops, circle: self.redirect_loop };
         if let Some(limit) = self.subscription_limit {
@@ -182,6 +213,9 @@ impl Faults {
             }
             if let Some(after) = self.reply_after {
                 behaviour.reply_delay = after.0;
+            }
+            if let Some(items) = self.items {
+                behaviour.items = items.answering();
             }
         });
     }

@@ -297,7 +297,8 @@ impl Switchboard {
         };
         let hub = self.hubs.get(service);
         let blocks = leaves.iter().map(|leaf| {
-            let live = hub.and_then(|hub| hub.items.get(leaf)).into_iter().flat_map(|items| &items.0);
+            let kept = hub.filter(|_| self.style.items_kept).and_then(|hub| hub.items.get(leaf));
+            let live = kept.into_iter().flat_map(|items| &items.0);
             let items = live.map(|(id, payload)| Tag::new("item").attr("id", id).raw(payload));
             Tag::new("items").attr("node", leaf).children(items)
         });

@@ -1,5 +1,6 @@
 //! The simulated service and a configuration for it: what every scenario begins with.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -242,6 +243,12 @@ pub fn what_happened(event: &Value) -> [String; 4] {
         return ["account", "from", "to", "reason"].map(|key| data[key].to_string());
     }
     ["node", "item_id", "dialog_state", "published_at"].map(|key| data[key].to_string())
+}
+
+/// Each event once: a sink may get again what it had taken just before a crash.
+pub fn once(events: Vec<Value>) -> Vec<Value> {
+    let mut known = BTreeSet::new();
+    events.into_iter().filter(|event| known.insert(event["id"].to_string())).collect()
 }
 
 /// The gaps among `events`.

@@ -66,6 +66,7 @@ impl Connection {
             node: node.clone(),
             lease: self.access.onsip.subscription_lease,
             approval_timeout: self.access.onsip.approval_timeout,
+            resync: self.access.onsip.resync && service.kind().comes_and_goes(),
         };
         let asked = format!("{}/{}", self.account.jid, self.account.resource);
         let entry =

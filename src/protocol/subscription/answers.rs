@@ -7,7 +7,7 @@ use super::verdict::{self, Verdict};
 use super::{Command, Fact, Subscription};
 use crate::domain::moment::Moment;
 use crate::domain::name::Subid;
-use crate::domain::status::{ProbeOutcome, RenewalOutcome};
+use crate::domain::status::{ProbeOutcome, RenewalOutcome, ResyncOutcome};
 use crate::protocol::requests::{NoAnswer, Reply};
 use crate::protocol::stanza::{Listed, SubscribeReply};
 
@@ -192,6 +192,19 @@ impl Subscription {
         }
         let why = reply.as_ref().err().map_or_else(String::new, |why| format!("renewal: {why}"));
         if *verdict == Verdict::Denied { self.deny(why, now) } else { self.pause(why, now) }
+    }
+
+    /// The items were shown, or not: whoever carries the answer reads it. A service that does not show them, by whatever
+    /// row of the error table, is not asked again before the next gap; ageing ends what the answer would have.
+    pub(super) fn synced(&mut self, reply: &Reply, now: Moment) -> Vec<Command> {
+        let outcome = match reply {
+            Ok(_) => ResyncOutcome::Shown,
+            Err(NoAnswer::Refused(_)) => ResyncOutcome::Refused,
+            Err(NoAnswer::TimedOut | NoAnswer::Disconnected) => ResyncOutcome::Timeout,
+        };
+        let mut commands = vec![Command::Tell(Fact::Resync(outcome))];
+        commands.extend(self.settle(Vec::new(), now));
+        commands
     }
 
     /// The answer to the removal of one of several.

@@ -59,7 +59,12 @@ impl Subscription {
                 self.remove(held.map(Some).into_iter().collect())
             }
             (
-                Ask::List(_) | Ask::Subscribe { .. } | Ask::Renew { .. } | Ask::Remove { .. } | Ask::Withdraw { .. },
+                Ask::List(_)
+                | Ask::Subscribe { .. }
+                | Ask::Renew { .. }
+                | Ask::Remove { .. }
+                | Ask::Withdraw { .. }
+                | Ask::Items,
                 _,
             ) => self.list(Why::Leaving),
         }

@@ -40,6 +40,8 @@ pub(super) enum Ask {
     Remove { surplus: Vec<Subid> },
     /// Remove all of ours, one after the other, and begin again.
     Withdraw { rest: Vec<Option<Subid>>, why: &'static str },
+    /// Which items are there, now that events can arrive again?
+    Items,
     /// Remove all of ours, one after the other, and be done.
     Leave { rest: Vec<Option<Subid>> },
 }
