@@ -7,7 +7,7 @@ use crate::board::{AccountStatus, SubscriptionStatus};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
-use crate::domain::status::{AccountState, RenewalOutcome, SubscriptionState};
+use crate::domain::status::{AccountState, ConnectOutcome, RenewalOutcome, ResumptionOutcome, SubscriptionState};
 use crate::protocol::account::Account;
 use crate::protocol::authorization::Authorization;
 use crate::protocol::link::{Failure, Loss};
@@ -48,11 +48,26 @@ pub(super) fn account_details(house: &House, name: &AccountName, machine: &Accou
 
 /// A session came up.
 pub(super) fn connected(house: &House, name: &AccountName, own: &str, asked: &str) {
-    house.metrics.connected(crate::domain::status::ConnectOutcome::Online);
+    house.metrics.connected(ConnectOutcome::Online);
     if own == asked {
         debug!(account = %name, jid = own, "connected");
     } else {
         warn!(account = %name, jid = own, asked, "the server bound another resource than the configured one");
+    }
+}
+
+/// A lost session was resumed, or is given up.
+pub(super) fn resumption(house: &House, name: &AccountName, outcome: ResumptionOutcome) {
+    house.metrics.resumption(outcome);
+    match outcome {
+        ResumptionOutcome::Resumed => {
+            house.metrics.connected(ConnectOutcome::Online);
+            info!(account = %name, "session resumed, nothing was missed");
+        }
+        ResumptionOutcome::Failed => info!(account = %name, "the lost session could not be resumed"),
+        ResumptionOutcome::GivenUp => {
+            warn!(account = %name, "the server acknowledges too little: this session cannot be resumed after a loss");
+        }
     }
 }
 
@@ -69,6 +84,7 @@ pub(super) fn lost(house: &House, name: &AccountName, loss: &Loss) {
         Loss::Stopped => debug!(account = %name, "disconnected"),
         Loss::Conflict => error!(account = %name, why = loss.why(), "connection lost"),
         Loss::Network(_)
+        | Loss::Closed
         | Loss::Timeout
         | Loss::Redirected(_)
         | Loss::Throttled(_)

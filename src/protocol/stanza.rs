@@ -9,16 +9,18 @@ use xso::exports::rxml::NcName;
 
 mod answer;
 mod greeting;
+mod management;
 mod request;
 
 pub use answer::{Grant, Granted, Listed, Refusal, SubscribeReply};
 pub use greeting::{demands_session, goodbye, presence, reply, service_ping, session};
+pub use management::{Management, acknowledge, ask, enable, is_stanza, management, resume};
 pub use request::{Request, iq};
 
 pub(super) mod ns {
     pub use xmpp_parsers::ns::{
-        DATA_FORMS, DELAY, JABBER_CLIENT as CLIENT, PING, PUBSUB, PUBSUB_ERRORS, PUBSUB_EVENT, STREAM, XMPP_STANZAS,
-        XMPP_STREAMS,
+        DATA_FORMS, DELAY, JABBER_CLIENT as CLIENT, PING, PUBSUB, PUBSUB_ERRORS, PUBSUB_EVENT, SM as MANAGEMENT,
+        STREAM, XMPP_STANZAS, XMPP_STREAMS,
     };
     pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
     pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
