@@ -165,6 +165,12 @@ impl Switchboard {
         !managed.overflowed
     }
 
+    /// How many stanzas were sent to `jid` that it has not acknowledged, over all its sessions.
+    pub fn unacknowledged(&self, jid: &BareJid) -> usize {
+        let sessions = self.sessions_of(jid).filter_map(|(id, _)| self.sessions.get(&id)?.managed.as_ref());
+        sessions.map(|managed| managed.kept.len()).sum()
+    }
+
     /// Asks the client what it handled, unless it owes an answer.
     pub(super) fn ask(&mut self, id: SessionId) {
         let due = self.managed(id).filter(|managed| managed.asked.is_none() && managed.sent != managed.acknowledged);
@@ -175,6 +181,7 @@ impl Switchboard {
     }
 
     fn acknowledged(&mut self, id: SessionId, count: Option<u32>) {
+        self.observed.acknowledgements += 1;
         let Some(managed) = self.managed(id) else { return };
         if !managed.acknowledge(count) {
             return self.stream_error(id, "undefined-condition", "");

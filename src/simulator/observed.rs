@@ -68,6 +68,8 @@ pub struct Observed {
     pub most_handshakes: usize,
     /// Log-ins that ended in a bound resource.
     pub logins: u64,
+    /// Acknowledgements heard (XEP-0198), whatever they said.
+    pub acknowledgements: u64,
     /// Lost sessions that were resumed.
     pub resumed: u64,
     /// `subscribed` messages sent.

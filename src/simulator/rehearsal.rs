@@ -15,6 +15,8 @@ use super::switchboard::{CountedBy, Next, Order, SessionId, Stall, Switchboard, 
 use crate::domain::moment::Moment;
 use crate::domain::{BareJid, FullJid};
 
+mod resumption;
+
 const NODE: &str = "/me/anna@acme.test";
 const LEAF: &str = "/acme.test/anna";
 const CALLS: &str = "pubsub.active-calls.x.test";
