@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use minidom::Element;
 use onsip_router::domain::BareJid;
@@ -31,6 +32,8 @@ use support::stage::{EVENTS, calls, gaps, ringing, what_happened};
 
 const ACCOUNTS: u16 = 500;
 const CONCURRENT_LOGINS: usize = 20;
+/// For all of them to log in: the server hashes every password and does nothing else meanwhile.
+const ALL_IN: Duration = Duration::from_mins(2);
 
 fn configuration(server: SocketAddr, authority: &Path, accounts: u16) -> String {
     let mut config = format!(
@@ -64,8 +67,8 @@ fn configuration(server: SocketAddr, authority: &Path, accounts: u16) -> String 
 
 async fn until_live(daemon: &Daemon, accounts: u16) {
     let all = f64::from(accounts);
-    daemon.until_metric("accounts", &[("state", "online")], SOON, |online| online >= all).await;
-    daemon.until_metric("subscriptions", &[("state", "active")], SOON, |active| active >= all).await;
+    daemon.until_metric("accounts", &[("state", "online")], ALL_IN, |online| online >= all).await;
+    daemon.until_metric("subscriptions", &[("state", "active")], ALL_IN, |active| active >= all).await;
 }
 
 /// A session of whom the server lets publish.

@@ -138,6 +138,7 @@ async fn a_router_that_dies_before_it_resumes_tells_the_gap_from_the_loss_on() {
     let told = gaps(daemon.until_events(EVENTS, 1, SOON).await);
     let from: jiff::Timestamp = told[0]["data"]["from"].as_str().unwrap().parse().unwrap();
     assert!(told.len() == 1 && from <= lost, "{told:#?} {lost}");
+    assert_eq!(told[0]["data"]["reason"], "disconnect", "it was lost before the router died");
     assert_eq!(asked(&onsip, &anna, Request::Subscribe), 1);
 }
 

@@ -302,9 +302,9 @@ impl StreamHandler<Event> for Connection {
                 chronicle::lost(&self.house, &self.name, &loss);
                 self.end(ctx);
             }
-            Event::Down(loss, heard, lost) => {
+            Event::Down(loss, heard, resumption) => {
                 self.heard = heard.utc();
-                self.down(&loss, lost, ctx);
+                self.down(&loss, resumption, ctx);
             }
         }
     }

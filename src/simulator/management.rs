@@ -229,7 +229,7 @@ impl Switchboard {
     }
 
     /// What was sent in a session that is over and never acknowledged is not lost with it: it is delivered anew.
-    pub(super) fn orphan(&mut self, managed: Managed) {
+    pub(super) fn orphan(&mut self, managed: &Managed) {
         let messages = managed.kept.iter().filter_map(|text| text.parse::<Element>().ok().zip(Some(text)));
         for (message, text) in messages.filter(|(stanza, _)| stanza.name() == "message") {
             if let Some(to) = message.attr("to").and_then(|to| Jid::new(to).ok()) {

@@ -184,7 +184,7 @@ impl Switchboard {
             self.unbind(id, &jid);
         }
         if let Some(managed) = session.managed {
-            self.orphan(managed);
+            self.orphan(&managed);
         }
     }
 

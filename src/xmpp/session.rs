@@ -116,15 +116,15 @@ pub fn start(
     let (inbox, events) = mpsc::channel(INBOX);
     let (handled, handled_upto) = watch::channel(None);
     let task = tokio::spawn(async move {
-        let (managed, lost) = match plan {
+        let (managed, resumption) = match plan {
             Plan::Plain => (false, None),
             Plan::Managed => (true, None),
-            Plan::Resume(lost) => (true, Some(*lost)),
+            Plan::Resume(resumption) => (true, Some(*resumption)),
         };
         let up = {
             let _permit = bounds.logins.acquire().await;
             let patience = connector.options().request_timeout;
-            timeout(patience, login(&connector, &credential, instead.as_deref(), lost)).await
+            timeout(patience, login(&connector, &credential, instead.as_deref(), resumption)).await
         };
         let end = match up {
             Ok(Ok((stream, beginning))) => {

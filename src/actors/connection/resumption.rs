@@ -30,19 +30,19 @@ impl Connection {
         }
     }
 
-    pub(super) fn down(&mut self, loss: &Loss, lost: Option<Box<Resumption>>, ctx: &mut Context<Self>) {
+    pub(super) fn down(&mut self, loss: &Loss, resumption: Option<Box<Resumption>>, ctx: &mut Context<Self>) {
         chronicle::lost(&self.house, &self.name, loss);
         let handled = self.live.take().and_then(|live| *live.handled.borrow());
         self.gap = loss.gap();
-        let commands = match lost {
-            Some(mut lost) => {
+        let commands = match resumption {
+            Some(mut resumption) => {
                 if let Some(upto) = handled {
-                    lost.handle(upto);
+                    resumption.handle(upto);
                 }
                 let change = self.coverage.interrupted(self.heard);
                 self.cover(change, ctx);
-                let patience = lost.patience();
-                self.lost = Some(lost);
+                let patience = resumption.patience();
+                self.lost = Some(resumption);
                 self.machine.interrupted(loss, patience, Moment::now())
             }
             None => self.machine.lost(loss, Moment::now()),

@@ -183,7 +183,7 @@ fn after_a_reconnect_it_is_online_only_once_it_serves() {
 fn held() -> Account {
     let mut account = asking();
     account.authorized(&granted(), at(0));
-    let commands = account.interrupted(&Loss::Timeout, Duration::from_secs(60), at(100));
+    let commands = account.interrupted(&Loss::Timeout, Duration::from_mins(1), at(100));
     assert_eq!((commands.len(), state_of(&commands)), (1, Some(AccountState::Waiting)), "{commands:?}");
     account
 }

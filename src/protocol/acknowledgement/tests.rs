@@ -14,7 +14,7 @@ fn stanza(n: u32) -> Element {
 }
 
 fn enabled(id: Option<&str>) -> Management {
-    Management::Enabled { id: id.map(str::to_owned), patience: Some(Duration::from_secs(60)) }
+    Management::Enabled { id: id.map(str::to_owned), patience: Some(Duration::from_mins(1)) }
 }
 
 fn on() -> Acknowledgement {

@@ -37,6 +37,7 @@ fn what_is_not_acknowledged_comes_again_after_a_resumption_and_so_does_what_happ
     r.publish();
     assert!(r.hear(old).iter().any(|heard| heard.is("r", MANAGEMENT)));
     r.publish();
+    assert_eq!(names(&r.hear(old)), ["message"], "it owes an answer already");
     assert_eq!(names(&acknowledge(&mut r, old, 1)), ["r"], "the second was sent after the question");
     r.board.cut(old);
     r.board.disconnected(old, r.now);
