@@ -53,6 +53,8 @@ pub struct Onsip {
     pub subscription_lease: Duration,
     /// How long to wait for `subscribed` or `none` after `pending`.
     pub approval_timeout: Duration,
+    /// How often an active subscription is looked up at the service, at the latest.
+    pub probe_interval: Duration,
 }
 
 /// One `[accounts.NAME]` section.

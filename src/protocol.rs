@@ -8,6 +8,7 @@ pub mod acknowledgement;
 pub mod admission;
 pub mod authorization;
 pub mod backoff;
+pub mod clock;
 pub mod coverage;
 pub mod legs;
 pub mod link;

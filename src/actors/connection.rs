@@ -17,7 +17,7 @@ use xmpp_parsers::jid::{BareJid, FullJid};
 use super::chronicle;
 use super::fleet::{ActorDied, Fleet, Role};
 use super::ledger::Ledger;
-use super::subscription::{Halt, Ready, Reauthorized, Subscription};
+use super::subscription::{Halt, Ready, Subscription};
 use super::{Access, House, Obituary};
 use crate::config;
 use crate::domain::moment::Moment;
@@ -27,17 +27,21 @@ use crate::domain::status::{GapReason, RejectReason, ResumptionOutcome};
 use crate::protocol::account::{Account, Command};
 use crate::protocol::acknowledgement::Resumption;
 use crate::protocol::admission::Reception;
+use crate::protocol::clock::Clock;
 use crate::protocol::coverage::Coverage;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
 use crate::protocol::stanza::{self, Request};
 use crate::xmpp::login::Credential;
 use crate::xmpp::session::{self, Event, Plan};
 
+mod clock;
+mod coverage;
 mod inbox;
 mod nodes;
 mod resumption;
 
-pub use nodes::{Standing, SubscriptionDied};
+pub use coverage::{Deaf, Ended, Standing};
+pub use nodes::SubscriptionDied;
 
 /// Send this request to a service and answer with what came of it.
 #[derive(Message)]
@@ -57,6 +61,7 @@ pub struct Stop;
 /// Who waits for the answer to a request.
 enum Asker {
     Account,
+    Clock,
     Subscription(oneshot::Sender<Reply>),
 }
 
@@ -92,6 +97,7 @@ pub struct Connection {
     subscriptions: Vec<(Service, NodeName, Addr<Subscription>)>,
     subids: Vec<(Service, NodeName, Subid)>,
     coverage: Coverage,
+    clock: Clock,
     /// When the service was heard last: a dead link is noticed only later.
     heard: Timestamp,
     /// What the loss of the newest session was for coverage.
@@ -118,6 +124,7 @@ impl Connection {
             account.subscribe.iter().flat_map(|(service, nodes)| nodes.iter().map(|n| (service.clone(), n.clone())));
         Self {
             coverage: Coverage::of(nodes),
+            clock: Clock::new(super::dice()),
             heard: Moment::now().utc(),
             gap: None,
             machine: Account::new(access.onsip.authorize, super::dice()),
@@ -146,11 +153,12 @@ impl Connection {
                 Command::Connect(instead) => self.connect(instead, ctx),
                 Command::Authorize => self.authorize(),
                 Command::Serve(own) => self.tell_all(|| Ready(own.clone()), ctx),
-                Command::Reauthorized => self.tell_all(|| Reauthorized, ctx),
+                Command::Reauthorized => self.authorized_again(ctx),
                 Command::Suspend => self.suspend(ctx),
                 Command::Became(state, why) => chronicle::account(&self.house, &self.name, state, why.as_deref()),
             }
         }
+        self.see_lapse(ctx);
         chronicle::account_details(&self.house, &self.name, &self.machine);
         self.set_timer(ctx);
     }
@@ -187,7 +195,7 @@ impl Connection {
         };
         let own = own.clone();
         let id = self.requests.open(to.clone(), asker, Moment::now());
-        self.send(stanza::iq(&id, to, &own, request));
+        self.send(stanza::iq(&id, to, &own, &self.by_server(request.clone())));
     }
 
     /// Sends a stanza; one that finds the outbox full is counted, and its request will time out. Where the session is
@@ -209,7 +217,8 @@ impl Connection {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        let due = self.machine.deadline().into_iter().chain(self.requests.deadline()).min();
+        let clock = self.machine.own().and(self.clock.deadline());
+        let due = self.machine.deadline().into_iter().chain(self.requests.deadline()).chain(clock).min();
         self.timer = due.map(|due| ctx.run_later(Moment::now().until(due), Self::tick));
     }
 
@@ -219,7 +228,8 @@ impl Connection {
             self.house.metrics.request_timed_out();
             self.answered(asker, Err(NoAnswer::TimedOut), ctx);
         }
-        let commands = self.machine.tick(now);
+        self.ask_time();
+        let commands = self.machine.tick(self.now());
         self.carry_out(commands, ctx);
     }
 
@@ -227,9 +237,10 @@ impl Connection {
         match asker {
             // A subscription that is being rebuilt asks again.
             Asker::Subscription(waiting) => drop(waiting.send(reply)),
+            Asker::Clock => self.time_told(&reply, ctx),
             Asker::Account => {
-                let commands = self.machine.authorized(&reply, Moment::now());
-                chronicle::coverage(&self.name, &self.account.sip_address, &self.machine);
+                let commands = self.machine.authorized(&reply, self.now());
+                chronicle::granted(&self.house, &self.name, &self.account.sip_address, &self.machine);
                 self.carry_out(commands, ctx);
             }
         }
@@ -238,13 +249,15 @@ impl Connection {
     fn up(&mut self, own: FullJid, ctx: &mut Context<Self>) {
         let asked = format!("{}/{}", self.account.jid, self.account.resource);
         chronicle::connected(&self.house, &self.name, own.as_str(), &asked);
-        let given_up = self.machine.not_resumed(Moment::now());
+        let given_up = self.machine.not_resumed(self.now());
         self.carry_out(given_up, ctx);
         self.subids.clear();
         self.heard = Moment::now().utc();
         self.receive_as(own.clone());
         self.send(stanza::presence());
-        let commands = self.machine.connected(own, Moment::now());
+        let commands = self.machine.connected(own, self.now());
+        self.clock.connected(Moment::now());
+        self.ask_time(); // before the authorization: what that grants is told by this clock
         self.carry_out(commands, ctx);
     }
 
@@ -278,7 +291,8 @@ impl Actor for Connection {
                     this.subscribe(service.clone(), node, &ledger, ctx);
                 }
             }
-            let commands = this.machine.start(Moment::now());
+            chronicle::begun(&this.house, &this.name);
+            let commands = this.machine.start(this.now());
             this.carry_out(commands, ctx);
         }));
     }
@@ -295,17 +309,14 @@ impl StreamHandler<Event> for Connection {
             Event::Failed(failure) => {
                 self.live = None;
                 chronicle::failed(&self.house, &self.name, &failure);
-                let commands = self.machine.failed(&failure, Moment::now());
+                let commands = self.machine.failed(&failure, self.now());
                 self.carry_out(commands, ctx);
             }
             Event::Down(loss, ..) if self.stopping => {
                 chronicle::lost(&self.house, &self.name, &loss);
                 self.end(ctx);
             }
-            Event::Down(loss, heard, resumption) => {
-                self.heard = heard.utc();
-                self.down(&loss, resumption, ctx);
-            }
+            Event::Down(loss, heard, resumption) => self.down(&loss, heard.utc(), resumption, ctx),
         }
     }
 

@@ -14,11 +14,11 @@ use super::ledger::Ledger;
 use super::router::{Reroute, Router};
 use super::sink::{Dismiss, Drain, Reopen, SinkActor};
 use super::{Access, House};
-use crate::board::AccountStatus;
+use crate::board::{AccountStatus, Blind};
 use crate::config::{self, Config};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
-use crate::domain::status::{AccountState, ActorKind};
+use crate::domain::status::{AccountState, ActorKind, GapReason};
 use crate::routing::Routes;
 use crate::xmpp::connector::Connector;
 use crate::xmpp::session::Bounds;
@@ -254,7 +254,9 @@ impl Fleet {
 
     fn show(&self, name: &AccountName, state: AccountState) {
         let since = Moment::now().utc();
-        let status = AccountStatus { state, since, why: None, jid: None, authorized_until: None, last_event: None };
+        let enabled = state != AccountState::Disabled;
+        let blind = enabled.then_some(Blind { since, reason: GapReason::Restart });
+        let status = AccountStatus { blind, ..AccountStatus::new(state, since) };
         self.house.board.view().accounts.insert(name.clone(), status);
     }
 

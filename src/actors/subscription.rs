@@ -3,21 +3,22 @@
 //! Carries out what [`crate::protocol::subscription`] decides, and keeps the ledger up to date.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use jiff::Timestamp;
 use xmpp_parsers::jid::FullJid;
 
 use super::chronicle::{self, Subject};
-use super::connection::{Ask, Connection, Standing, SubscriptionDied};
+use super::connection::{Ask, Connection, Deaf, Ended, Standing, SubscriptionDied};
 use super::{House, Obituary};
 use crate::domain::moment::Moment;
-use crate::domain::status::{GapReason, SubscriptionState};
+use crate::domain::status::{GapReason, ProbeOutcome, SubscriptionState};
 use crate::protocol::coverage::Delivery;
 use crate::protocol::notification::Change;
 use crate::protocol::requests::{NoAnswer, Reply};
 use crate::protocol::stanza::Request;
-use crate::protocol::subscription::{Command, Memory, Subscription as Machine, Terms};
+use crate::protocol::subscription::{Command, Fact, Memory, Subscription as Machine, Terms};
 use crate::store::LedgerEntry;
 
 /// The account is connected as this JID and authorized.
@@ -45,6 +46,20 @@ pub struct Changed(pub Change);
 #[rtype(result = "()")]
 pub struct Halt;
 
+/// The authorization ran out: from now on nothing is sure to be delivered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Lapsed;
+
+/// Why an active subscription is not believed to deliver.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Doubt {
+    /// There is no authorization.
+    Unauthorized,
+    /// There is one again since then, and no list has shown the subscription yet.
+    Unseen(Moment),
+}
+
 /// The actor.
 pub struct Subscription {
     house: Arc<House>,
@@ -60,6 +75,10 @@ pub struct Subscription {
     told: Option<Standing>,
     delivery: Delivery,
     lease_until: Option<Timestamp>,
+    doubt: Option<Doubt>,
+    /// When it was seen last, if it was found missing.
+    unseen_since: Option<Moment>,
+    last_ended: Option<Moment>,
     _obituary: Obituary<SubscriptionDied>,
 }
 
@@ -69,12 +88,13 @@ impl Subscription {
         house: Arc<House>,
         subject: Subject,
         terms: Terms,
+        probe: Duration,
         memory: Option<Memory>,
         connection: Addr<Connection>,
     ) -> Self {
         let note = SubscriptionDied { service: subject.service.clone(), node: subject.node.clone() };
         Self {
-            machine: Machine::new(terms, memory, Moment::now(), super::dice()),
+            machine: Machine::new(terms, memory, Moment::now(), super::dice()).probing(probe),
             _obituary: Obituary::new(&connection, note),
             house,
             subject,
@@ -87,6 +107,9 @@ impl Subscription {
             told: None,
             delivery: Delivery::Stopped,
             lease_until: None,
+            doubt: None,
+            unseen_since: None,
+            last_ended: None,
         }
     }
 
@@ -99,11 +122,54 @@ impl Subscription {
                     self.delivery = self.delivery.then(state);
                     chronicle::subscription(&self.house, &self.subject, state, why.as_deref());
                 }
-                Command::Tell(fact) => chronicle::fact(&self.house, &self.subject, fact),
+                Command::Tell(fact) => {
+                    chronicle::fact(&self.house, &self.subject, fact);
+                    self.judge_link(fact, ctx);
+                }
             }
         }
+        self.believe();
+        self.doubt_authorization(ctx);
         self.remember(ctx);
         self.set_timer(ctx);
+    }
+
+    /// After a lapse only a list that shows it proves that it delivers (protocol sheet section 6.4).
+    fn believe(&mut self) {
+        let seen = |since: Moment| self.machine.seen().is_some_and(|seen| seen >= since);
+        if let Some(Doubt::Unseen(since)) = self.doubt
+            && seen(since)
+            && self.machine.delivers(Moment::now())
+        {
+            self.doubt = None;
+            self.delivery = Delivery::Flows;
+        } else if self.doubt.is_some() && self.delivery == Delivery::Flows {
+            self.delivery = Delivery::Stopped;
+        }
+    }
+
+    fn doubt_authorization(&mut self, ctx: &mut Context<Self>) {
+        let ended = self.machine.last_ended();
+        if std::mem::replace(&mut self.last_ended, ended) != ended {
+            ctx.spawn(self.connection.send(Ended).into_actor(self).map(|_, _, _| ()));
+        }
+    }
+
+    /// What a look at the service says of the time since the look before.
+    fn judge_link(&mut self, fact: Fact, ctx: &mut Context<Self>) {
+        let seen = self.machine.seen();
+        match fact {
+            Fact::Probe(ProbeOutcome::Unanswered) => {
+                let deaf = Deaf { since: seen.map(Moment::utc) };
+                ctx.spawn(self.connection.send(deaf).into_actor(self).map(|_, _, _| ()));
+            }
+            Fact::Probe(ProbeOutcome::Missing) => self.unseen_since = seen,
+            Fact::Probe(ProbeOutcome::Found | ProbeOutcome::Failed)
+            | Fact::Reused
+            | Fact::Created
+            | Fact::Removed
+            | Fact::Renewal(_) => {}
+        }
     }
 
     fn ask(&mut self, request: Request, ctx: &mut Context<Self>) {
@@ -173,7 +239,12 @@ impl Subscription {
             node: self.subject.node.clone(),
             subid: memory.subid.clone(),
             delivery: self.delivery,
-            reason: if lapsed { GapReason::Lease } else { GapReason::Revoked },
+            reason: match self.doubt {
+                Some(_) => GapReason::Authorization,
+                None if lapsed => GapReason::Lease,
+                None => GapReason::Revoked,
+            },
+            since: self.unseen_since.take().map(Moment::utc),
         };
         let same = |told: &Standing| (told.delivery, &told.subid) == (standing.delivery, &standing.subid);
         if !self.told.as_ref().is_some_and(same) {
@@ -221,14 +292,24 @@ impl Handler<Suspended> for Subscription {
     type Result = ();
     fn handle(&mut self, _: Suspended, ctx: &mut Context<Self>) {
         self.turn += 1;
+        self.doubt = None;
         let commands = self.machine.suspended(Moment::now());
         self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<Lapsed> for Subscription {
+    type Result = ();
+    fn handle(&mut self, _: Lapsed, ctx: &mut Context<Self>) {
+        self.doubt = Some(Doubt::Unauthorized);
+        self.carry_out(Vec::new(), ctx);
     }
 }
 
 impl Handler<Reauthorized> for Subscription {
     type Result = ();
     fn handle(&mut self, _: Reauthorized, ctx: &mut Context<Self>) {
+        self.doubt = self.doubt.map(|_| Doubt::Unseen(Moment::now()));
         let commands = self.machine.reauthorized(Moment::now());
         self.carry_out(commands, ctx);
     }

@@ -36,6 +36,12 @@ impl Onsip {
             absent: Absent::Default("30s"),
             help: "How long to wait for `subscribed` or `none` after `pending`.",
         },
+        Key {
+            name: "probe_interval",
+            kind: Kind::Duration { min: Duration::from_secs(1) },
+            absent: Absent::Default("5m"),
+            help: "How often an active subscription is looked up at the service, at the latest.",
+        },
     ];
 
     /// Reads the section.
@@ -46,6 +52,7 @@ impl Onsip {
             authorize: section.get("authorize")?,
             subscription_lease: section.duration("subscription_lease")?,
             approval_timeout: section.duration("approval_timeout")?,
+            probe_interval: section.duration("probe_interval")?,
             services_domain,
         })
     }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use crate::domain::event::EventType;
 use crate::domain::status::{
-    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
-    RenewalOutcome, ResumptionOutcome, SubscriptionState,
+    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason,
+    ReloadOutcome, RenewalOutcome, ResumptionOutcome, SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -50,6 +50,8 @@ pub enum Label {
     RenewalOutcome,
     /// [`ResumptionOutcome`]
     ResumptionOutcome,
+    /// [`ProbeOutcome`]
+    ProbeOutcome,
     /// [`ConnectOutcome`]
     ConnectOutcome,
     /// [`DisconnectReason`]
@@ -81,6 +83,7 @@ impl Label {
             Self::Sink => "sink",
             Self::AccountState | Self::SubscriptionState => "state",
             Self::RenewalOutcome
+            | Self::ProbeOutcome
             | Self::ConnectOutcome
             | Self::ResumptionOutcome
             | Self::DeliveryOutcome
@@ -108,6 +111,7 @@ impl Label {
             Self::AccountState => texts(AccountState::ALL, AccountState::as_str),
             Self::SubscriptionState => texts(SubscriptionState::ALL, SubscriptionState::as_str),
             Self::RenewalOutcome => texts(RenewalOutcome::ALL, RenewalOutcome::as_str),
+            Self::ProbeOutcome => texts(ProbeOutcome::ALL, ProbeOutcome::as_str),
             Self::ConnectOutcome => texts(ConnectOutcome::ALL, ConnectOutcome::as_str),
             Self::ResumptionOutcome => texts(ResumptionOutcome::ALL, ResumptionOutcome::as_str),
             Self::DisconnectReason => texts(DisconnectReason::ALL, DisconnectReason::as_str),

@@ -75,6 +75,8 @@ pub struct Coverage {
     covered: Option<Timestamp>,
     /// While the connection is lost and may be resumed: whether it was covered before.
     interrupted: Option<bool>,
+    /// Whether the authorization has run out: without it nothing is sure to arrive.
+    lapsed: bool,
 }
 
 impl Coverage {
@@ -103,6 +105,7 @@ impl Coverage {
     pub fn disconnected(&mut self, reason: GapReason, heard: Timestamp) -> Option<Change> {
         self.interrupted = None;
         self.nodes.values_mut().for_each(|delivery| *delivery = Delivery::Stopped);
+        self.lapsed = false;
         self.conclude(reason, heard)
     }
 
@@ -126,7 +129,26 @@ impl Coverage {
 
     fn delivers(&self) -> bool {
         let has = |wanted| self.nodes.values().any(|delivery| *delivery == wanted);
-        !has(Delivery::Stopped) && has(Delivery::Flows)
+        !self.lapsed && !has(Delivery::Stopped) && has(Delivery::Flows)
+    }
+
+    /// The authorization ran out at `at`. What delivered must be seen to deliver again after the next one.
+    pub fn lapse(&mut self, at: Timestamp) -> Option<Change> {
+        let delivering = self.nodes.values_mut().filter(|delivery| **delivery == Delivery::Flows);
+        delivering.for_each(|delivery| *delivery = Delivery::Stopped);
+        self.lapsed = true;
+        self.conclude(GapReason::Authorization, at)
+    }
+
+    /// There is an authorization again.
+    pub fn authorized(&mut self) {
+        self.lapsed = false;
+    }
+
+    /// Whether the authorization has run out.
+    #[must_use]
+    pub fn has_lapsed(&self) -> bool {
+        self.lapsed
     }
 
     fn conclude(&mut self, reason: GapReason, at: Timestamp) -> Option<Change> {
@@ -305,6 +327,23 @@ mod tests {
         assert_eq!(
             set(&mut coverage, "active-calls", Delivery::Denied, 3),
             Some(Change::Uncovered { since: at(3), reason: GapReason::Lease })
+        );
+    }
+
+    #[test]
+    fn a_lapse_is_one_gap_that_ends_when_every_node_is_seen_to_deliver_after_the_next_authorization() {
+        let mut coverage = two();
+        set(&mut coverage, "active-calls", Delivery::Flows, 1);
+        set(&mut coverage, "user-agents", Delivery::Denied, 1);
+        let gap = Some(Change::Uncovered { since: at(5), reason: GapReason::Authorization });
+        assert_eq!((coverage.lapse(at(5)), coverage.has_lapsed()), (gap, true));
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 6), None, "nobody is authorized");
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Stopped, 7), None);
+        coverage.authorized();
+        assert_eq!(
+            set(&mut coverage, "active-calls", Delivery::Flows, 8),
+            Some(covered(8, &["active-calls"])),
+            "what is denied does not hold it back"
         );
     }
 

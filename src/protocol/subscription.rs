@@ -16,9 +16,10 @@ use super::stanza::Request;
 use crate::domain::moment::Moment;
 use crate::domain::name::{NodeName, Subid};
 use crate::domain::service::Service;
-use crate::domain::status::{RenewalOutcome, SubscriptionState};
+use crate::domain::status::{ProbeOutcome, RenewalOutcome, SubscriptionState};
 use holding::{Held, Lease};
 use phase::{Ask, Pause, Phase, Said, Why};
+use probe::Probe;
 
 pub use verdict::moved;
 
@@ -26,6 +27,7 @@ mod answers;
 mod entries;
 mod holding;
 mod phase;
+mod probe;
 mod steps;
 mod verdict;
 
@@ -80,6 +82,9 @@ pub enum Fact {
     Removed,
     /// A renewal ended so.
     Renewal(RenewalOutcome),
+    /// It was looked up and this was seen. [`ProbeOutcome::Unanswered`], which is told only of the second look in a row,
+    /// means more: the link delivers nothing, and should be replaced.
+    Probe(ProbeOutcome),
 }
 
 /// One subscription.
@@ -99,6 +104,9 @@ pub struct Subscription {
     /// Nothing new is asked for before its end, whatever the phase.
     pause: Option<Pause>,
     last_loss: Option<Moment>,
+    /// When the lease was asked for, and when to renew it.
+    renewal: Option<(Moment, Moment)>,
+    probe: Probe,
     dice: Dice,
     denied: Backoff,
     trouble: Backoff,
@@ -126,12 +134,40 @@ impl Subscription {
             refresh: false,
             pause: None,
             last_loss: None,
+            renewal: None,
+            probe: Probe::default(),
             dice,
             denied: Backoff::at_least(Pause::LEAST_AFTER_REFUSAL, Duration::from_mins(10)),
             // 2.5 s, 5 s, 10 s: three tries in the first 15 s, also counting the one that failed.
             trouble: Backoff::at_least(Duration::from_millis(2500), Duration::from_mins(1)),
             reported: None,
         }
+    }
+
+    /// The same, looked up at least every `interval` while it delivers (protocol sheet section 17, rule 13: a
+    /// subscription may end without a word). Without this it is looked up only when it is renewed.
+    #[must_use]
+    pub fn probing(mut self, interval: Duration) -> Self {
+        self.probe.interval = Some(interval);
+        self
+    }
+
+    /// When a list of this session showed it last: what a silent end may have swallowed since is not known.
+    #[must_use]
+    pub fn seen(&self) -> Option<Moment> {
+        self.probe.seen
+    }
+
+    /// When a list last showed that the service had ended it; its authorization may have ended with it.
+    #[must_use]
+    pub fn last_ended(&self) -> Option<Moment> {
+        self.last_loss
+    }
+
+    /// Whether it delivers for all we know.
+    #[must_use]
+    pub fn delivers(&self, now: Moment) -> bool {
+        matches!(self.state(now).0, SubscriptionState::Active | SubscriptionState::Renewing)
     }
 
     /// The account is connected as `own` and authorized.
@@ -142,6 +178,7 @@ impl Subscription {
             self.held = None; // what another resource holds is not ours
         }
         self.own = Some(own);
+        self.probe.forget();
         self.pause = self.pause.take().filter(|pause| pause.denied).map(Pause::shortened);
         let commands = if self.waits(now) { self.wait() } else { self.find() };
         self.conclude(commands, now)
@@ -164,7 +201,9 @@ impl Subscription {
                 self.pause = self.pause.take().map(Pause::shortened);
                 if self.waits(now) { Vec::new() } else { self.find() }
             }
-            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. }) => {
+            Phase::Asking(
+                Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. }) | Ask::Remove { .. },
+            ) => {
                 self.refresh = true;
                 Vec::new()
             }
@@ -214,6 +253,7 @@ impl Subscription {
                 self.find()
             }
             Phase::Holding { renew_at } if renew_at <= now => self.renew(Vec::new(), false, now),
+            Phase::Holding { .. } if self.probe.is_due(now) => self.list(Why::Probe { again: false }),
             Phase::Pausing if !self.waits(now) => self.find(),
             Phase::Offline | Phase::Asking(_) | Phase::Pending { .. } | Phase::Holding { .. } | Phase::Pausing => {
                 Vec::new()
@@ -232,7 +272,7 @@ impl Subscription {
             Phase::Asking(_) => lease_end.filter(|_| self.reported_as_delivering()),
             Phase::Pending { until } => Some(until),
             Phase::Pausing => self.pause.as_ref().map(|pause| pause.until),
-            Phase::Holding { renew_at } => Some(lease_end.map_or(renew_at, |end| end.min(renew_at))),
+            Phase::Holding { renew_at } => [Some(renew_at), lease_end, self.probe.due].into_iter().flatten().min(),
         }
     }
 
@@ -278,7 +318,9 @@ impl Subscription {
                 return (SubscriptionState::Lost, Some("the lease ran out".to_owned()));
             }
             Phase::Asking(Ask::Renew { .. }) => SubscriptionState::Renewing,
-            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. })
+            Phase::Asking(
+                Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. }) | Ask::Remove { .. },
+            )
             | Phase::Holding { .. } => {
                 if delivers {
                     SubscriptionState::Active

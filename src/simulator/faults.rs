@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::behaviour::Approval;
@@ -48,6 +49,14 @@ pub struct Faults {
     pub restart_every: Option<Span>,
     /// How long it is away then; default 1s.
     pub restart_for: Option<Span>,
+    /// A connection answers pings and nothing else.
+    pub muteness_every: Option<Span>,
+    /// A subscription is taken away and nobody is told.
+    pub forget_every: Option<Span>,
+    /// How far the service's clock is ahead of the true time.
+    pub clock_ahead: Option<Span>,
+    /// How far it is behind.
+    pub clock_behind: Option<Span>,
     /// Share of approvals that never come.
     pub approval_silence: Share,
     /// How long approvals take; default 20ms.
@@ -137,6 +146,7 @@ impl Faults {
             Some(HeaderPlace::Absent) => style.headers = Headers::Absent,
             None => {}
         }
+        board.clock_ahead = apart(self.clock_ahead) - apart(self.clock_behind);
         board.change_behaviour(None, |behaviour| {
             if let Some(after) = self.approval_after {
                 behaviour.approval = Approval::After(after.0);
@@ -150,11 +160,13 @@ impl Faults {
         });
     }
 
-    fn incidents(&self) -> [(Incident, Option<Span>); 13] {
+    fn incidents(&self) -> [(Incident, Option<Span>); 15] {
         [
             (Incident::Cut, self.cut_every),
             (Incident::Stall, self.stall_every),
             (Incident::Deafness, self.deafness_every),
+            (Incident::Muteness, self.muteness_every),
+            (Incident::Forget, self.forget_every),
             (Incident::Conflict, self.conflict_every),
             (Incident::Shutdown, self.shutdown_every),
             (Incident::Revoke, self.revoke_every),
@@ -174,6 +186,8 @@ enum Incident {
     Cut,
     Stall,
     Deafness,
+    Muteness,
+    Forget,
     Conflict,
     Shutdown,
     Revoke,
@@ -239,6 +253,12 @@ impl Switchboard {
             Incident::Cut => self.each_session(victim, Self::cut),
             Incident::Stall => self.each_session(victim, |board, id| board.stall(id, Stall::Dead)),
             Incident::Deafness => self.each_session(victim, |board, id| board.stall(id, Stall::Deaf)),
+            Incident::Muteness => self.each_session(victim, |board, id| board.stall(id, Stall::OnlyPings)),
+            Incident::Forget => {
+                if let Some(entry) = self.subscriptions(victim, None).first() {
+                    self.forget(victim, &entry.node);
+                }
+            }
             Incident::Conflict => self.each_session(victim, |board, id| {
                 board.observed.conflicts += 1;
                 board.stream_error(id, "conflict", "");
@@ -272,6 +292,10 @@ impl Switchboard {
             board.notify(id, text.to_owned());
         });
     }
+}
+
+fn apart(span: Option<Span>) -> SignedDuration {
+    span.map(|span| SignedDuration::try_from(span.0).unwrap_or_default()).unwrap_or_default()
 }
 
 /// An event on the victim's own leaf, to a resource of it or, without one, to its bare JID.

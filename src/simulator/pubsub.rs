@@ -166,7 +166,7 @@ impl Switchboard {
         let form = query.payload.get_child("options", PUBSUB).and_then(|options| options.get_child("x", DATA));
         let subid = self.subids.next(query.now);
         let mut entry = Subscription::new(service, node, jid.clone(), subid.clone());
-        entry.options = form.and_then(Options::from_form);
+        entry.options = form.and_then(Options::from_form).map(|options| options.meant_by(self.clock_ahead));
         self.hub(service).add(entry);
         let forgotten = self.dice.chance(self.style.forgotten_approvals);
         let (after, grant) = match self.behaviour(&jid.to_bare()).approval {
@@ -254,9 +254,10 @@ impl Switchboard {
         let Some(form) = request.get_child("x", DATA) else {
             return Failure::new("modify", "bad-request").pubsub("invalid-options").into();
         };
+        let ahead = self.clock_ahead;
         match self.hub(service).subscriptions.get_mut(node).and_then(|entries| entries.get_mut(at)) {
             Some(entry) if entry.state == State::Subscribed => {
-                entry.options = Options::from_form(form);
+                entry.options = Options::from_form(form).map(|options| options.meant_by(ahead));
                 entry.renewals += 1;
                 Answer::done()
             }

@@ -5,10 +5,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
+use jiff::SignedDuration;
 use minidom::Element;
 
 use super::authorization::Authorizations;
 use super::behaviour::Behaviour;
+pub use super::behaviour::Stall;
 use super::delivery::{Notification, Style};
 use super::dice::Dice;
 use super::directory::Directory;
@@ -48,15 +50,6 @@ pub(super) enum Next {
     Restart,
     /// With TLS, then a new stream.
     StartTls,
-}
-
-/// How a link is half-dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stall {
-    /// It accepts bytes and answers nothing.
-    Dead,
-    /// It answers requests and delivers no messages.
-    Deaf,
 }
 
 /// Something to do later.
@@ -123,6 +116,10 @@ pub struct Switchboard {
     pub(super) dice: Dice,
     pub(super) turn: bool,
     pub(super) mute: bool,
+    /// Where every new stream is sent.
+    pub(super) elsewhere: Option<String>,
+    /// By how much the service's clock is ahead of the true time.
+    pub(super) clock_ahead: SignedDuration,
     pub(super) sessions: HashMap<SessionId, Session>,
     bound: HashMap<BareJid, BTreeMap<String, (SessionId, Option<i8>)>>,
     behaviour: Behaviour,
@@ -151,6 +148,8 @@ impl Switchboard {
             dice,
             turn: false,
             mute: false,
+            elsewhere: None,
+            clock_ahead: SignedDuration::ZERO,
             sessions: HashMap::new(),
             bound: HashMap::new(),
             behaviour: Behaviour::default(),

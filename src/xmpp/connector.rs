@@ -117,7 +117,8 @@ impl Connector {
             Some(Ok(FallibleStreamElement::Ok(XmppStreamElement::Starttls(Nonza::Proceed(_))))) => {
                 Ok(stream.into_inner().into_inner())
             }
-            Some(_) | None => Err(Failure::Tls("the server did not proceed with TLS".to_owned())),
+            Some(Ok(FallibleStreamElement::Ok(other))) => Err(failure::of_no_tls(Some(other))),
+            Some(_) | None => Err(failure::of_no_tls(None)),
         }
     }
 

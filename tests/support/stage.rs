@@ -281,6 +281,11 @@ impl Daemon {
         self.until_metric(name, labels, SOON, |value| value >= least).await;
     }
 
+    /// Waits until what was delivered is known to be: a crash before that has it delivered again.
+    pub async fn until_settled(&self) {
+        self.until_metric("sink_queue_events", &[], SOON, |queued| queued < 0.5).await;
+    }
+
     /// Waits until the file holds at least `count` call events, and returns those it holds.
     pub async fn until_calls(&self, count: usize) -> Vec<Value> {
         self.until(&format!("{count} call events in {EVENTS}"), SOON, async || {

@@ -1,6 +1,7 @@
 //! A session that was lost and may be resumed (XEP-0198): what is kept of it, and what becomes of it.
 
 use actix::prelude::*;
+use jiff::Timestamp;
 use minidom::Element;
 use xmpp_parsers::jid::FullJid;
 
@@ -30,8 +31,16 @@ impl Connection {
         }
     }
 
-    pub(super) fn down(&mut self, loss: &Loss, resumption: Option<Box<Resumption>>, ctx: &mut Context<Self>) {
+    /// The session is lost; it was heard last at `since`.
+    pub(super) fn down(
+        &mut self,
+        loss: &Loss,
+        since: Timestamp,
+        resumption: Option<Box<Resumption>>,
+        ctx: &mut Context<Self>,
+    ) {
         chronicle::lost(&self.house, &self.name, loss);
+        self.heard = since;
         let handled = self.live.take().and_then(|live| *live.handled.borrow());
         self.gap = loss.gap();
         let commands = match resumption {
@@ -43,9 +52,9 @@ impl Connection {
                 self.cover(change, ctx);
                 let patience = resumption.patience();
                 self.lost = Some(resumption);
-                self.machine.interrupted(loss, patience, Moment::now())
+                self.machine.interrupted(loss, patience, self.now())
             }
-            None => self.machine.lost(loss, Moment::now()),
+            None => self.machine.lost(loss, self.now()),
         };
         self.carry_out(commands, ctx);
     }
@@ -57,11 +66,10 @@ impl Connection {
         }
         chronicle::resumption(&self.house, &self.name, ResumptionOutcome::Resumed);
         self.lost = None;
-        let now = Moment::now();
-        self.heard = now.utc();
+        self.heard = Moment::now().utc();
         let change = self.coverage.resumed(self.heard);
         self.cover(change, ctx);
-        let commands = self.machine.resumed(now);
+        let commands = self.machine.resumed(self.now());
         for stanza in std::mem::take(&mut self.waiting) {
             self.send(stanza);
         }
@@ -84,6 +92,7 @@ impl Connection {
                 drop(waiting.send(Err(NoAnswer::Disconnected)));
             }
         }
+        self.clock.disconnected();
         self.tell_all(|| Suspended, ctx);
     }
 }

@@ -62,6 +62,7 @@ fn the_defaults_are_those_of_the_interface() {
     assert!(config.onsip.authorize);
     assert_eq!(config.onsip.subscription_lease, Duration::from_hours(2));
     assert_eq!(config.onsip.approval_timeout, Duration::from_secs(30));
+    assert_eq!(config.onsip.probe_interval, Duration::from_mins(5));
     assert_eq!(config.store.url, "sqlite://onsip-router.db");
     assert_eq!((config.http.listen.to_string().as_str(), config.http.token), ("127.0.0.1:9464", None));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, tracing::Level::INFO));

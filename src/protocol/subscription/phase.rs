@@ -55,6 +55,8 @@ pub(super) enum Why {
     Overdue,
     /// `none` was said of a delivering one: is it true, or the echo of our own removal of another?
     Ended,
+    /// Time has passed: is it still there, and does the link still answer? `again`: the first time nothing came back.
+    Probe { again: bool },
     /// It was renewed: is it there at all? A renewal succeeds for any id (protocol sheet section 6.4).
     Renewed,
 }
