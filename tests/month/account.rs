@@ -381,7 +381,7 @@ impl Router {
 
     fn cover(&mut self, change: Option<&coverage::Change>) {
         match change {
-            Some(coverage::Change::Covered { .. }) => self.covered = true,
+            Some(coverage::Change::Covered { .. } | coverage::Change::Continued { .. }) => self.covered = true,
             Some(coverage::Change::Uncovered { .. }) => {
                 self.covered = false;
                 self.gaps += 1;
