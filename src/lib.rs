@@ -23,6 +23,7 @@
 //! |---|---|
 //! | what is said to the service, and how its answers are read | [`protocol::stanza`] |
 //! | when to connect again, after which failure | [`protocol::link`] |
+//! | what is acknowledged, and what a lost session is resumed with | [`protocol::acknowledgement`] |
 //! | the hourly authorization | [`protocol::authorization`]; by whose clock it ends: [`protocol::clock`] |
 //! | listing, reuse, approval, renewal of subscriptions | [`protocol::subscription`]; its error table in `subscription/verdict.rs` |
 //! | which of our own subscriptions is one too many | [`protocol::surplus`] |

@@ -4,6 +4,7 @@
 //! carry out or a transition to report. Must not know actors, sockets, the store or the configuration.
 
 pub mod account;
+pub mod acknowledgement;
 pub mod admission;
 pub mod authorization;
 pub mod backoff;

@@ -33,6 +33,7 @@ mod dice;
 mod directory;
 mod faults;
 mod login;
+mod management;
 mod markup;
 mod mischief;
 mod names;

@@ -8,7 +8,10 @@ use crate::board::{AccountStatus, Blind, SubscriptionStatus};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
-use crate::domain::status::{AccountState, GapReason, ProbeOutcome, RenewalOutcome, ResyncOutcome, SubscriptionState};
+use crate::domain::status::{
+    AccountState, ConnectOutcome, GapReason, ProbeOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome,
+    SubscriptionState,
+};
 use crate::protocol::account::Account;
 use crate::protocol::authorization::Authorization;
 use crate::protocol::coverage::Change;
@@ -54,11 +57,26 @@ pub(super) fn account_details(house: &House, name: &AccountName, machine: &Accou
 
 /// A session came up.
 pub(super) fn connected(house: &House, name: &AccountName, own: &str, asked: &str) {
-    house.metrics.connected(crate::domain::status::ConnectOutcome::Online);
+    house.metrics.connected(ConnectOutcome::Online);
     if own == asked {
         debug!(account = %name, jid = own, "connected");
     } else {
         warn!(account = %name, jid = own, asked, "the server bound another resource than the configured one");
+    }
+}
+
+/// A lost session was resumed, or is given up.
+pub(super) fn resumption(house: &House, name: &AccountName, outcome: ResumptionOutcome) {
+    house.metrics.resumption(outcome);
+    match outcome {
+        ResumptionOutcome::Resumed => {
+            house.metrics.connected(ConnectOutcome::Online);
+            info!(account = %name, "session resumed, nothing was missed");
+        }
+        ResumptionOutcome::Failed => info!(account = %name, "the lost session could not be resumed"),
+        ResumptionOutcome::GivenUp => {
+            warn!(account = %name, "the server acknowledges too little: this session cannot be resumed after a loss");
+        }
     }
 }
 
@@ -75,6 +93,7 @@ pub(super) fn lost(house: &House, name: &AccountName, loss: &Loss) {
         Loss::Stopped => debug!(account = %name, "disconnected"),
         Loss::Conflict => error!(account = %name, why = loss.why(), "connection lost"),
         Loss::Network(_)
+        | Loss::Closed
         | Loss::Timeout
         | Loss::Redirected(_)
         | Loss::Throttled(_)
@@ -116,7 +135,7 @@ pub(super) fn clock(house: &House, name: &AccountName, ahead: Option<SignedDurat
 /// The account turned blind, or its events can arrive again.
 pub(super) fn coverage(house: &House, name: &AccountName, change: &Change) {
     let blind = match change {
-        Change::Covered { .. } => None,
+        Change::Covered { .. } | Change::Continued { .. } => None,
         Change::Uncovered { since, reason } => Some(Blind { since: *since, reason: *reason }),
     };
     let mut view = house.board.view();

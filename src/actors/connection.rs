@@ -9,35 +9,37 @@ use actix::prelude::*;
 use futures::future::join_all;
 use jiff::Timestamp;
 use minidom::Element;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use xmpp_parsers::jid::{BareJid, FullJid};
 
 use super::chronicle;
 use super::fleet::{ActorDied, Fleet, Role};
 use super::ledger::Ledger;
-use super::subscription::{Halt, Ready, Subscription, Suspended};
+use super::subscription::{Halt, Ready, Subscription};
 use super::{Access, House, Obituary};
 use crate::config;
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName, Subid};
 use crate::domain::service::Service;
-use crate::domain::status::{GapReason, RejectReason};
+use crate::domain::status::{GapReason, RejectReason, ResumptionOutcome};
 use crate::protocol::account::{Account, Command};
+use crate::protocol::acknowledgement::Resumption;
 use crate::protocol::admission::Reception;
 use crate::protocol::clock::Clock;
 use crate::protocol::coverage::Coverage;
-use crate::protocol::link::Loss;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
 use crate::protocol::resync::Inquiry;
 use crate::protocol::stanza::{self, Request};
 use crate::xmpp::login::Credential;
-use crate::xmpp::session::{self, Event};
+use crate::xmpp::session::{self, Event, Plan};
 
 mod clock;
 mod coverage;
 mod inbox;
 mod nodes;
+mod resumption;
 
 pub use coverage::{Deaf, Ended, Standing};
 pub use nodes::SubscriptionDied;
@@ -71,6 +73,7 @@ enum Asker {
 /// A session under way.
 struct Live {
     outbox: Option<mpsc::Sender<Element>>,
+    handled: watch::Sender<Option<u32>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -92,12 +95,18 @@ pub struct Connection {
     requests: Requests<Asker>,
     reception: Option<Arc<Reception>>,
     live: Option<Live>,
+    /// What it takes to go on with the session that was lost.
+    lost: Option<Box<Resumption>>,
+    /// What is to be sent once it goes on.
+    waiting: Vec<Element>,
     subscriptions: Vec<(Service, NodeName, Addr<Subscription>)>,
     subids: Vec<(Service, NodeName, Subid)>,
     coverage: Coverage,
     clock: Clock,
     /// When the service was heard last: a dead link is noticed only later.
     heard: Timestamp,
+    /// What the loss of the newest session was for coverage.
+    gap: Option<GapReason>,
     timer: Option<SpawnHandle>,
     stopped: Option<oneshot::Sender<()>>,
     stopping: bool,
@@ -122,6 +131,7 @@ impl Connection {
             coverage: Coverage::of(nodes),
             clock: Clock::new(super::dice()),
             heard: Moment::now().utc(),
+            gap: None,
             machine: Account::new(access.onsip.authorize, super::dice()),
             requests: Requests::new(patience),
             _obituary: Obituary::new(fleet, ActorDied { role: Role::Connection(name.clone()), life }),
@@ -132,6 +142,8 @@ impl Connection {
             ledger: Some(ledger),
             reception: None,
             live: None,
+            lost: None,
+            waiting: Vec::new(),
             subscriptions: Vec::new(),
             subids: Vec::new(),
             timer: None,
@@ -147,7 +159,7 @@ impl Connection {
                 Command::Authorize => self.authorize(),
                 Command::Serve(own) => self.tell_all(|| Ready(own.clone()), ctx),
                 Command::Reauthorized { lapsed } => self.authorized_again(lapsed, ctx),
-                Command::Suspend => self.tell_all(|| Suspended, ctx),
+                Command::Suspend => self.suspend(ctx),
                 Command::Became(state, why) => chronicle::account(&self.house, &self.name, state, why.as_deref()),
             }
         }
@@ -163,9 +175,10 @@ impl Connection {
             resource: self.account.resource.clone(),
         };
         let Access { connector, bounds, .. } = self.access.clone();
-        let session = session::start(connector, credential, instead, bounds);
+        let plan = self.lost.clone().map_or(Plan::Managed, Plan::Resume);
+        let session = session::start(connector, credential, instead, bounds, plan);
         ctx.add_stream(ReceiverStream::new(session.events));
-        self.live = Some(Live { outbox: Some(session.outbox), task: session.task });
+        self.live = Some(Live { outbox: Some(session.outbox), handled: session.handled, task: session.task });
     }
 
     fn authorize(&mut self) {
@@ -179,7 +192,7 @@ impl Connection {
     }
 
     fn request(&mut self, to: &BareJid, request: &Request, asker: Asker) {
-        let Some(own) = self.machine.own() else {
+        let Some(own) = self.machine.jid() else {
             if let Asker::Subscription(waiting, _) = asker {
                 drop(waiting.send(Err(NoAnswer::Disconnected)));
             }
@@ -190,11 +203,18 @@ impl Connection {
         self.send(stanza::iq(&id, to, &own, &self.by_server(request.clone())));
     }
 
-    /// Sends a stanza; one that finds the outbox full is counted, and its request will time out.
-    fn send(&self, stanza: Element) {
+    /// Sends a stanza; one that finds the outbox full is counted, and its request will time out. Where the session is
+    /// lost, it waits for what becomes of that.
+    fn send(&mut self, stanza: Element) {
         let outbox = self.live.as_ref().and_then(|live| live.outbox.as_ref());
-        if outbox.is_some_and(|outbox| outbox.try_send(stanza).is_err()) {
-            self.house.metrics.outbound_stanza_dropped();
+        let sent = match outbox.filter(|_| !self.machine.is_held()) {
+            Some(outbox) => outbox.try_send(stanza),
+            None => Err(TrySendError::Closed(stanza)),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.house.metrics.outbound_stanza_dropped(),
+            Err(TrySendError::Closed(stanza)) => self.keep(stanza),
         }
     }
 
@@ -234,6 +254,8 @@ impl Connection {
     fn up(&mut self, own: FullJid, ctx: &mut Context<Self>) {
         let asked = format!("{}/{}", self.account.jid, self.account.resource);
         chronicle::connected(&self.house, &self.name, own.as_str(), &asked);
+        let given_up = self.machine.not_resumed(self.now());
+        self.carry_out(given_up, ctx);
         self.subids.clear();
         self.heard = Moment::now().utc();
         self.receive_as(own.clone());
@@ -241,25 +263,6 @@ impl Connection {
         let commands = self.machine.connected(own, self.now());
         self.clock.connected(Moment::now());
         self.ask_time(); // before the authorization: what that grants is told by this clock
-        self.carry_out(commands, ctx);
-    }
-
-    fn down(&mut self, loss: &Loss, since: Timestamp, ctx: &mut Context<Self>) {
-        chronicle::lost(&self.house, &self.name, loss);
-        self.reception = None;
-        let reason = if *loss == Loss::Conflict { GapReason::Conflict } else { GapReason::Disconnect };
-        // A clean stop is no gap yet: whoever starts next knows how long it was.
-        if *loss != Loss::Stopped {
-            let change = self.coverage.disconnected(reason, since);
-            self.cover(change, ctx);
-        }
-        for asker in self.requests.abandon() {
-            if let Asker::Subscription(waiting, _) = asker {
-                drop(waiting.send(Err(NoAnswer::Disconnected)));
-            }
-        }
-        self.clock.disconnected();
-        let commands = self.machine.lost(loss, self.now());
         self.carry_out(commands, ctx);
     }
 
@@ -314,7 +317,9 @@ impl StreamHandler<Event> for Connection {
     fn handle(&mut self, event: Event, ctx: &mut Context<Self>) {
         match event {
             Event::Up(own) => self.up(own, ctx),
-            Event::Received(elements, at, room) => self.received(elements, at, room, ctx),
+            Event::Resumed(own) => self.resumed(own, ctx),
+            Event::Unresumable => chronicle::resumption(&self.house, &self.name, ResumptionOutcome::GivenUp),
+            Event::Received(elements, at, room, upto) => self.received(elements, at, room, upto, ctx),
             Event::Oversize(n) => self.house.metrics.rejected(RejectReason::Oversize, n),
             Event::Failed(failure) => {
                 self.live = None;
@@ -322,14 +327,11 @@ impl StreamHandler<Event> for Connection {
                 let commands = self.machine.failed(&failure, self.now());
                 self.carry_out(commands, ctx);
             }
-            Event::Down(loss) if self.stopping => {
+            Event::Down(loss, ..) if self.stopping => {
                 chronicle::lost(&self.house, &self.name, &loss);
                 self.end(ctx);
             }
-            Event::Down(loss) => {
-                self.live = None;
-                self.down(&loss, self.heard, ctx);
-            }
+            Event::Down(loss, heard, resumption) => self.down(&loss, heard.utc(), resumption, ctx),
         }
     }
 

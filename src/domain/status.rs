@@ -137,6 +137,18 @@ labels! {
 }
 
 labels! {
+    /// Label `outcome` of `resumptions_total` (XEP-0198).
+    ResumptionOutcome {
+        /// The lost session goes on.
+        Resumed = "resumed",
+        /// The server had it no more, or the time for it was over.
+        Failed = "failed",
+        /// The server acknowledged so little that the session could not be kept.
+        GivenUp = "given_up",
+    }
+}
+
+labels! {
     /// Label `reason` of `disconnects_total`.
     DisconnectReason {
         /// Asked for by us.

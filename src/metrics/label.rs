@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
     AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason,
-    ReloadOutcome, RenewalOutcome, ResyncOutcome, SubscriptionState,
+    ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -50,6 +50,8 @@ pub enum Label {
     RenewalOutcome,
     /// [`ResyncOutcome`]
     ResyncOutcome,
+    /// [`ResumptionOutcome`]
+    ResumptionOutcome,
     /// [`ProbeOutcome`]
     ProbeOutcome,
     /// [`ConnectOutcome`]
@@ -88,6 +90,7 @@ impl Label {
             | Self::ResyncOutcome
             | Self::ProbeOutcome
             | Self::ConnectOutcome
+            | Self::ResumptionOutcome
             | Self::DeliveryOutcome
             | Self::ReloadOutcome => "outcome",
             Self::DisconnectReason | Self::RejectReason | Self::GapReason | Self::EndReason => "reason",
@@ -116,6 +119,7 @@ impl Label {
             Self::ResyncOutcome => texts(ResyncOutcome::ALL, ResyncOutcome::as_str),
             Self::ProbeOutcome => texts(ProbeOutcome::ALL, ProbeOutcome::as_str),
             Self::ConnectOutcome => texts(ConnectOutcome::ALL, ConnectOutcome::as_str),
+            Self::ResumptionOutcome => texts(ResumptionOutcome::ALL, ResumptionOutcome::as_str),
             Self::DisconnectReason => texts(DisconnectReason::ALL, DisconnectReason::as_str),
             Self::EventType => texts(&EventType::ALL, EventType::as_str),
             Self::RejectReason => texts(RejectReason::ALL, RejectReason::as_str),

@@ -8,7 +8,7 @@ use super::Metrics;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
     ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason, ReloadOutcome,
-    RenewalOutcome, ResyncOutcome,
+    RenewalOutcome, ResumptionOutcome, ResyncOutcome,
 };
 
 impl Metrics {
@@ -20,6 +20,11 @@ impl Metrics {
     /// A connection ended.
     pub fn disconnected(&self, reason: DisconnectReason) {
         self.disconnects.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// A session that was lost, or would be, was resumed or not.
+    pub fn resumption(&self, outcome: ResumptionOutcome) {
+        self.resumptions.with_label_values(&[outcome.as_str()]).inc();
     }
 
     /// The server did not answer a request in time.

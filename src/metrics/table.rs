@@ -124,6 +124,8 @@ table! {
         "Attempts to connect and log in, by how they ended.";
     disconnects: IntCounterVec = "disconnects_total" [DisconnectReason],
         "Connections that ended, by reason.";
+    resumptions: IntCounterVec = "resumptions_total" [ResumptionOutcome],
+        "Lost sessions that could be resumed, by whether they were.";
     requests_timed_out: IntCounter = "requests_timed_out_total" [],
         "Requests the server did not answer in time.";
     outbound_stanzas_dropped: IntCounter = "outbound_stanzas_dropped_total" [],

@@ -32,6 +32,8 @@ pub struct Behaviour {
     pub time: Answering,
     /// Whether a ping is answered.
     pub pings: bool,
+    /// How long a lost session can be resumed (XEP-0198); `None`: stream management is not offered.
+    pub resumable_for: Option<Duration>,
     /// How long every answer to a request is held back.
     pub reply_delay: Duration,
 }
@@ -51,6 +53,7 @@ impl Default for Behaviour {
             items: Answering::AsDocumented,
             time: Answering::AsDocumented,
             pings: true,
+            resumable_for: None,
             reply_delay: Duration::ZERO,
         }
     }

@@ -19,7 +19,7 @@ use crate::domain::moment::Moment;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// A connection breaks without a word.
+    /// A connection breaks without a word; with `resumable_for` the session waits to be resumed.
     pub cut_every: Option<Span>,
     /// A connection goes silent: it takes bytes and answers nothing.
     pub stall_every: Option<Span>,
@@ -83,6 +83,8 @@ pub struct Faults {
     pub denied: Share,
     /// How long approvals take; default 20ms.
     pub approval_after: Option<Span>,
+    /// How long a lost session can be resumed (XEP-0198), unless the service restarts; default not at all.
+    pub resumable_for: Option<Span>,
     /// How long answers take; default none.
     pub reply_after: Option<Span>,
     /// Share of notifications that arrive twice.
@@ -210,6 +212,9 @@ impl Faults {
         board.change_behaviour(None, |behaviour| {
             if let Some(after) = self.approval_after {
                 behaviour.approval = Approval::After(after.0);
+            }
+            if let Some(patience) = self.resumable_for {
+                behaviour.resumable_for = Some(patience.0);
             }
             if let Some(after) = self.reply_after {
                 behaviour.reply_delay = after.0;
@@ -365,7 +370,7 @@ impl Switchboard {
             }
             Incident::HalfStanza => {
                 let text = stray(&service, victim, "", empty);
-                self.each_session(victim, |board, id| board.break_off(id, &text));
+                self.each_session(victim, |board, id| board.break_off(id, &text, now));
             }
             Incident::Surplus => self.fill_up(victim, now),
             Incident::ManyItems => self.crowd(victim, severity.many_items, now),

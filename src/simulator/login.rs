@@ -6,7 +6,7 @@ use minidom::Element;
 
 use super::behaviour::{Bind, Failure, Login};
 use super::markup::Tag;
-use super::names::{BIND, CLIENT, SASL, SESSION, STREAMS, TLS};
+use super::names::{BIND, CLIENT, MANAGEMENT, SASL, SESSION, STREAMS, TLS};
 use super::observed::Request;
 use super::scram::{Challenge, ClientFirst, Mechanism};
 use super::switchboard::{Next, SessionId, Switchboard};
@@ -58,9 +58,12 @@ impl Switchboard {
                 features.child(Tag::of("mechanisms", SASL).children(names))
             }
             Stage::Authenticated(jid) if self.offers_no_bind(jid) => features,
-            Stage::Authenticated(_) | Stage::Bound(_) => {
-                features.child(Tag::of("bind", BIND)).child(Tag::of("session", SESSION).child(Tag::new("optional")))
+            Stage::Authenticated(jid) => {
+                let management = self.offers_management(jid).then(|| Tag::of("sm", MANAGEMENT));
+                let features = features.child(Tag::of("bind", BIND)).children(management);
+                features.child(Tag::of("session", SESSION).child(Tag::new("optional")))
             }
+            Stage::Bound(_) => features,
         }
     }
 
@@ -184,9 +187,13 @@ impl Switchboard {
             let iq = answer(element, "error").child(Failure::new("modify", "bad-request").tag());
             return self.write(id, iq.finish());
         };
-        if let Some(old) = self.session_of(&full) {
-            self.observed.conflicts += 1;
-            self.stream_error(old, "conflict", "");
+        match self.session_of(&full) {
+            Some(old) if self.is_away(old) => self.ended(old),
+            Some(old) => {
+                self.observed.conflicts += 1;
+                self.stream_error(old, "conflict", "");
+            }
+            None => {}
         }
         self.register(id, &full);
         self.observed.logins += 1;

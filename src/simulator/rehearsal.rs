@@ -16,6 +16,8 @@ use super::switchboard::{CountedBy, Next, Order, SessionId, Stall, Switchboard, 
 use crate::domain::moment::Moment;
 use crate::domain::{BareJid, FullJid};
 
+mod resumption;
+
 const NODE: &str = "/me/anna@acme.test";
 const LEAF: &str = "/acme.test/anna";
 const CALLS: &str = "pubsub.active-calls.x.test";
@@ -309,7 +311,7 @@ fn what_an_absent_resource_subscribed_goes_to_another_one_under_its_old_name() {
     let mut r = Rehearsal::new();
     let old = r.subscribed("router", "");
     let (low, high) = (r.online_as("anna@acme.test/low", 0), r.online_as("anna@acme.test/high", 5));
-    r.board.disconnected(old);
+    r.board.disconnected(old, r.now);
     r.publish();
     let orders = r.board.orders();
     assert_eq!(orders.len(), 1);
@@ -322,7 +324,7 @@ fn what_nobody_could_take_comes_at_the_next_log_in_with_a_delay_stamp() {
     let mut r = Rehearsal::new();
     r.board.style.store_offline = true;
     let old = r.subscribed("router", "");
-    r.board.disconnected(old);
+    r.board.disconnected(old, r.now);
     r.publish();
     let id = r.online("router");
     r.hear(id);

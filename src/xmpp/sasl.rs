@@ -94,7 +94,7 @@ async fn next(stream: &mut Stream) -> Result<Element, Failure> {
             Some(Ok(Frame::Whole(element))) => return Ok(element),
             Some(Err(ReadError::SoftTimeout)) => {} // the log-in as a whole has its time
             Some(Err(ReadError::HardError(fault))) => return Err(failure::of_io(&fault)),
-            Some(Ok(Frame::Oversize) | Err(ReadError::ParseError(_))) => return Err(broken()),
+            Some(Ok(Frame::Oversize { .. }) | Err(ReadError::ParseError(_))) => return Err(broken()),
             Some(Err(ReadError::StreamFooterReceived)) | None => {
                 return Err(Failure::Network("the server closed the stream during log-in".to_owned()));
             }

@@ -101,6 +101,7 @@ impl Handler<Deaf> for Connection {
         if self.stopping || self.machine.own().is_none() || self.live.take().is_none() {
             return;
         }
-        self.down(&Loss::Timeout, since.unwrap_or(self.heard), ctx);
+        // Nothing of it is resumed: what it did not deliver so far it will not deliver later.
+        self.down(&Loss::Timeout, since.unwrap_or(self.heard), None, ctx);
     }
 }

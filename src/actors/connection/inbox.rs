@@ -33,6 +33,7 @@ impl Connection {
         elements: Vec<Element>,
         at: Moment,
         room: Option<OwnedSemaphorePermit>,
+        upto: u32,
         ctx: &mut Context<Self>,
     ) {
         let Some(reception) = self.reception.clone() else { return };
@@ -57,7 +58,9 @@ impl Connection {
                 Incoming::Other => {}
             }
         }
-        if !notes.is_empty() {
+        if notes.is_empty() {
+            self.handled(upto);
+        } else {
             let house = Arc::clone(&self.house);
             let batch = Deliver { reception, notes: notes.into(), received: at };
             // Nothing more is read of this account until the batch is on the disk: that is the back-pressure.
@@ -68,7 +71,7 @@ impl Connection {
                 drop(room);
                 house.metrics.messages_held(bounds.in_hand());
             };
-            ctx.wait(commit.into_actor(self));
+            ctx.wait(commit.into_actor(self).map(move |(), this, _| this.handled(upto)));
         }
         self.set_timer(ctx);
     }
