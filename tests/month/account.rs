@@ -137,7 +137,7 @@ impl Router {
                     node: node.clone(),
                     lease: LEASE,
                     approval_timeout: Duration::from_secs(30),
-                    resync: false,
+                    resync: true,
                 },
                 memory,
                 now,
@@ -400,9 +400,8 @@ fn read(node: usize, request: &Request) -> Query {
     let until = |expire: &Timestamp| from_utc(*expire);
     match request {
         Request::Authorize { .. } => Query::Authorize,
-        Request::List { node: name } | Request::Items { node: name } => {
-            Query::List { node, above: name.as_str() == "/" }
-        }
+        Request::List { node: name } => Query::List { node, above: name.as_str() == "/" },
+        Request::Items { .. } => Query::Items { node },
         Request::Subscribe { node: name, expire } => {
             Query::Subscribe { node, above: name.as_str() == "/", until: until(expire) }
         }
