@@ -11,9 +11,11 @@ use crate::settings::Type;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 
+mod envelope;
 pub mod file;
 mod line;
 pub mod stdout;
+mod template;
 
 /// From one row per type: the [`Options`], the keys, and how a section is read.
 macro_rules! register {
