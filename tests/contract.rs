@@ -11,6 +11,8 @@ mod clauses;
 mod parcels;
 #[path = "contract/peer.rs"]
 mod peer;
+#[path = "contract/webhook.rs"]
+mod receiver;
 
 /// One test for each clause and peer.
 macro_rules! contract {
@@ -51,4 +53,6 @@ macro_rules! contract {
     )*};
 }
 
-contract! {}
+contract! {
+    webhook => crate::receiver::Webhook,
+}

@@ -136,7 +136,8 @@ impl Options {
         }
         let (mode, batch) = (section.get("mode"), section.whole("batch"));
         if mode == Some(Mode::Binary) && batch.is_some_and(|batch: usize| batch > 1) {
-            problems.add(path.join("batch"), "must be 1 with `mode = \"binary\"`: only whole events fit into one array");
+            problems
+                .add(path.join("batch"), "must be 1 with `mode = \"binary\"`: only whole events fit into one array");
         }
         let keys = keys(section, path, problems);
         let token = section.secret("token", path, problems);

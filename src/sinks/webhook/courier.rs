@@ -46,7 +46,8 @@ pub(super) struct Courier {
 impl Courier {
     /// Reads the certificates; connects to nobody yet.
     pub(super) async fn of(options: &Options) -> Result<Self, Failure> {
-        let failed = |fault: &(dyn Error + 'static)| Failure::Retry { reason: format!("TLS: {}", root(fault)), after: None };
+        let failed =
+            |fault: &(dyn Error + 'static)| Failure::Retry { reason: format!("TLS: {}", root(fault)), after: None };
         let own = options.clone();
         let trust = tokio::task::spawn_blocking(move || own.trust()).await.map_err(io::Error::other);
         let trust = trust.flatten().map_err(|fault| failed(&fault))?;

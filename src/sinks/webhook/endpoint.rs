@@ -48,7 +48,8 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut url = Url::parse(text).map_err(|_| "must be a URL, such as https://crm.example.com/hooks".to_owned())?;
+        let mut url =
+            Url::parse(text).map_err(|_| "must be a URL, such as https://crm.example.com/hooks".to_owned())?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err("must begin with https:// or http://".to_owned());
         }
@@ -98,7 +99,8 @@ mod tests {
     #[test]
     fn an_address_is_known_however_it_is_written() {
         let address = |text: &str| text.parse::<Endpoint>().unwrap().address();
-        for text in ["http://169.254.169.254/", "http://2852039166/", "http://0xA9FEA9FE/", "http://0251.254.169.254/"] {
+        for text in ["http://169.254.169.254/", "http://2852039166/", "http://0xA9FEA9FE/", "http://0251.254.169.254/"]
+        {
             assert_eq!(address(text), Some("169.254.169.254".parse().unwrap()), "{text}");
         }
         assert_eq!(address("http://[fe80::1]:80/"), Some("fe80::1".parse().unwrap()));

@@ -33,11 +33,8 @@ mod tests {
     use super::*;
 
     fn parcels(partitions: &str) -> Vec<Parcel> {
-        let parcel = |partition: char| Parcel {
-            id: "1".into(),
-            partition: partition.to_string().into(),
-            body: "{}".into(),
-        };
+        let parcel =
+            |partition: char| Parcel { id: "1".into(), partition: partition.to_string().into(), body: "{}".into() };
         partitions.chars().map(parcel).collect()
     }
 

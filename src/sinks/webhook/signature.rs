@@ -6,8 +6,8 @@ use std::fmt;
 
 use base64::Engine;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use ed25519_dalek::Signer;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -160,10 +160,7 @@ mod tests {
             ("whsec_", "has no key after whsec_"),
             ("whsk_aHVudGVyMg==", "needs the 32 or 64 bytes of an ed25519 key after whsk_"),
             ("whpk_hunter2", "is a public key; the router signs with the private one, which begins with whsk_"),
-            (
-                &format!("whsk_{}", STANDARD.encode(mixed)),
-                "is an ed25519 key whose two halves do not belong together",
-            ),
+            (&format!("whsk_{}", STANDARD.encode(mixed)), "is an ed25519 key whose two halves do not belong together"),
         ] {
             assert_eq!(key(text).unwrap_err(), why);
         }

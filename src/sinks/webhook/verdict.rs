@@ -42,7 +42,9 @@ pub(super) fn of(status: StatusCode, reason: String, after: Option<Duration>) ->
     match status.as_u16() {
         200..=299 => Ok(()),
         // Whoever moves must not lose what is sent to the old address meanwhile.
-        300..=399 => later(format!("{reason} (redirects are not followed: `url` must be the new address)"), Reach::Sink),
+        300..=399 => {
+            later(format!("{reason} (redirects are not followed: `url` must be the new address)"), Reach::Sink)
+        }
         408 | 425 => later(reason, Reach::Lane),
         410 => Err(Refusal { failure: gone(reason), reach: Reach::Sink }),
         429 | 503 => later(reason, Reach::Sink),
@@ -87,7 +89,9 @@ mod tests {
         ] {
             for status in statuses {
                 let Err(refusal) = judged(*status) else { unreachable!("{status}") };
-                assert!(matches!(refusal.failure, Failure::Retry { after: Some(wait), .. } if wait == Duration::from_secs(7)));
+                assert!(
+                    matches!(refusal.failure, Failure::Retry { after: Some(wait), .. } if wait == Duration::from_secs(7))
+                );
                 assert_eq!(refusal.reach, reach, "{status}");
             }
         }
