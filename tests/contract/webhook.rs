@@ -96,7 +96,7 @@ fn keep(received: &Received, file: &Mutex<File>) -> Answer {
     }
     let mut file = file.lock().unwrap();
     file.write_all(&[&received.body[..], b"\n"].concat()).unwrap();
-    file.sync_data().unwrap();
+    // No fsync: what is written outlives the process, and it is only the process that gets killed.
     status(204)
 }
 

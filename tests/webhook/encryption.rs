@@ -106,7 +106,7 @@ async fn http1(mut tls: TlsStream<TcpStream>, bodies: Bodies) -> std::io::Result
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let head = head.to_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        if body.len() >= length.parse().unwrap() {
+        if body.len() >= length.parse::<usize>().unwrap() {
             bodies.lock().unwrap().push(body.to_owned());
             tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await?;
             text.clear();

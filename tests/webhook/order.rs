@@ -170,14 +170,14 @@ async fn a_caller_who_stops_waiting_finds_a_fresh_connection_and_less_to_do() {
         }
     });
     let mut sink = sink(&format!("url = 'http://{}/'", receiver.address()));
-    let before = sink.batch();
+    let (before, events) = (sink.batch(), [event(1, 0), event(1, 1)]);
     let abandoned = tokio::select! {
-        answers = sink.deliver(&[event(1, 0), event(1, 1)]) => answers,
+        answers = sink.deliver(&events) => answers,
         _ = hold.wait() => Vec::new(),
     };
     assert_eq!(abandoned, []);
     assert!(sink.batch() < before);
-    let answers = timeout(SOON, sink.deliver(&[event(1, 0), event(1, 1)])).await.expect("nothing hangs any more");
+    let answers = timeout(SOON, sink.deliver(&events)).await.expect("nothing hangs any more");
     assert_eq!(answers, [Ok(()), Ok(())]);
     let received = receiver.received();
     assert_ne!(received[0].from, received[1].from);
