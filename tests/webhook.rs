@@ -5,6 +5,8 @@ mod support;
 
 #[path = "webhook/configuration.rs"]
 mod configuration;
+#[path = "webhook/daemon.rs"]
+mod daemon;
 #[path = "webhook/encryption.rs"]
 mod encryption;
 #[path = "webhook/form.rs"]

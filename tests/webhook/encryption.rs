@@ -176,6 +176,19 @@ async fn a_server_that_asks_for_a_certificate_gets_ours() {
 }
 
 #[tokio::test]
+async fn certificates_that_were_renewed_in_place_are_read_anew() {
+    let (authority, earlier) = (Authority::new(), Authority::new());
+    let (address, _) = serve(authority.server("localhost", false, b"http/1.1"), http1).await;
+    let renewed = std::fs::read(authority.path("ca.pem")).unwrap();
+    let mut sink = sink(&format!("url = 'https://localhost:{}/'\n{}", address.port(), earlier.ca_file()));
+    retry(&sink.deliver(&[event(1, 0)]).await[0]);
+    std::fs::write(earlier.path("ca.pem"), renewed).unwrap();
+    retry(&sink.deliver(&[event(1, 0)]).await[0]);
+    sink.reopen().await;
+    assert_eq!(sink.deliver(&[event(1, 0)]).await, [Ok(())]);
+}
+
+#[tokio::test]
 async fn http2_is_spoken_where_it_is_offered() {
     let authority = Authority::new();
     let (address, bodies) = serve(authority.server("localhost", false, b"h2"), http2).await;

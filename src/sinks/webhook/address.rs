@@ -19,7 +19,7 @@ const METADATA: [IpAddr; 6] = [
 
 /// Blocks that are not reached over the public Internet (IANA special-purpose registry), as address and prefix length.
 const NOT_PUBLIC: [(Ipv4Addr, u32); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),

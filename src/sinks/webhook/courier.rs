@@ -46,8 +46,10 @@ pub(super) struct Courier {
 impl Courier {
     /// Reads the certificates; connects to nobody yet.
     pub(super) async fn of(options: &Options) -> Result<Self, Failure> {
-        let failed =
-            |fault: &(dyn Error + 'static)| Failure::Retry { reason: format!("TLS: {}", root(fault)), after: None };
+        let failed = |fault: &(dyn Error + 'static)| Failure::Retry {
+            reason: format!("no connection can be set up: {}", root(fault)),
+            after: None,
+        };
         let own = options.clone();
         let trust = tokio::task::spawn_blocking(move || own.trust()).await.map_err(io::Error::other);
         let trust = trust.flatten().map_err(|fault| failed(&fault))?;
@@ -63,9 +65,9 @@ impl Courier {
         let Options { batch, concurrency, .. } = self.options;
         let stop = OnceLock::new();
         let lanes = lanes(parcels, batch, concurrency);
-        let drives = lanes.iter().map(|lane| self.drive(parcels, lane, &stop)).collect::<Vec<_>>();
-        let driven: Vec<_> = futures::stream::iter(drives).buffer_unordered(concurrency).collect().await;
-        let mut answers: Vec<_> = driven.into_iter().flatten().collect();
+        let ways: Vec<_> = lanes.iter().map(|lane| self.drive(parcels, lane, &stop)).collect();
+        let done: Vec<_> = futures::stream::iter(ways).buffer_unordered(concurrency).collect().await;
+        let mut answers: Vec<_> = done.into_iter().flatten().collect();
         answers.sort_unstable_by_key(|(place, _)| *place);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
@@ -155,10 +157,8 @@ impl Courier {
 
     fn broken(&self, fault: reqwest::Error) -> Refusal {
         let fault = fault.without_url();
-        let (what, reach) = match fault.is_connect() {
-            true => ("cannot connect", Reach::Sink),
-            false => ("the connection broke", Reach::Lane),
-        };
+        let (what, reach) =
+            if fault.is_connect() { ("cannot connect", Reach::Sink) } else { ("the connection broke", Reach::Lane) };
         let why = self.censor.excerpt(&root(&fault));
         let reason = format!("{}: {what}: {why}", self.options.endpoint);
         Refusal { failure: Failure::Retry { reason, after: None }, reach }

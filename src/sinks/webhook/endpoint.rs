@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use reqwest::Url;
 
@@ -16,8 +17,8 @@ pub(super) const URL: Text = Text { check, pattern: Some("^[hH][tT][tT][pP][sS]?
 /// A valid `http` or `https` URL with a host and without credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    url: Url,
-    shown: String,
+    url: Arc<Url>,
+    shown: Arc<str>,
 }
 
 impl Endpoint {
@@ -62,7 +63,7 @@ impl FromStr for Endpoint {
         url.set_fragment(None);
         let mut shown = url.clone();
         shown.set_query(None);
-        Ok(Self { url, shown: shown.into() })
+        Ok(Self { url: url.into(), shown: shown.as_str().into() })
     }
 }
 
