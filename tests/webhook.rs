@@ -1,5 +1,5 @@
 //! The sink `webhook` against receivers that check, refuse, move, hang and lie.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
 

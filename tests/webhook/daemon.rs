@@ -36,11 +36,11 @@ async fn a_call_comes_out_signed_and_in_order_past_a_failure_and_no_secret_is_to
     daemon.until_count("sink_deliveries_total", &[("sink", "crm"), ("outcome", "delivered")], 2).await;
     daemon.until_count("sink_deliveries_total", &[("sink", "crm"), ("outcome", "retried")], 1).await;
 
-    let received = receiver.received();
-    let taken: Vec<Event> = received[1..].iter().map(|post| serde_json::from_slice(&post.body).unwrap()).collect();
+    let posts = receiver.received();
+    let taken: Vec<Event> = posts[1..].iter().map(|post| serde_json::from_slice(&post.body).unwrap()).collect();
     assert_eq!(taken.iter().map(Event::ty).collect::<Vec<_>>(), ["com.onsip.call.requested", "com.onsip.call.ended"]);
-    assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"), "the same event once more");
-    for (post, event) in received[1..].iter().zip(&taken) {
+    assert_eq!(posts[0].header("webhook-id"), posts[1].header("webhook-id"), "the same event once more");
+    for (post, event) in posts[1..].iter().zip(&taken) {
         assert_eq!(post.header("webhook-id"), event.id());
         Webhook::new(KEY).unwrap().verify(&post.body, &post.headers).unwrap();
     }

@@ -20,8 +20,8 @@ async fn posted(section: &str, count: usize) -> (Receiver, Vec<Received>) {
     let mut sink = sink(&format!("url = 'http://{}/hooks?key=q1w2'\n{section}", receiver.address()));
     let events: Vec<_> = (0..count).map(|number| event(1, number)).collect();
     assert_eq!(sink.deliver(&events).await, vec![Ok(()); count]);
-    let received = receiver.received();
-    (receiver, received)
+    let posts = receiver.received();
+    (receiver, posts)
 }
 
 fn json_of(text: &str) -> Value {

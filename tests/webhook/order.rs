@@ -157,13 +157,13 @@ async fn a_slow_receiver_is_handed_less_at_once() {
 
 #[tokio::test]
 async fn a_caller_who_stops_waiting_finds_a_fresh_connection_and_less_to_do() {
-    let (hold, calls) = (Arc::new(Barrier::new(2)), Arc::new(AtomicUsize::new(0)));
-    let (held, counted) = (Arc::clone(&hold), Arc::clone(&calls));
+    let (gate, calls) = (Arc::new(Barrier::new(2)), Arc::new(AtomicUsize::new(0)));
+    let (closed, counted) = (Arc::clone(&gate), Arc::clone(&calls));
     let receiver = Receiver::start_at(anywhere(), move |_| {
-        let (held, first) = (Arc::clone(&held), counted.fetch_add(1, Ordering::SeqCst) == 0);
+        let (closed, first) = (Arc::clone(&closed), counted.fetch_add(1, Ordering::SeqCst) == 0);
         async move {
             if first {
-                held.wait().await;
+                closed.wait().await;
                 std::future::pending::<()>().await;
             }
             status(200)
@@ -173,12 +173,12 @@ async fn a_caller_who_stops_waiting_finds_a_fresh_connection_and_less_to_do() {
     let (before, events) = (sink.batch(), [event(1, 0), event(1, 1)]);
     let abandoned = tokio::select! {
         answers = sink.deliver(&events) => answers,
-        _ = hold.wait() => Vec::new(),
+        _ = gate.wait() => Vec::new(),
     };
     assert_eq!(abandoned, []);
     assert!(sink.batch() < before);
     let answers = timeout(SOON, sink.deliver(&events)).await.expect("nothing hangs any more");
     assert_eq!(answers, [Ok(()), Ok(())]);
-    let received = receiver.received();
-    assert_ne!(received[0].from, received[1].from);
+    let posts = receiver.received();
+    assert_ne!(posts[0].from, posts[1].from);
 }
