@@ -24,6 +24,8 @@ mod onsip;
 pub struct Config {
     /// Default resource of every account; unique per router process.
     pub instance: String,
+    /// Whether changed files are taken over without a SIGHUP.
+    pub watch_config: bool,
     /// How to reach the server.
     pub xmpp: xmpp::options::Options,
     /// What is particular to the service.
@@ -53,6 +55,10 @@ pub struct Onsip {
     pub subscription_lease: Duration,
     /// How long to wait for `subscribed` or `none` after `pending`.
     pub approval_timeout: Duration,
+    /// How often an active subscription is looked up at the service, at the latest.
+    pub probe_interval: Duration,
+    /// Whether a clean stop, or the removal of an account, removes its subscriptions at the service.
+    pub unsubscribe_on_stop: bool,
 }
 
 /// One `[accounts.NAME]` section.

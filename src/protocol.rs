@@ -7,6 +7,7 @@ pub mod account;
 pub mod admission;
 pub mod authorization;
 pub mod backoff;
+pub mod clock;
 pub mod coverage;
 pub mod legs;
 pub mod link;

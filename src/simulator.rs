@@ -34,6 +34,7 @@ mod directory;
 mod faults;
 mod login;
 mod markup;
+mod mischief;
 mod names;
 mod node;
 mod observed;

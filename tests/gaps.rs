@@ -61,6 +61,7 @@ async fn a_restart_is_a_gap_from_the_last_that_was_heard_of_the_old_router() {
     let (from, to) = window(&told[0]);
     assert!(from >= stopping && to > from, "a clean stop is known to the moment: {from} {stopping}");
 
+    daemon.until_settled().await;
     daemon.kill9().await;
     daemon.start_again().await;
     let told = until_gaps(&daemon, 2).await;

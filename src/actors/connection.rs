@@ -16,7 +16,7 @@ use xmpp_parsers::jid::{BareJid, FullJid};
 use super::chronicle;
 use super::fleet::{ActorDied, Fleet, Role};
 use super::ledger::Ledger;
-use super::subscription::{Halt, Ready, Reauthorized, Subscription, Suspended};
+use super::subscription::{Halt, Ready, Subscription, Suspended};
 use super::{Access, House, Obituary};
 use crate::config;
 use crate::domain::moment::Moment;
@@ -25,6 +25,7 @@ use crate::domain::service::Service;
 use crate::domain::status::{GapReason, RejectReason};
 use crate::protocol::account::{Account, Command};
 use crate::protocol::admission::Reception;
+use crate::protocol::clock::Clock;
 use crate::protocol::coverage::Coverage;
 use crate::protocol::link::Loss;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
@@ -32,10 +33,13 @@ use crate::protocol::stanza::{self, Request};
 use crate::xmpp::login::Credential;
 use crate::xmpp::session::{self, Event};
 
+mod clock;
+mod coverage;
 mod inbox;
 mod nodes;
 
-pub use nodes::{Standing, SubscriptionDied};
+pub use coverage::{Deaf, Ended, Standing};
+pub use nodes::SubscriptionDied;
 
 /// Send this request to a service and answer with what came of it.
 #[derive(Message)]
@@ -50,11 +54,15 @@ pub struct Ask {
 /// Say goodbye and stop; answered when the session is closed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Stop;
+pub struct Stop {
+    /// Whether to remove the subscriptions at the service first.
+    pub unsubscribe: bool,
+}
 
 /// Who waits for the answer to a request.
 enum Asker {
     Account,
+    Clock,
     Subscription(oneshot::Sender<Reply>),
 }
 
@@ -85,6 +93,7 @@ pub struct Connection {
     subscriptions: Vec<(Service, NodeName, Addr<Subscription>)>,
     subids: Vec<(Service, NodeName, Subid)>,
     coverage: Coverage,
+    clock: Clock,
     /// When the service was heard last: a dead link is noticed only later.
     heard: Timestamp,
     timer: Option<SpawnHandle>,
@@ -109,6 +118,7 @@ impl Connection {
             account.subscribe.iter().flat_map(|(service, nodes)| nodes.iter().map(|n| (service.clone(), n.clone())));
         Self {
             coverage: Coverage::of(nodes),
+            clock: Clock::new(super::dice()),
             heard: Moment::now().utc(),
             machine: Account::new(access.onsip.authorize, super::dice()),
             requests: Requests::new(patience),
@@ -134,11 +144,12 @@ impl Connection {
                 Command::Connect(instead) => self.connect(instead, ctx),
                 Command::Authorize => self.authorize(),
                 Command::Serve(own) => self.tell_all(|| Ready(own.clone()), ctx),
-                Command::Reauthorized => self.tell_all(|| Reauthorized, ctx),
+                Command::Reauthorized => self.authorized_again(ctx),
                 Command::Suspend => self.tell_all(|| Suspended, ctx),
                 Command::Became(state, why) => chronicle::account(&self.house, &self.name, state, why.as_deref()),
             }
         }
+        self.see_lapse(ctx);
         chronicle::account_details(&self.house, &self.name, &self.machine);
         self.set_timer(ctx);
     }
@@ -174,7 +185,7 @@ impl Connection {
         };
         let own = own.clone();
         let id = self.requests.open(to.clone(), asker, Moment::now());
-        self.send(stanza::iq(&id, to, &own, request));
+        self.send(stanza::iq(&id, to, &own, &self.by_server(request.clone())));
     }
 
     /// Sends a stanza; one that finds the outbox full is counted, and its request will time out.
@@ -189,7 +200,8 @@ impl Connection {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        let due = self.machine.deadline().into_iter().chain(self.requests.deadline()).min();
+        let clock = self.machine.own().and(self.clock.deadline());
+        let due = self.machine.deadline().into_iter().chain(self.requests.deadline()).chain(clock).min();
         self.timer = due.map(|due| ctx.run_later(Moment::now().until(due), Self::tick));
     }
 
@@ -199,7 +211,8 @@ impl Connection {
             self.house.metrics.request_timed_out();
             self.answered(asker, Err(NoAnswer::TimedOut), ctx);
         }
-        let commands = self.machine.tick(now);
+        self.ask_time();
+        let commands = self.machine.tick(self.now());
         self.carry_out(commands, ctx);
     }
 
@@ -207,9 +220,10 @@ impl Connection {
         match asker {
             // A subscription that is being rebuilt asks again.
             Asker::Subscription(waiting) => drop(waiting.send(reply)),
+            Asker::Clock => self.time_told(&reply, ctx),
             Asker::Account => {
-                let commands = self.machine.authorized(&reply, Moment::now());
-                chronicle::coverage(&self.name, &self.account.sip_address, &self.machine);
+                let commands = self.machine.authorized(&reply, self.now());
+                chronicle::granted(&self.house, &self.name, &self.account.sip_address, &self.machine);
                 self.carry_out(commands, ctx);
             }
         }
@@ -222,17 +236,19 @@ impl Connection {
         self.heard = Moment::now().utc();
         self.receive_as(own.clone());
         self.send(stanza::presence());
-        let commands = self.machine.connected(own, Moment::now());
+        let commands = self.machine.connected(own, self.now());
+        self.clock.connected(Moment::now());
+        self.ask_time(); // before the authorization: what that grants is told by this clock
         self.carry_out(commands, ctx);
     }
 
-    fn down(&mut self, loss: &Loss, ctx: &mut Context<Self>) {
+    fn down(&mut self, loss: &Loss, since: Timestamp, ctx: &mut Context<Self>) {
         chronicle::lost(&self.house, &self.name, loss);
         self.reception = None;
         let reason = if *loss == Loss::Conflict { GapReason::Conflict } else { GapReason::Disconnect };
         // A clean stop is no gap yet: whoever starts next knows how long it was.
         if *loss != Loss::Stopped {
-            let change = self.coverage.disconnected(reason, self.heard);
+            let change = self.coverage.disconnected(reason, since);
             self.cover(change, ctx);
         }
         for asker in self.requests.abandon() {
@@ -240,8 +256,19 @@ impl Connection {
                 drop(waiting.send(Err(NoAnswer::Disconnected)));
             }
         }
-        let commands = self.machine.lost(loss, Moment::now());
+        self.clock.disconnected();
+        let commands = self.machine.lost(loss, self.now());
         self.carry_out(commands, ctx);
+    }
+
+    fn say_goodbye(&mut self, ctx: &mut Context<Self>) {
+        if self.machine.own().is_none() {
+            return self.end(ctx);
+        }
+        self.send(stanza::goodbye());
+        if let Some(live) = &mut self.live {
+            live.outbox = None; // the session closes its stream and tells when it is down
+        }
     }
 
     /// Says that it is over only once nobody of ours can say anything any more.
@@ -274,7 +301,8 @@ impl Actor for Connection {
                     this.subscribe(service.clone(), node, &ledger, ctx);
                 }
             }
-            let commands = this.machine.start(Moment::now());
+            chronicle::begun(&this.house, &this.name);
+            let commands = this.machine.start(this.now());
             this.carry_out(commands, ctx);
         }));
     }
@@ -289,7 +317,7 @@ impl StreamHandler<Event> for Connection {
             Event::Failed(failure) => {
                 self.live = None;
                 chronicle::failed(&self.house, &self.name, &failure);
-                let commands = self.machine.failed(&failure, Moment::now());
+                let commands = self.machine.failed(&failure, self.now());
                 self.carry_out(commands, ctx);
             }
             Event::Down(loss) if self.stopping => {
@@ -298,7 +326,7 @@ impl StreamHandler<Event> for Connection {
             }
             Event::Down(loss) => {
                 self.live = None;
-                self.down(&loss, ctx);
+                self.down(&loss, self.heard, ctx);
             }
         }
     }
@@ -319,17 +347,14 @@ impl Handler<Ask> for Connection {
 
 impl Handler<Stop> for Connection {
     type Result = ResponseFuture<()>;
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) -> Self::Result {
         let (stopped, done) = oneshot::channel();
         self.stopping = true;
         self.stopped = Some(stopped);
-        if self.machine.own().is_some() {
-            self.send(stanza::goodbye());
-            if let Some(live) = &mut self.live {
-                live.outbox = None; // the session closes its stream and tells when it is down
-            }
+        if stop.unsubscribe && self.machine.own().is_some() {
+            self.unsubscribe(ctx);
         } else {
-            self.end(ctx);
+            self.say_goodbye(ctx);
         }
         Box::pin(async move {
             let _ = done.await;

@@ -36,6 +36,19 @@ impl Onsip {
             absent: Absent::Default("30s"),
             help: "How long to wait for `subscribed` or `none` after `pending`.",
         },
+        Key {
+            name: "probe_interval",
+            kind: Kind::Duration { min: Duration::from_secs(1) },
+            absent: Absent::Default("5m"),
+            help: "How often an active subscription is looked up at the service, at the latest.",
+        },
+        Key {
+            name: "unsubscribe_on_stop",
+            kind: Kind::Flag,
+            absent: Absent::Default("false"),
+            help: "Whether a clean stop, or a reload that removes or disables an account, unsubscribes; \
+                   by default subscriptions are kept and used again.",
+        },
     ];
 
     /// Reads the section.
@@ -46,7 +59,15 @@ impl Onsip {
             authorize: section.get("authorize")?,
             subscription_lease: section.duration("subscription_lease")?,
             approval_timeout: section.duration("approval_timeout")?,
+            probe_interval: section.duration("probe_interval")?,
+            unsubscribe_on_stop: section.get("unsubscribe_on_stop")?,
             services_domain,
         })
+    }
+
+    /// Whether a running account may go on under `new`: what only matters at its end may differ.
+    #[must_use]
+    pub fn runs_on_under(&self, new: &Self) -> bool {
+        Self { unsubscribe_on_stop: new.unsubscribe_on_stop, ..self.clone() } == *new
     }
 }

@@ -91,6 +91,20 @@ labels! {
 }
 
 labels! {
+    /// Label `outcome` of `subscription_probes_total`.
+    ProbeOutcome {
+        /// It is there.
+        Found = "found",
+        /// It is not there any more.
+        Missing = "missing",
+        /// The service did not answer.
+        Unanswered = "unanswered",
+        /// The service answered with an error.
+        Failed = "failed",
+    }
+}
+
+labels! {
     /// Label `outcome` of `connects_total`.
     ConnectOutcome {
         /// Logged in and bound.

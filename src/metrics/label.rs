@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use crate::domain::event::EventType;
 use crate::domain::status::{
-    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
-    RenewalOutcome, SubscriptionState,
+    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason,
+    ReloadOutcome, RenewalOutcome, SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -48,6 +48,8 @@ pub enum Label {
     SubscriptionState,
     /// [`RenewalOutcome`]
     RenewalOutcome,
+    /// [`ProbeOutcome`]
+    ProbeOutcome,
     /// [`ConnectOutcome`]
     ConnectOutcome,
     /// [`DisconnectReason`]
@@ -78,7 +80,11 @@ impl Label {
             Self::Service => "service",
             Self::Sink => "sink",
             Self::AccountState | Self::SubscriptionState => "state",
-            Self::RenewalOutcome | Self::ConnectOutcome | Self::DeliveryOutcome | Self::ReloadOutcome => "outcome",
+            Self::RenewalOutcome
+            | Self::ProbeOutcome
+            | Self::ConnectOutcome
+            | Self::DeliveryOutcome
+            | Self::ReloadOutcome => "outcome",
             Self::DisconnectReason | Self::RejectReason | Self::GapReason => "reason",
             Self::EventType => "type",
             Self::ActorKind => "actor",
@@ -102,6 +108,7 @@ impl Label {
             Self::AccountState => texts(AccountState::ALL, AccountState::as_str),
             Self::SubscriptionState => texts(SubscriptionState::ALL, SubscriptionState::as_str),
             Self::RenewalOutcome => texts(RenewalOutcome::ALL, RenewalOutcome::as_str),
+            Self::ProbeOutcome => texts(ProbeOutcome::ALL, ProbeOutcome::as_str),
             Self::ConnectOutcome => texts(ConnectOutcome::ALL, ConnectOutcome::as_str),
             Self::DisconnectReason => texts(DisconnectReason::ALL, DisconnectReason::as_str),
             Self::EventType => texts(&EventType::ALL, EventType::as_str),

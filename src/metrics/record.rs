@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Metrics;
 use crate::domain::event::EventType;
 use crate::domain::status::{
-    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
+    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason, ReloadOutcome,
     RenewalOutcome,
 };
 
@@ -35,6 +35,11 @@ impl Metrics {
     /// A renewal ended so.
     pub fn renewal(&self, service: &str, outcome: RenewalOutcome) {
         self.subscription_renewals.with_label_values(&[service, outcome.as_str()]).inc();
+    }
+
+    /// An active subscription was looked up.
+    pub fn probe(&self, service: &str, outcome: ProbeOutcome) {
+        self.subscription_probes.with_label_values(&[service, outcome.as_str()]).inc();
     }
 
     /// A subscription was found at the server and taken over.

@@ -106,6 +106,21 @@ impl Account {
         self.conclude(commands, now)
     }
 
+    /// The service ended a subscription: the authorization is in doubt.
+    pub fn doubted(&mut self, now: Moment) -> Vec<Command> {
+        let serving = self.own.is_some() && self.serving;
+        let ask = serving && self.authorization.as_mut().is_some_and(|authorization| authorization.doubted(now));
+        self.conclude(if ask { vec![Command::Authorize] } else { Vec::new() }, now)
+    }
+
+    /// The server's clock is known better than before.
+    pub fn corrected(&mut self, now: Moment) -> Vec<Command> {
+        if let Some(authorization) = &mut self.authorization {
+            authorization.corrected(now);
+        }
+        self.conclude(Vec::new(), now)
+    }
+
     /// Time has passed.
     pub fn tick(&mut self, now: Moment) -> Vec<Command> {
         let mut commands = connect(self.link.tick(now));
@@ -132,6 +147,13 @@ impl Account {
     #[must_use]
     pub fn serving(&self) -> Option<FullJid> {
         self.own.clone().filter(|_| self.serving)
+    }
+
+    /// Since when its subscriptions run without an authorization, and so may deliver nothing; none while all is well or
+    /// they do not run.
+    #[must_use]
+    pub fn lapsed(&self) -> Option<Moment> {
+        self.authorization.as_ref().filter(|_| self.serving).and_then(Authorization::lapsed)
     }
 
     /// Its authorization, where it needs one.

@@ -68,13 +68,15 @@ pub struct Coverage {
     nodes: BTreeMap<(Service, NodeName), Delivery>,
     /// Since when, while it is covered.
     covered: Option<Timestamp>,
+    /// Whether the authorization has run out: without it nothing is sure to arrive.
+    lapsed: bool,
 }
 
 impl Coverage {
     /// Of an account that wants these nodes and has none yet.
     #[must_use]
     pub fn of(nodes: impl IntoIterator<Item = (Service, NodeName)>) -> Self {
-        Self { nodes: nodes.into_iter().map(|node| (node, Delivery::Stopped)).collect(), covered: None }
+        Self { nodes: nodes.into_iter().map(|node| (node, Delivery::Stopped)).collect(), covered: None, lapsed: false }
     }
 
     /// A subscription's delivery changed at `at`, for `reason` if it stopped.
@@ -95,13 +97,33 @@ impl Coverage {
     /// The connection is gone; it was alive last at `heard`. A denial is asked about anew in the next session.
     pub fn disconnected(&mut self, reason: GapReason, heard: Timestamp) -> Option<Change> {
         self.nodes.values_mut().for_each(|delivery| *delivery = Delivery::Stopped);
+        self.lapsed = false;
         self.conclude(reason, heard)
+    }
+
+    /// The authorization ran out at `at`. What delivered must be seen to deliver again after the next one.
+    pub fn lapse(&mut self, at: Timestamp) -> Option<Change> {
+        let delivering = self.nodes.values_mut().filter(|delivery| **delivery == Delivery::Flows);
+        delivering.for_each(|delivery| *delivery = Delivery::Stopped);
+        self.lapsed = true;
+        self.conclude(GapReason::Authorization, at)
+    }
+
+    /// There is an authorization again.
+    pub fn authorized(&mut self) {
+        self.lapsed = false;
+    }
+
+    /// Whether the authorization has run out.
+    #[must_use]
+    pub fn has_lapsed(&self) -> bool {
+        self.lapsed
     }
 
     fn conclude(&mut self, reason: GapReason, at: Timestamp) -> Option<Change> {
         let flowing = || self.nodes.iter().filter(|(_, delivery)| **delivery == Delivery::Flows);
         let stopped = self.nodes.values().any(|delivery| *delivery == Delivery::Stopped);
-        let covered = !stopped && flowing().next().is_some();
+        let covered = !self.lapsed && !stopped && flowing().next().is_some();
         match (self.covered, covered) {
             (None, true) => {
                 let services: BTreeSet<_> = flowing().map(|((service, _), _)| service.name().to_owned()).collect();
@@ -233,6 +255,23 @@ mod tests {
         assert_eq!(
             set(&mut coverage, "active-calls", Delivery::Denied, 3),
             Some(Change::Uncovered { since: at(3), reason: GapReason::Lease })
+        );
+    }
+
+    #[test]
+    fn a_lapse_is_one_gap_that_ends_when_every_node_is_seen_to_deliver_after_the_next_authorization() {
+        let mut coverage = two();
+        set(&mut coverage, "active-calls", Delivery::Flows, 1);
+        set(&mut coverage, "user-agents", Delivery::Denied, 1);
+        let gap = Some(Change::Uncovered { since: at(5), reason: GapReason::Authorization });
+        assert_eq!((coverage.lapse(at(5)), coverage.has_lapsed()), (gap, true));
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 6), None, "nobody is authorized");
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Stopped, 7), None);
+        coverage.authorized();
+        assert_eq!(
+            set(&mut coverage, "active-calls", Delivery::Flows, 8),
+            Some(covered(8, &["active-calls"])),
+            "what is denied does not hold it back"
         );
     }
 

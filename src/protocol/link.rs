@@ -315,6 +315,7 @@ mod tests {
         }
     }
 
+    /// Rule 27: a long hold-off.
     #[test]
     fn after_a_conflict_nothing_is_tried_for_ten_seconds() {
         for seed in 0..200 {
@@ -324,6 +325,7 @@ mod tests {
         }
     }
 
+    /// Rule 8: credentials are no fault that passes.
     #[test]
     fn rejected_credentials_are_tried_again_after_a_quarter_of_an_hour_and_then_later() {
         let mut link = Link::new(Dice::seeded(1));
@@ -336,6 +338,7 @@ mod tests {
         assert!(first >= Duration::from_mins(15) && pause(&link, at(5000)) >= Duration::from_mins(30));
     }
 
+    /// Rule 27: with limited hops.
     #[test]
     fn another_host_is_followed_a_few_times_and_then_waited_for() {
         let mut link = Link::new(Dice::seeded(1));
@@ -360,6 +363,7 @@ mod tests {
         assert_eq!(link.lost(&away, at(3600)), Next::Connect(Some("b.test".into())), "an hour later it is news");
     }
 
+    /// Rule 27: exponential, with full jitter.
     #[test]
     fn repeated_network_faults_are_waited_out_for_longer_and_longer_up_to_a_minute() {
         let mut link = Link::new(Dice::seeded(3));

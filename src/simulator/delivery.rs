@@ -59,6 +59,8 @@ pub struct Style {
     pub crowded: f64,
     /// Share of approvals that never come, 0 to 1.
     pub forgotten_approvals: f64,
+    /// Share of approvals that are a refusal, 0 to 1.
+    pub denied_approvals: f64,
 }
 
 impl Default for Style {
@@ -75,6 +77,7 @@ impl Default for Style {
             held_back_for: Duration::ZERO,
             crowded: 0.0,
             forgotten_approvals: 0.0,
+            denied_approvals: 0.0,
         }
     }
 }

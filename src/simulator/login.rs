@@ -39,7 +39,12 @@ impl Switchboard {
             .attr("version", "1.0")
             .finish();
         let features = self.features(&stage, secure).finish();
-        self.write(id, format!("<?xml version='1.0'?>{}>{features}", header.trim_end_matches("/>")));
+        let header = format!("<?xml version='1.0'?>{}>", header.trim_end_matches("/>"));
+        if let Some(host) = self.elsewhere.clone() {
+            self.write(id, header);
+            return self.stream_error(id, "see-other-host", &host);
+        }
+        self.write(id, header + &features);
     }
 
     fn features(&self, stage: &Stage, secure: bool) -> Tag {
@@ -91,10 +96,11 @@ impl Switchboard {
         let Some((user, password)) = credentials(response) else { return self.refuse(id, "incorrect-encoding") };
         let Some(jid) = self.claimed(id, &user) else { return self.refuse(id, "not-authorized") };
         self.observed.saw(&jid, Request::Login, now);
-        match self.behaviour(&jid).login {
+        match self.behaviour(&jid).login.clone() {
             Login::Check if self.directory.checks(&jid, &password) => self.accept(id, jid, ""),
             Login::Check => self.refuse(id, "not-authorized"),
             Login::Fail(condition) => self.refuse(id, condition),
+            Login::End(condition, content) => self.end(id, condition, &content),
             Login::Silence => Next::Go,
         }
     }
@@ -105,9 +111,10 @@ impl Switchboard {
         let Some(first) = first else { return self.refuse(id, "malformed-request") };
         let Some(jid) = self.claimed(id, &first.user) else { return self.refuse(id, "not-authorized") };
         self.observed.saw(&jid, Request::Login, now);
-        match self.behaviour(&jid).login {
+        match self.behaviour(&jid).login.clone() {
             Login::Check => {}
             Login::Fail(condition) => return self.refuse(id, condition),
+            Login::End(condition, content) => return self.end(id, condition, &content),
             Login::Silence => return Next::Go,
         }
         let nonce = self.dice.nonce();
@@ -149,6 +156,11 @@ impl Switchboard {
             self.observed.shook_hands(&mut session.shaking_hands);
         }
         self.write(id, Tag::of("failure", SASL).child(Tag::new(condition)).finish());
+        Next::Go
+    }
+
+    fn end(&mut self, id: SessionId, condition: &'static str, content: &str) -> Next {
+        self.stream_error(id, condition, content);
         Next::Go
     }
 

@@ -5,15 +5,18 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
+use jiff::SignedDuration;
 use minidom::Element;
 
 use super::authorization::Authorizations;
 use super::behaviour::Behaviour;
+pub use super::behaviour::Stall;
 use super::delivery::{Notification, Style};
 use super::dice::Dice;
 use super::directory::Directory;
 use super::login::Stage;
 use super::markup::Tag;
+use super::mischief::Detour;
 use super::names::STREAM_ERRORS;
 use super::observed::Observed;
 use super::pubsub::Hub;
@@ -47,15 +50,6 @@ pub(super) enum Next {
     Restart,
     /// With TLS, then a new stream.
     StartTls,
-}
-
-/// How a link is half-dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stall {
-    /// It accepts bytes and answers nothing.
-    Dead,
-    /// It answers requests and delivers no messages.
-    Deaf,
 }
 
 /// Something to do later.
@@ -110,6 +104,7 @@ pub struct Switchboard {
     pub(super) authorizations: Authorizations,
     pub(super) hubs: BTreeMap<String, Hub>,
     pub(super) redirects: HashMap<String, String>,
+    pub(super) detour: Detour,
     pub(super) offline: HashMap<BareJid, Vec<(Moment, String)>>,
     pub(super) observed: Observed,
     pub(super) style: Style,
@@ -117,6 +112,10 @@ pub struct Switchboard {
     pub(super) dice: Dice,
     pub(super) turn: bool,
     pub(super) mute: bool,
+    /// Where every new stream is sent.
+    pub(super) elsewhere: Option<String>,
+    /// By how much the service's clock is ahead of the true time.
+    pub(super) clock_ahead: SignedDuration,
     pub(super) sessions: HashMap<SessionId, Session>,
     bound: HashMap<BareJid, BTreeMap<String, (SessionId, Option<i8>)>>,
     behaviour: Behaviour,
@@ -136,6 +135,7 @@ impl Switchboard {
             authorizations: Authorizations::default(),
             hubs: BTreeMap::new(),
             redirects: HashMap::new(),
+            detour: Detour::default(),
             offline: HashMap::new(),
             observed: Observed::default(),
             style: Style::default(),
@@ -143,6 +143,8 @@ impl Switchboard {
             dice,
             turn: false,
             mute: false,
+            elsewhere: None,
+            clock_ahead: SignedDuration::ZERO,
             sessions: HashMap::new(),
             bound: HashMap::new(),
             behaviour: Behaviour::default(),
@@ -237,7 +239,7 @@ impl Switchboard {
         self.disconnected(id);
     }
 
-    fn order(&mut self, id: SessionId, order: Order) {
+    pub(super) fn order(&mut self, id: SessionId, order: Order) {
         self.orders.push((id, order));
     }
 

@@ -1,9 +1,8 @@
 //! Log-in: SASL with the mechanisms we allow, then resource binding (RFC 6120 sections 6 and 7).
 
+use ::sasl::common::{ChannelBinding, Credentials};
 use futures::{SinkExt, StreamExt};
 use minidom::Element;
-use sasl::common::{ChannelBinding, Credentials};
-use tokio_xmpp::client_login;
 use tokio_xmpp::parsers::bind::{BindQuery, BindResponse};
 use tokio_xmpp::parsers::iq::Iq;
 use tokio_xmpp::parsers::stream_features::StreamFeatures;
@@ -11,8 +10,8 @@ use tokio_xmpp::xmlstream::{ReadError, XmlStream};
 use xmpp_parsers::jid::{BareJid, FullJid};
 
 use super::connector::{Connector, Io, header};
-use super::failure;
 use super::frame::Frame;
+use super::{failure, sasl};
 use crate::domain::secret::Secret;
 use crate::protocol::link::Failure;
 use crate::protocol::stanza;
@@ -31,9 +30,6 @@ pub struct Credential {
     pub resource: String,
 }
 
-/// In order of preference. ANONYMOUS is never among them; PLAIN only where nobody can listen.
-const MECHANISMS: [(&str, bool); 3] = [("SCRAM-SHA-256", false), ("SCRAM-SHA-1", false), ("PLAIN", true)];
-
 /// Connects, logs in and binds; answers with the stream and the full JID the server gave.
 pub(super) async fn login(
     connector: &Connector,
@@ -42,19 +38,15 @@ pub(super) async fn login(
 ) -> Result<(Stream, FullJid), Failure> {
     let domain = credential.jid.domain().as_str();
     let opened = connector.open(domain, instead).await?;
-    let (features, stream) = opened.stream.recv_features().await.map_err(failure::of_features)?;
-    let mechanisms = MECHANISMS
-        .iter()
-        .filter(|(name, needs_privacy)| features.sasl_mechanisms.contains(*name) && (opened.private || !needs_privacy))
-        .map(|(name, _)| (*name).to_owned())
-        .collect();
+    let (features, mut stream): (_, Stream) = opened.stream.recv_features().await.map_err(failure::of_features)?;
     let local = credential.jid.node().map(|node| node.as_str().to_owned()).unwrap_or_default();
     let credentials = Credentials::default()
         .with_username(local)
         .with_password(credential.password.expose())
         .with_channel_binding(ChannelBinding::None);
-    let stream = client_login(stream, mechanisms, credentials).await.map_err(|fault| failure::of_login(&fault))?;
-    let stream = stream.send_header(header(domain)).await.map_err(|fault| failure::of_io(&fault))?;
+    let offered = |name: &str| features.sasl_mechanisms.contains(name);
+    sasl::authenticate(&mut stream, offered, opened.private, &credentials).await?;
+    let stream = stream.initiate_reset().send_header(header(domain)).await.map_err(|fault| failure::of_io(&fault))?;
     let (features, mut stream): (_, Stream) = stream.recv_features().await.map_err(failure::of_features)?;
     let own = bind(&mut stream, &features, &credential.resource).await?;
     Ok((stream, own))

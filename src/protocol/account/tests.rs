@@ -157,6 +157,37 @@ fn time_passes_without_a_session_and_asks_for_nothing() {
 }
 
 #[test]
+fn an_ended_subscription_puts_the_authorization_in_doubt_without_a_change_of_state() {
+    let mut account = asking();
+    assert_eq!(account.doubted(at(1)), []);
+    account.authorized(&granted(), at(1));
+    assert_eq!(account.doubted(at(60)), [Command::Authorize]);
+    assert_eq!(account.authorized(&granted(), at(61)), [Command::Reauthorized]);
+    account.lost(&Loss::Timeout, at(70));
+    assert_eq!(account.doubted(at(71)), []);
+    let mut account = Account::new(false, Dice::seeded(1));
+    account.start(at(0));
+    account.connected(own(), at(1));
+    assert_eq!(account.doubted(at(60)), [], "without authorization there is none to doubt");
+}
+
+#[test]
+fn a_lapse_is_told_while_the_subscriptions_run_and_until_the_next_grant() {
+    let mut account = asking();
+    account.authorized(&granted(), at(0));
+    account.tick(at(2700));
+    assert_eq!(account.lapsed(), None);
+    account.tick(at(3600));
+    assert_eq!(account.lapsed(), Some(at(3600)));
+    account.authorized(&granted(), at(3601));
+    assert_eq!(account.lapsed(), None);
+    account.tick(at(7300));
+    account.tick(at(7300));
+    account.lost(&Loss::Timeout, at(7301));
+    assert_eq!(account.lapsed(), None, "a lost session is a gap of its own");
+}
+
+#[test]
 fn a_grant_that_lapses_is_no_longer_online_and_the_next_one_reaches_the_subscriptions() {
     let mut account = asking();
     account.authorized(&granted(), at(0));

@@ -53,6 +53,17 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The same request with the end of its lease, if it has one, put into another clock's words.
+    #[must_use]
+    pub fn with_expire(mut self, told: impl FnOnce(Timestamp) -> Timestamp) -> Self {
+        if let Self::Subscribe { expire, .. } | Self::Renew { expire, .. } = &mut self {
+            *expire = told(*expire);
+        }
+        self
+    }
+}
+
 /// The IQ stanza of `request`, sent by `own` to the component `to`.
 #[must_use]
 pub fn iq(id: &str, to: &BareJid, own: &FullJid, request: &Request) -> Element {

@@ -10,7 +10,9 @@ mod authorization;
 mod beginning;
 mod connection;
 mod ending;
+mod leaving;
 mod model;
+mod probes;
 mod redirects;
 mod refusals;
 mod renewal;
@@ -166,6 +168,7 @@ fn shown(commands: Vec<Command>) -> String {
         Command::Send(request @ Request::Authorize { .. }) => format!("{request:?}"),
         Command::Became(state, _) => format!("= {state}"),
         Command::Tell(Fact::Renewal(outcome)) => format!("renewal: {outcome}"),
+        Command::Tell(Fact::Probe(outcome)) => format!("probe: {outcome}"),
         Command::Tell(fact) => format!("{fact:?}").to_lowercase(),
     };
     commands.into_iter().map(line).collect::<Vec<_>>().join(", ")

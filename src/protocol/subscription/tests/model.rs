@@ -57,6 +57,7 @@ impl World {
         let terms = Terms { lease: LEASE, ..terms() };
         let machine = Subscription::new(terms, None, at(Duration::ZERO), Dice::seeded(!seed));
         let leases = dice.roll() < 0.8;
+        let machine = if dice.roll() < 0.5 { machine.probing(Duration::from_mins(2)) } else { machine };
         let mut world = Self {
             machine,
             dice,
