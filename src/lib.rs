@@ -36,6 +36,8 @@
 //! | TCP, TLS, log-in | [`xmpp`] |
 //! | tables, commits, pruning | [`store`] and `migrations/` |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |
+//! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |
+//! | trusted certificates | [`tls`] |
 //! | rules | [`routing::rule`] |
 //! | a metric | the table in [`metrics::table`] |
 //! | what is logged and counted of a transition | `actors/chronicle.rs` |
@@ -47,7 +49,7 @@
 //! # Who may know whom
 //!
 //! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
-//! {`xmpp`, `store`, `sinks`, `http`} → `metrics` → `board` → {`protocol`, `routing`, `retry`} → `settings` → `domain`.
+//! {`xmpp`, `store`, `sinks`, `http`} → `metrics` → `board` → {`protocol`, `routing`, `retry`, `tls`} → `settings` → `domain`.
 //! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
 
 pub mod actors;
@@ -65,4 +67,5 @@ pub mod settings;
 pub mod simulator;
 pub mod sinks;
 pub mod store;
+pub mod tls;
 pub mod xmpp;

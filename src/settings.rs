@@ -68,6 +68,8 @@ pub enum Kind {
     },
     /// A secret: a text, or where to find it.
     Secret,
+    /// One secret or a list of them.
+    Secrets,
     /// A table of lists of texts.
     Lists {
         /// What the keys of the table look like.

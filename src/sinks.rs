@@ -11,9 +11,12 @@ use crate::settings::Type;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 
+mod envelope;
 pub mod file;
 mod line;
 pub mod stdout;
+mod template;
+pub mod webhook;
 
 /// From one row per type: the [`Options`], the keys, and how a section is read.
 macro_rules! register {
@@ -59,6 +62,7 @@ macro_rules! register {
 register! {
     "file" => File(file),
     "stdout" => Stdout(stdout),
+    "webhook" => Webhook(webhook),
 }
 
 /// One event as a sink gets it.

@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 11] = [
     &["xmpp", "store", "sinks", "http"],
     &["metrics"],
     &["board"],
-    &["protocol", "routing", "retry"],
+    &["protocol", "routing", "retry", "tls"],
     &["settings"],
     &["domain"],
 ];

@@ -15,5 +15,6 @@ pub mod daemon;
 pub mod http;
 pub mod metrics;
 pub mod program;
+pub mod receiver;
 pub mod stage;
 pub mod xmpp;

@@ -58,6 +58,7 @@ fn setting(key: &Key, value: &Value, path: &Path, problems: &mut Problems) {
         Kind::Whole { min, max } => number(value, min, max),
         Kind::Duration { min } => span(value, min),
         Kind::Secret => secret::place(value).map(drop),
+        Kind::Secrets => secret::places(value).map(drop),
         Kind::Lists { name, item } => return lists(value, name, item, path, problems),
         Kind::Section(keys) => return sub(value, &[keys], path, problems),
         Kind::Named { what, name, keys } => {

@@ -78,6 +78,10 @@ fn kind(kind: Kind) -> Map<String, Value> {
         Kind::Whole { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Duration { .. } => json!({ "$ref": "#/$defs/duration" }),
         Kind::Secret => json!({ "$ref": "#/$defs/secret" }),
+        Kind::Secrets => json!({ "anyOf": [
+            { "$ref": "#/$defs/secret" },
+            { "type": "array", "items": { "$ref": "#/$defs/secret" }, "minItems": 1 },
+        ] }),
         Kind::Lists { name, item } => json!({
             "type": "object",
             "propertyNames": text(name),

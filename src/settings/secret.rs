@@ -39,6 +39,19 @@ pub fn place(value: &Value) -> Result<Place, String> {
     named("env").map(Place::Env).or_else(|| named("file").map(Place::File)).ok_or_else(|| EXPECTED.to_owned())
 }
 
+/// Reads how one secret or a list of them is written.
+///
+/// # Errors
+/// What is wrong, as a sentence for the operator.
+pub fn places(value: &Value) -> Result<Vec<Place>, String> {
+    let ValueKind::Array(items) = &value.kind else { return place(value).map(|one| vec![one]) };
+    if items.is_empty() {
+        return Err("must not be an empty list".to_owned());
+    }
+    let numbered = |(index, item)| place(item).map_err(|message| format!("entry {}: {message}", index + 1));
+    items.iter().enumerate().map(numbered).collect()
+}
+
 impl Place {
     /// Fetches the secret. One line break at the end of a file is not part of it.
     ///
@@ -122,6 +135,19 @@ mod tests {
         assert_eq!(fetch(&[("file", "/nowhere")], &[]), Err("cannot read /nowhere: entity not found".to_owned()));
         assert!(from_file(b"\n").unwrap_err().ends_with("is empty"));
         assert!(from_file(b"\xff\xfe").unwrap_err().ends_with("is not UTF-8 text"));
+    }
+
+    #[test]
+    fn several_secrets_are_a_list_and_one_needs_none() {
+        let here = |text: &str| Place::Here(Secret::from(text.to_owned()));
+        assert!(places(&Value::new(None, "a")) == Ok(vec![here("a")]));
+        assert!(places(&Value::new(None, vec!["a", "b"])) == Ok(vec![here("a"), here("b")]));
+        let list = |items: Vec<Value>| Value::new(None, ValueKind::Array(items));
+        let both = list(vec![Value::new(None, "a"), table(&[("file", "f")])]);
+        assert!(places(&both) == Ok(vec![here("a"), Place::File("f".to_owned())]));
+        let refused = |value: &Value| places(value).map(drop).unwrap_err();
+        assert_eq!(refused(&list(Vec::new())), "must not be an empty list");
+        assert!(refused(&list(vec![Value::new(None, "a"), Value::new(None, "")])).starts_with("entry 2: "));
     }
 
     #[test]

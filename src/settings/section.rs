@@ -86,6 +86,13 @@ impl<'a> Section<'a> {
         place.fetch(self.environment).map_err(|message| problems.add(path.join(name), message)).ok()
     }
 
+    /// One secret or a list of them, each fetched from where it is; a problem at `path` if one is not there.
+    pub fn secrets(&self, name: &str, path: &Path, problems: &mut Problems) -> Option<Vec<Secret>> {
+        let places = secret::places(self.value(name)?).ok()?;
+        let fetched = places.into_iter().map(|place| place.fetch(self.environment));
+        fetched.collect::<Result<_, _>>().map_err(|message| problems.add(path.join(name), message)).ok()
+    }
+
     /// A table of lists. A single text is a list of one.
     pub fn lists(&self, name: &str) -> Option<BTreeMap<String, Vec<String>>> {
         let lists = table(self.value(name)?)?;
@@ -115,6 +122,7 @@ impl<'a> Section<'a> {
                     | Kind::Whole { .. }
                     | Kind::Duration { .. }
                     | Kind::Secret
+                    | Kind::Secrets
                     | Kind::Lists { .. }
                     | Kind::Section(_) => return None,
                 };

@@ -70,6 +70,9 @@ fn digest(file: &Path) -> Result<[u8; 32], io::ErrorKind> {
 }
 
 fn collect_secrets(value: &Value, found: &mut BTreeSet<PathBuf>) {
+    if let ValueKind::Array(items) = &value.kind {
+        return items.iter().for_each(|item| collect_secrets(item, found));
+    }
     let ValueKind::Table(table) = &value.kind else { return };
     if layer::is_place(table) {
         let file = table.get("file").map(|value| &value.kind);
@@ -93,9 +96,9 @@ mod tests {
     #[test]
     fn the_files_of_secrets_belong_to_it_and_other_paths_do_not() {
         let toml = "[accounts.a]\npassword = { file = 'pw' }\n[sinks.s]\ntype = 'file'\npath = 'x'\n\
-                    secret = { env = 'E' }\n[http]\ntoken = { file = 'token' }";
+                    secret = [{ env = 'E' }, { file = 'new' }]\n[http]\ntoken = { file = 'token' }";
         let files = sources(&["a.toml".into()], toml).files();
-        assert_eq!(files, ["a.toml", "pw", "token"].map(PathBuf::from));
+        assert_eq!(files, ["a.toml", "new", "pw", "token"].map(PathBuf::from));
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! How to reach the server: the `[xmpp]` section.
 
 use std::net::IpAddr;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
+use crate::tls;
 
 /// The `[xmpp]` section, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +121,7 @@ impl Options {
             problems.add(path.join("tls"), "`off` needs `host` to be an address in 127.0.0.0/8 or ::1");
         }
         let ca_file: Option<PathBuf> = section.get("ca_file");
-        if let Some(Err(message)) = ca_file.as_deref().map(authorities) {
+        if let Some(Err(message)) = ca_file.as_deref().map(tls::check_authorities) {
             problems.add(path.join("ca_file"), message);
         }
         Some(Self {
@@ -151,21 +150,6 @@ fn host(text: &str) -> Result<(), String> {
 /// A name, even `localhost`, may lead anywhere: only a literal is sure to stay on this machine.
 fn is_loopback(host: &str) -> bool {
     host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-fn authorities(path: &FilePath) -> Result<(), String> {
-    let shown = path.display();
-    let read = CertificateDer::pem_file_iter(path).map_err(|fault| match fault {
-        rustls::pki_types::pem::Error::Io(fault) => format!("cannot read {shown}: {}", fault.kind()),
-        _ => format!("{shown} is no PEM file"),
-    })?;
-    let certificates: Result<Vec<_>, _> = read.collect();
-    let certificates = certificates.map_err(|_| format!("{shown} is no well-formed PEM file"))?;
-    match RootCertStore::empty().add_parsable_certificates(certificates) {
-        (0, 0) => Err(format!("{shown} holds no PEM certificate")),
-        (_, 0) => Ok(()),
-        (_, bad) => Err(format!("{shown} holds {bad} certificates that cannot be read")),
-    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,12 @@ fn the_schema_and_the_program_agree() {
         "[sinks.f]\ntype = 'file'",
         "[sinks.f]\ntype = 'stdout'\npath = 'x'",
         "[sinks.f]\ntype = 'flie'",
+        "[sinks.f]\ntype = 'webhook'\nurl = 'https://a.test/b?c=d@e'\nsecret = 'x'\nbatch = 2",
+        "[sinks.f]\ntype = 'webhook'\nurl = 'https://a.test'\nsecret = ['x', 5]\nmode = 'binary'",
+        "[sinks.f]\ntype = 'webhook'\nurl = 'https://a.test'\nsecret = []",
+        "[sinks.f]\ntype = 'webhook'\nurl = 'https://a.test'\nsecret = [['x']]",
+        "[sinks.f]\ntype = 'webhook'\nurl = 'https://me:pw@a.test'",
+        "[sinks.f]\ntype = 'webhook'\nurl = 'ftp://a.test'",
         "[store]\nurl = 'postgres://x'",
         "[log]\nlevel = 'off'",
         "[http]\nlisten = 'x'",
@@ -84,6 +90,7 @@ fn names(keys: &'static [Key]) -> Vec<&'static str> {
         | Kind::Whole { .. }
         | Kind::Duration { .. }
         | Kind::Secret
+        | Kind::Secrets
         | Kind::Lists { .. } => Vec::new(),
     };
     keys.iter().flat_map(|key| std::iter::once(key.name).chain(below(key))).collect()

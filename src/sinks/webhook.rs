@@ -1,0 +1,247 @@
+//! `type = "webhook"`: a POST to a URL, by the HTTP binding of CloudEvents, signed by Standard Webhooks.
+//!
+//! An event is acknowledged once the peer has answered with a 2xx. Events of different partitions go side by side.
+//! Redirects are not followed, proxies of the environment are not used, and link-local addresses are never called.
+//! Must not know what an event says.
+
+use std::io;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use reqwest::header::HeaderValue;
+
+use super::{Failure, Parcel, Sink};
+use crate::domain::moment::Moment;
+use crate::domain::secret::Secret;
+use crate::settings::problem::{Path, Problems};
+use crate::settings::section::Section;
+use crate::settings::{Absent, Key, Kind, Text};
+use crate::tls;
+
+mod address;
+mod courier;
+mod endpoint;
+mod excerpt;
+mod lane;
+mod message;
+mod pace;
+mod signature;
+mod verdict;
+
+use courier::Courier;
+pub use endpoint::Endpoint;
+pub use message::Mode;
+use pace::Pace;
+pub use signature::SigningKey;
+
+/// The options of a `webhook` sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Where events are posted to.
+    pub endpoint: Endpoint,
+    /// How an event is laid out.
+    pub mode: Mode,
+    /// Events in one POST; more than 1 only in structured mode.
+    pub batch: usize,
+    /// POSTs under way at once.
+    pub concurrency: usize,
+    /// Keys to sign with; each makes a signature of its own.
+    pub keys: Vec<SigningKey>,
+    /// Bearer token; fits into a header.
+    pub token: Option<Secret>,
+    /// Whether only public addresses may be called.
+    pub public_only: bool,
+    /// Certificate authorities trusted besides the system's, as PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate to show and its key, as PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Options {
+    /// What the sink does, in one line.
+    pub const HELP: &'static str = "Posts each event to a URL, signed by Standard Webhooks.";
+
+    /// The keys of the sink.
+    pub const KEYS: &'static [Key] = &[
+        Key {
+            name: "url",
+            kind: Kind::Text(endpoint::URL),
+            absent: Absent::Refused,
+            help: "Where to post to: https:// or http://, without user name and password. Its query is never shown.",
+        },
+        Key {
+            name: "mode",
+            kind: Kind::OneOf(&["structured", "binary"]),
+            absent: Absent::Default("structured"),
+            help: "Whether the whole event is the body, or its attributes are headers (ce-...) and `data` is the body.",
+        },
+        Key {
+            name: "batch",
+            kind: Kind::Whole { min: 1, max: 256 },
+            absent: Absent::Default("1"),
+            help: "Above 1: up to so many events in one POST, as a JSON array (application/cloudevents-batch+json).",
+        },
+        Key {
+            name: "concurrency",
+            kind: Kind::Whole { min: 1, max: 256 },
+            absent: Absent::Default("8"),
+            help: "POSTs under way at once; events of one call go one after the other all the same.",
+        },
+        Key {
+            name: "secret",
+            kind: Kind::Secrets,
+            absent: Absent::Fine,
+            help: "Key to sign with (whsec_..., whsk_... or any text), or a list of several while they are rotated.",
+        },
+        Key {
+            name: "token",
+            kind: Kind::Secret,
+            absent: Absent::Fine,
+            help: "Bearer token to send in the Authorization header.",
+        },
+        Key {
+            name: "public_only",
+            kind: Kind::Flag,
+            absent: Absent::Default("false"),
+            help: "Whether private and loopback addresses are refused; link-local ones always are.",
+        },
+        Key {
+            name: "ca_file",
+            kind: Kind::Text(Text::ANY),
+            absent: Absent::Fine,
+            help: "PEM file of certificate authorities trusted besides the system's.",
+        },
+        Key {
+            name: "cert_file",
+            kind: Kind::Text(Text::ANY),
+            absent: Absent::Fine,
+            help: "PEM file of a certificate to show to the server; needs `key_file`.",
+        },
+        Key {
+            name: "key_file",
+            kind: Kind::Text(Text::ANY),
+            absent: Absent::Fine,
+            help: "PEM file of the private key of `cert_file`.",
+        },
+    ];
+
+    /// Reads the settings of the sink at `path`.
+    pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
+        let endpoint: Option<Endpoint> = section.get("url");
+        let public_only = section.get("public_only");
+        if let Some(address) = endpoint.as_ref().and_then(Endpoint::address)
+            && let Err(why) = address::vet(address, public_only == Some(true))
+        {
+            problems.add(path.join("url"), format_args!("{address} {why}"));
+        }
+        let (mode, batch) = (section.get("mode"), section.whole("batch"));
+        if mode == Some(Mode::Binary) && batch.is_some_and(|batch: usize| batch > 1) {
+            problems
+                .add(path.join("batch"), "must be 1 with `mode = \"binary\"`: only whole events fit into one array");
+        }
+        let keys = keys(section, path, problems);
+        let token = section.secret("token", path, problems);
+        if token.as_ref().is_some_and(|token| HeaderValue::from_str(token.expose()).is_err()) {
+            problems.add(path.join("token"), "holds characters that no header can carry");
+        }
+        let ca_file: Option<PathBuf> = section.get("ca_file");
+        if let Some(Err(fault)) = ca_file.as_deref().map(tls::check_authorities) {
+            problems.add(path.join("ca_file"), fault);
+        }
+        Some(Self {
+            endpoint: endpoint?,
+            mode: mode?,
+            batch: batch?,
+            concurrency: section.whole("concurrency")?,
+            keys,
+            token,
+            public_only: public_only?,
+            ca_file,
+            identity: identity(section, path, problems),
+        })
+    }
+
+    /// The sink these options describe.
+    #[must_use]
+    pub fn open(&self) -> Webhook {
+        Webhook { options: self.clone(), courier: None, pace: Pace::NEW }
+    }
+
+    /// Whom to trust, what to show, and which protocols to offer.
+    fn trust(&self) -> io::Result<rustls::ClientConfig> {
+        let identity = self.identity.as_ref().map(|(certificate, key)| tls::Identity { certificate, key });
+        let mut trust = tls::client(self.ca_file.as_deref(), identity)?;
+        trust.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(trust)
+    }
+}
+
+fn keys(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Vec<SigningKey> {
+    let secrets = section.secrets("secret", path, problems).unwrap_or_default();
+    let several = secrets.len() > 1;
+    let mut keys = Vec::new();
+    for (index, secret) in secrets.into_iter().enumerate() {
+        match SigningKey::read(secret) {
+            Ok(key) => keys.push(key),
+            Err(why) if several => problems.add(path.join("secret"), format_args!("entry {}: {why}", index + 1)),
+            Err(why) => problems.add(path.join("secret"), why),
+        }
+    }
+    keys
+}
+
+fn identity(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<(PathBuf, PathBuf)> {
+    let (certificate, key) = (section.get::<PathBuf>("cert_file"), section.get::<PathBuf>("key_file"));
+    for (present, absent) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+        if section.has(present) && !section.has(absent) {
+            problems.add(path.join(absent), format_args!("is missing; `{present}` is of no use without it"));
+        }
+    }
+    let (certificate, key) = certificate.zip(key)?;
+    let both = tls::Identity { certificate: &certificate, key: &key };
+    if let Err(fault) = tls::client(None, Some(both)) {
+        problems.add(path.join("cert_file"), format_args!("cannot be used with `key_file`: {fault}"));
+    }
+    Some((certificate, key))
+}
+
+/// A URL that takes POSTs.
+pub struct Webhook {
+    options: Options,
+    /// Made at the first delivery.
+    courier: Option<Courier>,
+    pace: Pace,
+}
+
+#[async_trait]
+impl Sink for Webhook {
+    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+        if parcels.is_empty() {
+            return Vec::new();
+        }
+        // Taken out: if the caller stops waiting, whatever hung is not used again.
+        let courier = match self.courier.take() {
+            Some(courier) => courier,
+            None => match Courier::of(&self.options).await {
+                Ok(courier) => courier,
+                Err(failure) => return vec![Err(failure); parcels.len()],
+            },
+        };
+        let (pace, begun) = (self.pace, Moment::now());
+        self.pace = pace.abandoned();
+        let answers = courier.carry(parcels).await;
+        let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+        self.pace = pace.after(taken, Moment::now().since(begun));
+        self.courier = Some(courier);
+        answers
+    }
+
+    /// Reads certificates anew, as they are renewed in place.
+    async fn reopen(&mut self) {
+        self.courier = None;
+    }
+
+    fn batch(&self) -> usize {
+        self.pace.size()
+    }
+}

@@ -1,0 +1,208 @@
+//! Carries events to the peer: connections, requests, answers.
+//!
+//! Must not know the queue, or what an event says.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, redirect};
+
+use super::Options;
+use super::address::VettingResolver;
+use super::excerpt::Censor;
+use super::lane::lanes;
+use super::message::{Message, value};
+use super::verdict::{self, Reach, Refusal};
+use crate::domain::moment::Moment;
+use crate::sinks::{Failure, Parcel};
+
+/// Time to connect, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+/// An idle connection is closed after this long: most servers keep them longer.
+const IDLE: Duration = Duration::from_secs(15);
+/// An HTTP/2 connection is probed this often while something is under way, and closed if that is not answered.
+const PROBE: Duration = Duration::from_secs(10);
+/// So much of an answer is read, so that the connection can be used again.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// And for so long: the status has said what there is to know.
+const ANSWER: Duration = Duration::from_secs(2);
+
+const ID: HeaderName = HeaderName::from_static("webhook-id");
+const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// A peer, and the connections to it.
+pub(super) struct Courier {
+    options: Options,
+    client: Client,
+    censor: Censor,
+}
+
+impl Courier {
+    /// Reads the certificates; connects to nobody yet.
+    pub(super) async fn of(options: &Options) -> Result<Self, Failure> {
+        let failed = |fault: &(dyn Error + 'static)| Failure::Retry {
+            reason: format!("no connection can be set up: {}", root(fault)),
+            after: None,
+        };
+        let own = options.clone();
+        let trust = tokio::task::spawn_blocking(move || own.trust()).await.map_err(io::Error::other);
+        let trust = trust.flatten().map_err(|fault| failed(&fault))?;
+        let client = client(options, trust).map_err(|fault| failed(&fault.without_url()))?;
+        let token = options.token.iter().map(|token| token.expose().to_owned());
+        let keys = options.keys.iter().flat_map(super::SigningKey::confidential);
+        let censor = Censor::of(options.endpoint.confidential().into_iter().chain(token).chain(keys));
+        Ok(Self { options: options.clone(), client, censor })
+    }
+
+    /// Posts `parcels` and answers for each.
+    pub(super) async fn carry(&self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+        let Options { batch, concurrency, .. } = self.options;
+        let stop = OnceLock::new();
+        let lanes = lanes(parcels, batch, concurrency);
+        let ways: Vec<_> = lanes.iter().map(|lane| self.drive(parcels, lane, &stop)).collect();
+        let done: Vec<_> = futures::stream::iter(ways).buffer_unordered(concurrency).collect().await;
+        let mut answers: Vec<_> = done.into_iter().flatten().collect();
+        answers.sort_unstable_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// Posts what is in one lane, one after the other, until something must wait.
+    async fn drive(
+        &self,
+        parcels: &[Parcel],
+        lane: &[usize],
+        stop: &OnceLock<Failure>,
+    ) -> Vec<(usize, Result<(), Failure>)> {
+        let mut answers = Vec::with_capacity(lane.len());
+        let mut waiting: VecDeque<&[usize]> = lane.chunks(self.options.batch).collect();
+        let mut held = None;
+        while let Some(places) = waiting.pop_front() {
+            let answer = match held.as_ref().or_else(|| stop.get()) {
+                Some(failure) => Err(Failure::clone(failure)),
+                None => match self.post(parcels, places).await {
+                    Ok(()) => Ok(()),
+                    Err(Refusal { reach: Reach::Content, .. }) if places.len() > 1 => {
+                        // One bad event must not take the others with it: it is looked for by halves.
+                        let (first, second) = places.split_at(places.len() / 2);
+                        waiting.push_front(second);
+                        waiting.push_front(first);
+                        continue;
+                    }
+                    Err(Refusal { failure, reach }) => {
+                        match reach {
+                            Reach::Content | Reach::Post => {}
+                            Reach::Lane => held = Some(failure.clone()),
+                            Reach::Sink => drop(stop.set(failure.clone())),
+                        }
+                        Err(failure)
+                    }
+                },
+            };
+            answers.extend(places.iter().map(|place| (*place, answer.clone())));
+        }
+        answers
+    }
+
+    async fn post(&self, parcels: &[Parcel], places: &[usize]) -> Result<(), Refusal> {
+        let refused = |failure| Refusal { failure, reach: Reach::Post };
+        let mut chosen = places.iter().map(|place| &parcels[*place]);
+        let message = if self.options.batch > 1 {
+            Message::many(chosen)
+        } else if let Some(parcel) = chosen.next() {
+            Message::one(parcel, self.options.mode).map_err(refused)?
+        } else {
+            return Ok(());
+        };
+        let message = self.signed(message).map_err(refused)?;
+        let request = self.client.post(self.options.endpoint.url().clone()).headers(message.headers).body(message.body);
+        match request.send().await {
+            Ok(answer) => self.judge(answer).await,
+            Err(fault) => Err(self.broken(fault)),
+        }
+    }
+
+    /// With the headers of Standard Webhooks, and who we are.
+    fn signed(&self, mut message: Message) -> Result<Message, Failure> {
+        let timestamp = Moment::now().utc().as_second();
+        message.headers.insert(ID, value(&message.id)?);
+        message.headers.insert(TIMESTAMP, timestamp.into());
+        let sign = |key: &super::SigningKey| key.sign(&message.id, timestamp, &message.body);
+        let signatures: Vec<_> = self.options.keys.iter().map(sign).collect();
+        if !signatures.is_empty() {
+            message.headers.insert(SIGNATURE, value(&signatures.join(" "))?);
+        }
+        if let Some(token) = &self.options.token {
+            let mut bearer = value(&format!("Bearer {}", token.expose()))?;
+            bearer.set_sensitive(true);
+            message.headers.insert(AUTHORIZATION, bearer);
+        }
+        Ok(message)
+    }
+
+    async fn judge(&self, answer: Response) -> Result<(), Refusal> {
+        let status = answer.status();
+        let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
+        let wait = wait.and_then(|wait| verdict::retry_after(wait, Moment::now()));
+        let said = body(answer).await;
+        let said = self.censor.excerpt(&String::from_utf8_lossy(&said));
+        let colon = if said.is_empty() { "" } else { ": " };
+        verdict::of(status, format!("{}: {status}{colon}{said}", self.options.endpoint), wait)
+    }
+
+    fn broken(&self, fault: reqwest::Error) -> Refusal {
+        let fault = fault.without_url();
+        let (what, reach) =
+            if fault.is_connect() { ("cannot connect", Reach::Sink) } else { ("the connection broke", Reach::Lane) };
+        let why = self.censor.excerpt(&root(&fault));
+        let reason = format!("{}: {what}: {why}", self.options.endpoint);
+        Refusal { failure: Failure::Retry { reason, after: None }, reach }
+    }
+}
+
+fn client(options: &Options, trust: rustls::ClientConfig) -> reqwest::Result<Client> {
+    Client::builder()
+        .tls_backend_preconfigured(trust)
+        .dns_resolver(VettingResolver { public_only: options.public_only })
+        // Through a proxy nobody could say which address is called.
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .user_agent(HeaderValue::from_static(concat!("onsip-router/", env!("CARGO_PKG_VERSION"))))
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(options.concurrency)
+        .http2_keep_alive_interval(PROBE)
+        .http2_keep_alive_timeout(PROBE)
+        .build()
+}
+
+/// The beginning of an answer. What is not read is no loss: the connection is closed then.
+async fn body(mut answer: Response) -> Vec<u8> {
+    let mut read = Vec::new();
+    let reading = async {
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            let room = LONGEST_ANSWER - read.len();
+            read.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if read.len() == LONGEST_ANSWER {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(ANSWER, reading).await;
+    read
+}
+
+/// What is at the bottom of a fault.
+fn root(fault: &(dyn Error + 'static)) -> String {
+    let mut deepest = fault;
+    while let Some(deeper) = deepest.source() {
+        deepest = deeper;
+    }
+    deepest.to_string()
+}

@@ -1,0 +1,69 @@
+//! TLS of every outgoing connection: system roots plus an operator's own, and one crypto provider for the whole tree.
+//!
+//! Must not know who connects to what.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+/// A certificate to show to the server, and its key: PEM files.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The certificate, with those between it and its authority.
+    pub certificate: &'a Path,
+    /// Its private key.
+    pub key: &'a Path,
+}
+
+/// A client that trusts the system's certificate authorities and those of `ca_file`, and shows `identity` if asked.
+///
+/// # Errors
+/// If a file cannot be read or holds something else.
+pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = ca_file {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(io::Error::other)?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots);
+    match identity {
+        None => Ok(config.with_no_client_auth()),
+        Some(Identity { certificate, key }) => {
+            let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
+            config.with_client_auth_cert(certificates(certificate)?, key).map_err(io::Error::other)
+        }
+    }
+}
+
+fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(path).map_err(io::Error::other)?.collect::<Result<_, _>>().map_err(io::Error::other)
+}
+
+/// What is wrong with a PEM file of certificate authorities, as a sentence for the operator.
+///
+/// # Errors
+/// That sentence.
+pub fn check_authorities(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let read = CertificateDer::pem_file_iter(path).map_err(|fault| match fault {
+        rustls::pki_types::pem::Error::Io(fault) => format!("cannot read {shown}: {}", fault.kind()),
+        _ => format!("{shown} is no PEM file"),
+    })?;
+    let certificates: Result<Vec<_>, _> = read.collect();
+    let certificates = certificates.map_err(|_| format!("{shown} is no well-formed PEM file"))?;
+    match RootCertStore::empty().add_parsable_certificates(certificates) {
+        (0, 0) => Err(format!("{shown} holds no PEM certificate")),
+        (_, 0) => Ok(()),
+        (_, bad) => Err(format!("{shown} holds {bad} certificates that cannot be read")),
+    }
+}

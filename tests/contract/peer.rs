@@ -1,0 +1,158 @@
+//! A real server that a sink delivers to.
+
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use onsip_router::config::Config;
+use onsip_router::sinks::Options;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::support::condition;
+
+/// How long a server may take to start: some take ten seconds of a whole core.
+const START: Duration = Duration::from_mins(2);
+
+/// A server of one kind, with a folder, a port and data of its own. Dropping it kills it.
+pub trait Peer: Sized {
+    /// Starts it and makes what the sink needs there.
+    async fn start() -> Self;
+
+    /// The keys of a `[sinks.NAME]` section that delivers to it, `type` included, as TOML.
+    fn settings(&self) -> String;
+
+    /// The same with another secret than the one it wants; absent where the protocol has none.
+    fn wrong_settings(&self) -> Option<(String, &'static str)>;
+
+    /// The events it holds, in the order of their arrival, as the structured JSON they began as (also where the
+    /// protocol carried attributes as headers); those from before a kill too.
+    async fn events(&mut self) -> Vec<Value>;
+
+    /// More bytes than it takes in one event; absent where there is no limit.
+    fn too_many_bytes(&self) -> Option<usize>;
+
+    /// The process.
+    fn server(&mut self) -> &mut Server;
+}
+
+/// The process of a peer.
+pub struct Server {
+    program: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    folder: std::path::PathBuf,
+    address: SocketAddr,
+    process: Child,
+}
+
+impl Server {
+    /// Starts `program` in `folder` and waits until it accepts connections at `address`.
+    pub async fn start(
+        program: &str,
+        arguments: &[String],
+        environment: &[(&str, String)],
+        folder: &Path,
+        address: SocketAddr,
+    ) -> Self {
+        let environment: Vec<_> = environment.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let process = launch(program, arguments, &environment, folder);
+        let server = Self {
+            program: program.to_owned(),
+            arguments: arguments.to_vec(),
+            environment,
+            folder: folder.to_owned(),
+            address,
+            process,
+        };
+        server.until_up().await;
+        server
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it at once, with all it started.
+    pub async fn kill(&mut self) {
+        self.signal("KILL").await;
+        self.process.wait().await.expect("it ends");
+    }
+
+    /// Starts it again after [`Self::kill`], with the same data.
+    pub async fn start_again(&mut self) {
+        self.process = launch(&self.program, &self.arguments, &self.environment, &self.folder);
+        self.until_up().await;
+    }
+
+    /// Stops it in its tracks: connections stay, nothing is answered.
+    pub async fn freeze(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Undoes [`Self::freeze`].
+    pub async fn thaw(&self) {
+        self.signal("CONT").await;
+    }
+
+    /// Every server leads a process group, so that its children go with it.
+    async fn signal(&self, name: &str) {
+        let group = format!("-{}", self.process.id().expect("it runs"));
+        let sent = Command::new("kill").args(["-s", name, "--", &group]).status().await.expect("kill runs");
+        assert!(sent.success(), "no signal {name} could be sent to {}", self.program);
+    }
+
+    async fn until_up(&self) {
+        let up = async || TcpStream::connect(self.address).await.ok();
+        if let Err(error) = condition::until(&format!("{} to answer", self.program), START, up).await {
+            let log = fs::read_to_string(self.folder.join("output.log")).unwrap_or_default();
+            panic!("{error}\n{log}");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = self.process.id() {
+            let _ = std::process::Command::new("kill").args(["-s", "KILL", "--", &format!("-{pid}")]).status();
+        }
+    }
+}
+
+fn launch(program: &str, arguments: &[String], environment: &[(String, String)], folder: &Path) -> Child {
+    let output = || fs::File::options().create(true).append(true).open(folder.join("output.log")).expect("a file");
+    Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().map(|(key, value)| (key, value)))
+        .current_dir(folder)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(output())
+        .stderr(output())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|fault| panic!("{program}: {fault}; start these tests through tests/run"))
+}
+
+/// A loopback address nobody listens on.
+pub fn free_address() -> SocketAddr {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
+    free.expect("a free port")
+}
+
+/// The options that a configuration with this sink section has.
+pub fn options(settings: &str) -> Options {
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
+    let whole = format!(
+        "[accounts.a]\njid = \"a@acme.test\"\npassword = \"x\"\n[sinks.peer]\n{settings}\n[store]\nurl = \"sqlite://x.db\"\n"
+    );
+    file.write_all(whole.as_bytes()).expect("it is written");
+    let mut config = Config::load(&[file.path().to_owned()], std::env::vars())
+        .unwrap_or_else(|problems| panic!("{problems}\n{settings}"));
+    config.sinks.pop_first().expect("the sink").1.options
+}
