@@ -1,0 +1,137 @@
+//! One connection to a Redis server, up to its first fault. Must not know why an entry is added.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::super::Parcel;
+use super::Options;
+use super::address::Address;
+
+/// For a TCP connection, TLS and the log-in.
+const CONNECTING: Duration = Duration::from_secs(10);
+/// For the answer to a batch.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Why an entry was not added, for the operator.
+pub(super) type Refusal = String;
+
+/// One entry of a stream.
+pub(super) struct Entry<'a> {
+    /// The key of the stream.
+    pub(super) stream: String,
+    /// The event's type.
+    pub(super) kind: String,
+    pub(super) parcel: &'a Parcel,
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    link: MultiplexedConnection,
+    peer: String,
+    /// Reads and writes; ends with the connection.
+    _driver: JoinSet<()>,
+}
+
+impl Connection {
+    /// Connects, logs in and selects the database.
+    ///
+    /// # Errors
+    /// Why not, free of secrets.
+    pub(super) async fn open(options: &Options) -> Result<Self, String> {
+        let opened = timeout(CONNECTING, connect(options)).await;
+        let opened = opened.unwrap_or_else(|_| Err(format!("no answer within {CONNECTING:?}")));
+        opened.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
+    }
+
+    async fn over<S>(stream: S, options: &Options) -> Result<Self, String>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        // Naming the library to the server would be one more command that an access control list has to allow.
+        let mut login =
+            RedisConnectionInfo::default().set_db(options.address.database.into()).set_skip_set_lib_name();
+        if let Some(username) = &options.username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = &options.password {
+            login = login.set_password(password.expose());
+        }
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
+        let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
+        let (link, driver) = opened.map_err(|fault| said(&fault))?;
+        let mut task = JoinSet::new();
+        task.spawn(driver);
+        Ok(Self { link, peer: options.address.to_string(), _driver: task })
+    }
+
+    /// Adds `entries` in one transaction, and answers for each.
+    ///
+    /// # Errors
+    /// Why none was added, or why that is not known.
+    pub(super) async fn add(
+        &mut self,
+        entries: &[Entry<'_>],
+        max_len: u64,
+    ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        let mut batch = redis::pipe();
+        batch.atomic();
+        for Entry { stream, kind, parcel } in entries {
+            let command = batch.cmd("XADD").arg(stream);
+            if max_len > 0 {
+                command.arg("MAXLEN").arg("~").arg(max_len);
+            }
+            command.arg("*").arg("id").arg(&*parcel.id).arg("type").arg(kind);
+            command.arg("partitionkey").arg(&*parcel.partition).arg("event").arg(&*parcel.body);
+        }
+        // The answers to MULTI and to the queued commands are read over; that of EXEC has all the results.
+        let answers = self.link.send_packed_commands(&batch, entries.len() + 1, 1).await;
+        match answers.map_err(|fault| format!("{}: {}", self.peer, said(&fault)))?.pop() {
+            Some(Value::Array(results)) if results.len() == entries.len() => {
+                Ok(results.into_iter().zip(entries).map(|(result, entry)| outcome(result, &entry.stream)).collect())
+            }
+            Some(Value::ServerError(fault)) => Err(format!("{}: {fault}", self.peer)),
+            Some(_) | None => Err(format!("{}: the answer to a transaction was something else", self.peer)),
+        }
+    }
+}
+
+fn outcome(result: Value, stream: &str) -> Result<(), Refusal> {
+    match result.extract_error() {
+        Ok(_) => Ok(()),
+        Err(fault) => Err(format!("the key {stream} does not take entries: {}", said(&fault))),
+    }
+}
+
+/// What went wrong; of the errors of a transaction the first, which is the cause of the others.
+fn said(fault: &RedisError) -> String {
+    let errors = fault.clone().into_server_errors();
+    match errors.as_deref().and_then(|errors| errors.first()) {
+        Some((_, error)) => error.to_string(),
+        None => fault.to_string(),
+    }
+}
+
+async fn connect(options: &Options) -> Result<Connection, String> {
+    let Address { tls, host, port, .. } = &options.address;
+    let told = |fault: io::Error| fault.to_string();
+    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(told)?;
+    stream.set_nodelay(true).map_err(told)?;
+    if !tls {
+        return Connection::over(stream, options).await;
+    }
+    let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
+    let client = TlsConnector::from(Arc::new(options.encryption.client().await.map_err(told)?));
+    let stream = client.connect(name, stream).await.map_err(|fault| format!("TLS: {fault}"))?;
+    Connection::over(stream, options).await
+}
