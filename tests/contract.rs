@@ -5,12 +5,18 @@
 
 mod support;
 
+#[path = "contract/authority.rs"]
+mod authority;
 #[path = "contract/clauses.rs"]
 mod clauses;
+#[path = "contract/nats_server.rs"]
+mod nats_server;
 #[path = "contract/parcels.rs"]
 mod parcels;
 #[path = "contract/peer.rs"]
 mod peer;
+#[path = "contract/redis_server.rs"]
+mod redis_server;
 
 /// One test for each clause and peer.
 macro_rules! contract {
@@ -51,4 +57,7 @@ macro_rules! contract {
     )*};
 }
 
-contract! {}
+contract! {
+    nats => crate::nats_server::NatsServer,
+    redis => crate::redis_server::RedisServer,
+}

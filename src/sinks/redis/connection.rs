@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, ServerError, Value};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -59,8 +59,7 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         // Naming the library to the server would be one more command that an access control list has to allow.
-        let mut login =
-            RedisConnectionInfo::default().set_db(options.address.database.into()).set_skip_set_lib_name();
+        let mut login = RedisConnectionInfo::default().set_db(options.address.database.into()).set_skip_set_lib_name();
         if let Some(username) = &options.username {
             login = login.set_username(username);
         }
@@ -100,7 +99,7 @@ impl Connection {
             Some(Value::Array(results)) if results.len() == entries.len() => {
                 Ok(results.into_iter().zip(entries).map(|(result, entry)| outcome(result, &entry.stream)).collect())
             }
-            Some(Value::ServerError(fault)) => Err(format!("{}: {fault}", self.peer)),
+            Some(Value::ServerError(fault)) => Err(format!("{}: {}", self.peer, told(&fault))),
             Some(_) | None => Err(format!("{}: the answer to a transaction was something else", self.peer)),
         }
     }
@@ -117,21 +116,26 @@ fn outcome(result: Value, stream: &str) -> Result<(), Refusal> {
 fn said(fault: &RedisError) -> String {
     let errors = fault.clone().into_server_errors();
     match errors.as_deref().and_then(|errors| errors.first()) {
-        Some((_, error)) => error.to_string(),
+        Some((_, error)) => told(error),
         None => fault.to_string(),
     }
 }
 
+/// As the server has written it.
+fn told(error: &ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default()).trim_end().to_owned()
+}
+
 async fn connect(options: &Options) -> Result<Connection, String> {
     let Address { tls, host, port, .. } = &options.address;
-    let told = |fault: io::Error| fault.to_string();
-    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(told)?;
-    stream.set_nodelay(true).map_err(told)?;
+    let plainly = |fault: io::Error| fault.to_string();
+    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(plainly)?;
+    stream.set_nodelay(true).map_err(plainly)?;
     if !tls {
         return Connection::over(stream, options).await;
     }
     let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
-    let client = TlsConnector::from(Arc::new(options.encryption.client().await.map_err(told)?));
+    let client = TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?));
     let stream = client.connect(name, stream).await.map_err(|fault| format!("TLS: {fault}"))?;
     Connection::over(stream, options).await
 }
