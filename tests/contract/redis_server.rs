@@ -199,6 +199,10 @@ async fn a_user_with_few_rights_is_enough_and_nobody_is_not() {
     assert!(reason(&answers).contains("NOPERM"), "{answers:?}");
     let answers = deliver(&url, &parcels(0, 5)).await;
     assert!(reason(&answers).contains("NOAUTH"), "{answers:?}");
+    peer.run(&["ACL", "SETUSER", "router", "-multi"]).await;
+    let answers = deliver(&own, &parcels(5, 5)).await;
+    assert!(reason(&answers).contains("NOPERM") && reason(&answers).contains("multi"), "{answers:?}");
+    assert_eq!(peer.held(STREAM).await.ids.len(), 5);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, ServerError, Value};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -71,7 +71,9 @@ impl Connection {
         let (link, driver) = opened.map_err(|fault| said(&fault))?;
         let mut task = JoinSet::new();
         task.spawn(driver);
-        Ok(Self { link, peer: options.address.to_string(), _driver: task })
+        let mut connection = Self { link, peer: options.address.to_string(), _driver: task };
+        connection.check().await?;
+        Ok(connection)
     }
 
     /// Adds `entries` in one transaction, and answers for each.
@@ -84,7 +86,7 @@ impl Connection {
         max_len: u64,
     ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
         let mut batch = redis::pipe();
-        batch.atomic();
+        batch.cmd("MULTI");
         for Entry { stream, kind, parcel } in entries {
             let command = batch.cmd("XADD").arg(stream);
             if max_len > 0 {
@@ -93,16 +95,37 @@ impl Connection {
             command.arg("*").arg("id").arg(&*parcel.id).arg("type").arg(kind);
             command.arg("partitionkey").arg(&*parcel.partition).arg("event").arg(&*parcel.body);
         }
-        // The answers to MULTI and to the queued commands are read over; that of EXEC has all the results.
-        let answers = self.link.send_packed_commands(&batch, entries.len() + 1, 1).await;
-        match answers.map_err(|fault| format!("{}: {}", self.peer, said(&fault)))?.pop() {
-            Some(Value::Array(results)) if results.len() == entries.len() => {
-                Ok(results.into_iter().zip(entries).map(|(result, entry)| outcome(result, &entry.stream)).collect())
-            }
-            Some(Value::ServerError(fault)) => Err(format!("{}: {}", self.peer, told(&fault))),
-            Some(_) | None => Err(format!("{}: the answer to a transaction was something else", self.peer)),
+        batch.cmd("EXEC");
+        let answers = self.link.send_packed_commands(&batch, 0, entries.len() + 2).await;
+        let mut answers = answers.map_err(|fault| format!("{}: {}", self.peer, said(&fault)))?;
+        let results = match answers.pop() {
+            Some(Value::Array(results)) => results,
+            // Without its beginning it was no transaction, and each command stands for itself.
+            _ if matches!(answers.first(), Some(Value::ServerError(_))) => answers.split_off(1),
+            last => return Err(format!("{}: {}", self.peer, cause(answers.into_iter().chain(last)))),
+        };
+        if results.len() != entries.len() {
+            return Err(format!("{}: a transaction has {} results", self.peer, results.len()));
+        }
+        Ok(results.into_iter().zip(entries).map(|(result, entry)| outcome(result, &entry.stream)).collect())
+    }
+
+    /// Whether transactions are allowed: found out before an entry depends on it.
+    async fn check(&mut self) -> Result<(), String> {
+        let mut nothing = redis::pipe();
+        nothing.cmd("MULTI").cmd("EXEC");
+        let answers = self.link.send_packed_commands(&nothing, 0, 2).await.map_err(|fault| said(&fault))?;
+        match &answers[..] {
+            [Value::Okay, Value::Array(_)] => Ok(()),
+            _ => Err(cause(answers)),
         }
     }
+}
+
+/// The first error among `answers`: those after it follow from it.
+fn cause(answers: impl IntoIterator<Item = Value>) -> String {
+    let error = answers.into_iter().find_map(|answer| answer.extract_error().err());
+    error.map_or_else(|| "the answer to a transaction was something else".to_owned(), |fault| said(&fault))
 }
 
 fn outcome(result: Value, stream: &str) -> Result<(), Refusal> {
@@ -112,18 +135,13 @@ fn outcome(result: Value, stream: &str) -> Result<(), Refusal> {
     }
 }
 
-/// What went wrong; of the errors of a transaction the first, which is the cause of the others.
+/// What went wrong; where the server has said it, in its words.
 fn said(fault: &RedisError) -> String {
     let errors = fault.clone().into_server_errors();
     match errors.as_deref().and_then(|errors| errors.first()) {
-        Some((_, error)) => told(error),
+        Some((_, error)) => format!("{} {}", error.code(), error.details().unwrap_or_default()).trim_end().to_owned(),
         None => fault.to_string(),
     }
-}
-
-/// As the server has written it.
-fn told(error: &ServerError) -> String {
-    format!("{} {}", error.code(), error.details().unwrap_or_default()).trim_end().to_owned()
 }
 
 async fn connect(options: &Options) -> Result<Connection, String> {
