@@ -11,9 +11,13 @@ use crate::settings::Type;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 
+mod chains;
+mod encryption;
 mod envelope;
 pub mod file;
 mod line;
+pub mod nats;
+pub mod redis;
 pub mod stdout;
 mod template;
 pub mod webhook;
@@ -61,6 +65,8 @@ macro_rules! register {
 
 register! {
     "file" => File(file),
+    "nats" => Nats(nats),
+    "redis" => Redis(redis),
     "stdout" => Stdout(stdout),
     "webhook" => Webhook(webhook),
 }

@@ -5,14 +5,20 @@
 
 mod support;
 
+#[path = "contract/authority.rs"]
+mod authority;
 #[path = "contract/clauses.rs"]
 mod clauses;
+#[path = "contract/nats_server.rs"]
+mod nats_server;
 #[path = "contract/parcels.rs"]
 mod parcels;
 #[path = "contract/peer.rs"]
 mod peer;
 #[path = "contract/webhook.rs"]
 mod receiver;
+#[path = "contract/redis_server.rs"]
+mod redis_server;
 
 /// One test for each clause and peer.
 macro_rules! contract {
@@ -55,4 +61,6 @@ macro_rules! contract {
 
 contract! {
     webhook => crate::receiver::Webhook,
+    nats => crate::nats_server::NatsServer,
+    redis => crate::redis_server::RedisServer,
 }

@@ -44,6 +44,11 @@ impl<'a> Envelope<'a> {
             .map_err(|fault| Failure::Reject { reason: format!("the queue holds no event: {fault}") })
     }
 
+    /// The type of the event.
+    pub(super) fn kind(&self) -> &str {
+        &self.r#type
+    }
+
     /// The type of `data`: what a protocol calls content type.
     pub(super) fn content_type(&self) -> &str {
         &self.datacontenttype

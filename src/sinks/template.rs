@@ -93,6 +93,15 @@ impl Template {
         }
         Ok(text)
     }
+
+    /// The text with `stand_in` for every field.
+    pub(super) fn shape(&self, stand_in: &str) -> String {
+        let text = |piece: &Piece| match piece {
+            Piece::Literal(literal) => literal.clone(),
+            Piece::Field(_) => stand_in.to_owned(),
+        };
+        self.pieces.iter().map(text).collect()
+    }
 }
 
 impl fmt::Display for Template {
@@ -143,6 +152,7 @@ mod tests {
         assert_eq!(render("calls"), "calls");
         assert_eq!(render("calls.{data.account}.{type}"), "calls.front_desk.com_onsip_call_ended");
         assert_eq!(render("{data.answered}/x"), "true/x");
+        assert_eq!("a.{type}.{id}-b".parse::<Template>().unwrap().shape("*"), "a.*.*-b");
     }
 
     #[test]

@@ -139,10 +139,11 @@ fn launch(program: &str, arguments: &[String], environment: &[(String, String)],
         .unwrap_or_else(|fault| panic!("{program}: {fault}; start these tests through tests/run"))
 }
 
-/// A loopback address nobody listens on.
+/// A loopback address nobody listens on, below the ports that outgoing connections get: a server must find its port
+/// free again after it was killed.
 pub fn free_address() -> SocketAddr {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-    free.expect("a free port")
+    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, rand::random_range(20_000..32_000)))?.local_addr();
+    (0..200).find_map(|_| free().ok()).expect("a free port")
 }
 
 /// The options that a configuration with this sink section has.

@@ -1,0 +1,166 @@
+//! One connection to a Redis server, up to its first fault. Must not know why an entry is added.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::super::Parcel;
+use super::Options;
+use super::address::Address;
+
+/// For a TCP connection, TLS and the log-in.
+const CONNECTING: Duration = Duration::from_secs(10);
+/// For the answer to a batch.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Why an entry was not added, for the operator.
+pub(super) type Refusal = String;
+
+/// One entry of a stream.
+pub(super) struct Entry<'a> {
+    /// The key of the stream.
+    pub(super) stream: String,
+    /// The event's type.
+    pub(super) kind: String,
+    pub(super) parcel: &'a Parcel,
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    link: MultiplexedConnection,
+    peer: String,
+    /// Reads and writes, until the connection ends.
+    driver: AbortHandle,
+    /// Ends the driver where the connection is given up.
+    _drivers: JoinSet<()>,
+}
+
+impl Connection {
+    /// Connects, logs in and selects the database.
+    ///
+    /// # Errors
+    /// Why not, free of secrets.
+    pub(super) async fn open(options: &Options) -> Result<Self, String> {
+        let opened = timeout(CONNECTING, connect(options)).await;
+        let opened = opened.unwrap_or_else(|_| Err(format!("no answer within {CONNECTING:?}")));
+        opened.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
+    }
+
+    async fn over<S>(stream: S, options: &Options) -> Result<Self, String>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        // Naming the library to the server would be one more command that an access control list has to allow.
+        let mut login = RedisConnectionInfo::default().set_db(options.address.database.into()).set_skip_set_lib_name();
+        if let Some(username) = &options.username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = &options.password {
+            login = login.set_password(password.expose());
+        }
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
+        let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
+        let (link, driver) = opened.map_err(|fault| said(&fault))?;
+        let mut drivers = JoinSet::new();
+        let driver = drivers.spawn(driver);
+        let mut connection = Self { link, peer: options.address.to_string(), driver, _drivers: drivers };
+        connection.check().await?;
+        Ok(connection)
+    }
+
+    /// Whether it still stands, as far as is known.
+    pub(super) fn is_up(&self) -> bool {
+        !self.driver.is_finished()
+    }
+
+    /// Adds `entries` in one transaction, and answers for each.
+    ///
+    /// # Errors
+    /// Why none was added, or why that is not known.
+    pub(super) async fn add(
+        &mut self,
+        entries: &[Entry<'_>],
+        max_len: u64,
+    ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        let mut batch = redis::pipe();
+        batch.cmd("MULTI");
+        for Entry { stream, kind, parcel } in entries {
+            let command = batch.cmd("XADD").arg(stream);
+            if max_len > 0 {
+                command.arg("MAXLEN").arg("~").arg(max_len);
+            }
+            command.arg("*").arg("id").arg(&*parcel.id).arg("type").arg(kind);
+            command.arg("partitionkey").arg(&*parcel.partition).arg("event").arg(&*parcel.body);
+        }
+        batch.cmd("EXEC");
+        let answers = self.link.send_packed_commands(&batch, 0, entries.len() + 2).await;
+        let mut answers = answers.map_err(|fault| format!("{}: {}", self.peer, said(&fault)))?;
+        let results = match answers.pop() {
+            Some(Value::Array(results)) => results,
+            // Without its beginning it was no transaction, and each command stands for itself.
+            _ if matches!(answers.first(), Some(Value::ServerError(_))) => answers.split_off(1),
+            last => return Err(format!("{}: {}", self.peer, cause(answers.into_iter().chain(last)))),
+        };
+        if results.len() != entries.len() {
+            return Err(format!("{}: a transaction has {} results", self.peer, results.len()));
+        }
+        Ok(results.into_iter().zip(entries).map(|(result, entry)| outcome(result, &entry.stream)).collect())
+    }
+
+    /// Whether transactions are allowed: found out before an entry depends on it.
+    async fn check(&mut self) -> Result<(), String> {
+        let mut nothing = redis::pipe();
+        nothing.cmd("MULTI").cmd("EXEC");
+        let answers = self.link.send_packed_commands(&nothing, 0, 2).await.map_err(|fault| said(&fault))?;
+        match &answers[..] {
+            [Value::Okay, Value::Array(_)] => Ok(()),
+            _ => Err(cause(answers)),
+        }
+    }
+}
+
+/// The first error among `answers`: those after it follow from it.
+fn cause(answers: impl IntoIterator<Item = Value>) -> String {
+    let error = answers.into_iter().find_map(|answer| answer.extract_error().err());
+    error.map_or_else(|| "the answer to a transaction was something else".to_owned(), |fault| said(&fault))
+}
+
+fn outcome(result: Value, stream: &str) -> Result<(), Refusal> {
+    match result.extract_error() {
+        Ok(_) => Ok(()),
+        Err(fault) => Err(format!("the key {stream} does not take entries: {}", said(&fault))),
+    }
+}
+
+/// What went wrong; where the server has said it, in its words.
+fn said(fault: &RedisError) -> String {
+    let errors = fault.clone().into_server_errors();
+    match errors.as_deref().and_then(|errors| errors.first()) {
+        Some((_, error)) => format!("{} {}", error.code(), error.details().unwrap_or_default()).trim_end().to_owned(),
+        None => fault.to_string(),
+    }
+}
+
+async fn connect(options: &Options) -> Result<Connection, String> {
+    let Address { tls, host, port, .. } = &options.address;
+    let plainly = |fault: io::Error| fault.to_string();
+    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(plainly)?;
+    stream.set_nodelay(true).map_err(plainly)?;
+    if !tls {
+        return Connection::over(stream, options).await;
+    }
+    let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
+    let client = TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?));
+    let stream = client.connect(name, stream).await.map_err(|fault| format!("TLS: {fault}"))?;
+    Connection::over(stream, options).await
+}
