@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use crate::domain::event::EventType;
 use crate::domain::status::{
-    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
-    RenewalOutcome, SubscriptionState,
+    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, DropReason, GapReason, RejectReason,
+    ReloadOutcome, RenewalOutcome, StoreFault, SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -58,6 +58,10 @@ pub enum Label {
     RejectReason,
     /// [`DeliveryOutcome`]
     DeliveryOutcome,
+    /// [`DropReason`]
+    DropReason,
+    /// [`StoreFault`]
+    StoreFault,
     /// [`GapReason`]
     GapReason,
     /// [`ReloadOutcome`]
@@ -79,8 +83,9 @@ impl Label {
             Self::Sink => "sink",
             Self::AccountState | Self::SubscriptionState => "state",
             Self::RenewalOutcome | Self::ConnectOutcome | Self::DeliveryOutcome | Self::ReloadOutcome => "outcome",
-            Self::DisconnectReason | Self::RejectReason | Self::GapReason => "reason",
+            Self::DisconnectReason | Self::RejectReason | Self::DropReason | Self::GapReason => "reason",
             Self::EventType => "type",
+            Self::StoreFault => "kind",
             Self::ActorKind => "actor",
             Self::Version => "version",
             Self::Commit => "commit",
@@ -107,6 +112,8 @@ impl Label {
             Self::EventType => texts(&EventType::ALL, EventType::as_str),
             Self::RejectReason => texts(RejectReason::ALL, RejectReason::as_str),
             Self::DeliveryOutcome => texts(DeliveryOutcome::ALL, DeliveryOutcome::as_str),
+            Self::DropReason => texts(DropReason::ALL, DropReason::as_str),
+            Self::StoreFault => texts(StoreFault::ALL, StoreFault::as_str),
             Self::GapReason => texts(GapReason::ALL, GapReason::as_str),
             Self::ReloadOutcome => texts(ReloadOutcome::ALL, ReloadOutcome::as_str),
             Self::ActorKind => texts(ActorKind::ALL, ActorKind::as_str),

@@ -1,0 +1,453 @@
+//! What one sink gets next: calls whose time has come, fresh events and backlog in their shares, or a probe.
+//!
+//! A call that fails beside others that do not is held on its own. A sink that takes nothing of several calls is down:
+//! it is probed with a few events of several calls, each time another one in front, so that no poison event can keep it
+//! down. After it came back, what waits is a backlog with a rate of its own.
+//!
+//! Pure. Must not know the queue: it says which parts of it to read, and is told what was there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backlog::Backlog;
+use super::calls::HeldCalls;
+use super::{BRISK, LONGEST_WAIT, Next, schedule};
+use crate::domain::moment::Moment;
+
+/// Calls that fail, one after the other and with no success between, before it is the sink that is down.
+const EVIDENCE: usize = 4;
+/// Events of a probe.
+pub const PROBE: usize = 8;
+/// An event nobody has tried yet waits for a probe at most this long, unless the peer asked for more.
+const NEWCOMER: Duration = Duration::from_secs(10);
+/// How long a sink rests that asked us to stop.
+pub const REST: Duration = Duration::from_hours(1);
+/// How often the queue is read from its beginning again while some of it is passed over.
+const AGAIN: Duration = Duration::from_secs(10);
+/// The same for fresh events while a backlog drains: some wait for it.
+const AGAIN_FRESH: Duration = Duration::from_secs(1);
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Read this part of the queue and deliver it.
+    Take(Take),
+    /// Nothing before this moment, unless there is news.
+    Wait(Moment),
+}
+
+/// What to read from the queue for one delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Take {
+    /// Held calls whose time has come: what is owed of them comes first, up to `of_calls` events.
+    pub calls: Vec<Arc<str>>,
+    /// How many events of them.
+    pub of_calls: usize,
+    /// Calls to leave out of the parts.
+    pub without: Vec<Arc<str>>,
+    /// Parts of the queue, in this order, each only as far as there is room.
+    pub parts: Vec<Part>,
+    /// Events in all, at most.
+    pub most: usize,
+    /// How far to turn the events round before they are delivered: each is of another call where this is not 0.
+    pub turned: usize,
+}
+
+/// A part of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// Only beyond this position.
+    pub after: i64,
+    /// Only up to this position.
+    pub until: i64,
+    /// Only events with no owed event of the same call both before them and below this position.
+    pub first_below: Option<i64>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+/// What a part of the queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// Whatever comes next.
+    Rest,
+    /// What came after the backlog.
+    Fresh,
+    /// What was there when the sink came back.
+    Backlog,
+    /// The oldest event of each of the oldest calls, for a probe.
+    Oldest,
+    /// The oldest event of each of other calls, for a probe.
+    Others,
+}
+
+/// How the delivery of one event ended, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The event is off the queue, as delivered or as a dead letter.
+    Settled,
+    /// It has to be tried again; the peer may have said after which time.
+    Failed(Option<Duration>),
+    /// The peer wants nothing more for now.
+    Stop,
+}
+
+/// What a delivery changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The sink failed for several calls, and is probed from now on.
+    Down,
+    /// The sink asked us to stop, and rests.
+    Resting,
+    /// It works again; say with [`Flow::drain`] how far its backlog goes.
+    Back,
+}
+
+/// The state of one sink's delivery.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    batch: usize,
+    rate: u32,
+    held: HeldCalls,
+    /// Calls that failed since anything succeeded; not more than [`EVIDENCE`].
+    failed: BTreeSet<Arc<str>>,
+    outage: Option<Outage>,
+    backlog: Option<Backlog>,
+    /// The queue is read up to here: what is left before it is of held calls, or of calls with a backlog.
+    after: i64,
+    again: Option<Moment>,
+    up: bool,
+    turn: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Outage {
+    since: Moment,
+    failures: u32,
+    /// The next probe.
+    until: Moment,
+    /// The next probe if there are events nobody has tried yet.
+    soonest: Moment,
+    news: bool,
+    resting: bool,
+    /// How far the probes have come through the queue.
+    probed: i64,
+    /// Calls that failed all alone, lately: if another one succeeds, it was not for the sink.
+    suspects: Vec<Arc<str>>,
+}
+
+impl Flow {
+    /// A sink that takes up to `batch` events at once, and a backlog at `rate` events per second (0: without a limit).
+    #[must_use]
+    pub fn new(batch: usize, rate: u32) -> Self {
+        Self {
+            batch: batch.max(1),
+            rate,
+            held: HeldCalls::default(),
+            failed: BTreeSet::new(),
+            outage: None,
+            backlog: None,
+            after: 0,
+            again: None,
+            up: true,
+            turn: false,
+        }
+    }
+
+    /// What is owed up to the position `mark` is a backlog from now on.
+    pub fn drain(&mut self, mark: i64, now: Moment) {
+        self.backlog = Some(Backlog::new(mark, self.rate, now));
+        self.start_over(mark, now);
+    }
+
+    /// Something new is owed.
+    pub fn news(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.news = true;
+        }
+    }
+
+    /// What is to be tried again is tried at once: the sink was opened anew by an operator.
+    pub fn hurry(&mut self, now: Moment) {
+        self.held.all_due(now);
+        if let Some(outage) = &mut self.outage {
+            (outage.until, outage.resting) = (now, false);
+        }
+    }
+
+    /// What to do now.
+    pub fn plan(&mut self, now: Moment) -> Plan {
+        if let Some(outage) = &mut self.outage {
+            let at = outage.next();
+            if now < at {
+                return Plan::Wait(at);
+            }
+            outage.news = false;
+            return Plan::Take(outage.probe(self.batch, now));
+        }
+        if self.again.is_none_or(|again| again <= now) {
+            let start = self.backlog.map_or(0, |backlog| backlog.mark);
+            self.start_over(start, now);
+        }
+        self.turn = !self.turn;
+        let quarter = self.batch.div_ceil(4);
+        let calls = if self.batch > 1 || self.turn { self.held.due(now, quarter) } else { Vec::new() };
+        let parts = match &mut self.backlog {
+            None => vec![Part::new(PartKind::Rest, self.after, i64::MAX, None, self.batch)],
+            Some(backlog) => {
+                let (mark, half) = (backlog.mark, self.batch.div_ceil(2));
+                let first = |most: usize| most.min(if self.turn { self.batch } else { half });
+                let allowed = first(backlog.allowance(self.batch, now));
+                let fresh = if self.turn { half } else { self.batch };
+                // Whatever is owed before the fresh part is read goes before what is fresh of its call.
+                let after = self.after.max(mark);
+                let fresh = Part::new(PartKind::Fresh, after, i64::MAX, Some(after + 1), fresh);
+                let old = Part::new(PartKind::Backlog, backlog.after, mark, None, allowed);
+                let parts = if self.turn { [fresh, old] } else { [old, fresh] };
+                parts.into_iter().filter(|part| part.limit > 0).collect()
+            }
+        };
+        let without = self.held.names();
+        Plan::Take(Take { of_calls: quarter, calls, without, parts, most: self.batch, turned: 0 })
+    }
+
+    /// A part was read: `found` events of at most `limit`, the newest at the position `last`.
+    pub fn read(&mut self, kind: PartKind, found: usize, limit: usize, last: Option<i64>) {
+        match kind {
+            PartKind::Rest | PartKind::Fresh => self.after = last.unwrap_or(self.after),
+            PartKind::Backlog => {
+                if let Some(backlog) = &mut self.backlog {
+                    backlog.spend(found);
+                    backlog.after = last.unwrap_or(backlog.after);
+                }
+                if found < limit {
+                    (self.backlog, self.after, self.again) = (None, 0, None);
+                }
+            }
+            PartKind::Others => {
+                if let Some(outage) = &mut self.outage {
+                    outage.probed = last.filter(|_| found == limit).unwrap_or(0);
+                }
+            }
+            PartKind::Oldest => {}
+        }
+    }
+
+    /// The events of `calls` were read, all there are if `whole`; those without any are held no longer.
+    pub fn read_calls(&mut self, calls: &[Arc<str>], found: &BTreeSet<Arc<str>>, whole: bool) {
+        for call in calls.iter().filter(|call| whole && !found.contains(*call)) {
+            self.let_go(call);
+        }
+    }
+
+    /// The delivery of `tried` (call and answer, in the order of delivery) has ended; `whole`: there was no more of the
+    /// held calls among them. `chance`: from 0 to 1.
+    pub fn done(&mut self, tried: &[(Arc<str>, Answer)], whole: bool, now: Moment, chance: f64) -> Option<Change> {
+        let settled = tried.iter().any(|(_, answer)| *answer == Answer::Settled);
+        if let Some((_, answer)) = tried.last() {
+            self.up = *answer == Answer::Settled;
+        }
+        if tried.iter().any(|(_, answer)| *answer == Answer::Stop) {
+            self.up = false;
+            return self.rest(now);
+        }
+        let after = tried.iter().filter_map(|(_, answer)| answer.after()).max();
+        if settled {
+            self.failed.clear();
+            let back = self.outage.take().map(|outage| {
+                self.held.all_due(now);
+                for call in &outage.suspects {
+                    self.held.hold(call, now, None, chance);
+                }
+                Change::Back
+            });
+            let room = self.settle(tried, whole, now, chance);
+            return if room { back } else { self.go_down(after, now, chance) };
+        }
+        if tried.is_empty() {
+            return None;
+        }
+        if let Some(outage) = &mut self.outage {
+            outage.fail(after, now, chance);
+            if let [(alone, _)] = tried {
+                outage.suspect(alone);
+            }
+            return None;
+        }
+        self.failed.extend(tried.iter().map(|(call, _)| Arc::clone(call)).take(self.batch));
+        if self.failed.len() < EVIDENCE && self.settle(tried, whole, now, chance) {
+            return None;
+        }
+        self.go_down(after, now, chance)
+    }
+
+    /// Holds the calls that failed and lets go of those that did not. False if there is no room to hold them.
+    fn settle(&mut self, tried: &[(Arc<str>, Answer)], whole: bool, now: Moment, chance: f64) -> bool {
+        let mut calls: BTreeMap<&Arc<str>, (bool, Option<Option<Duration>>)> = BTreeMap::new();
+        for (call, answer) in tried {
+            let (progress, failure) = calls.entry(call).or_default();
+            match answer {
+                Answer::Settled => *progress = true,
+                Answer::Failed(after) => *failure = (*failure).max(Some(*after)),
+                Answer::Stop => {}
+            }
+        }
+        let mut room = true;
+        for (call, (progress, failure)) in calls {
+            if progress {
+                self.held.proceed(call, now);
+            }
+            match failure {
+                Some(after) => room &= self.held.hold(call, now, after, chance),
+                None if whole => self.let_go(call),
+                None => {}
+            }
+        }
+        room
+    }
+
+    /// What came for a held call while it was read was passed over: the queue is read from its beginning again.
+    fn let_go(&mut self, call: &str) {
+        if self.held.release(call) {
+            self.again = None;
+        }
+    }
+
+    /// The store could not be read or written: whatever was taken is taken again.
+    pub fn lost(&mut self) {
+        self.after = 0;
+        self.again = None;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.after = 0;
+        }
+    }
+
+    /// When there is something to do without news.
+    #[must_use]
+    pub fn next(&self, now: Moment) -> Option<Moment> {
+        match &self.outage {
+            Some(outage) => Some(outage.next()),
+            None => {
+                let backlog = self.backlog.map(|backlog| now + backlog.wait(now));
+                [self.held.next(), backlog].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// Whether the last delivery that told anything succeeded.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Until when the sink is left alone as a whole.
+    #[must_use]
+    pub fn down_until(&self) -> Option<Moment> {
+        self.outage.as_ref().map(|outage| outage.until)
+    }
+
+    /// How many calls are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    fn start_over(&mut self, from: i64, now: Moment) {
+        self.after = from;
+        let pause = if self.backlog.is_some() { AGAIN_FRESH } else { AGAIN };
+        // With nothing passed over, the beginning of the queue is where to read on.
+        let passes_over = self.backlog.is_some() || !self.held.is_empty();
+        self.again = Some(if passes_over { now + pause } else { now });
+    }
+
+    fn go_down(&mut self, after: Option<Duration>, now: Moment, chance: f64) -> Option<Change> {
+        let mut outage = Outage::new(now);
+        outage.fail(after, now, chance);
+        self.outage = Some(outage);
+        self.failed.clear();
+        self.backlog = None;
+        self.lost();
+        Some(Change::Down)
+    }
+
+    fn rest(&mut self, now: Moment) -> Option<Change> {
+        let mut outage = self.outage.take().unwrap_or(Outage::new(now));
+        let rested = std::mem::replace(&mut outage.resting, true);
+        (outage.until, outage.soonest) = (now + REST, now + REST);
+        self.outage = Some(outage);
+        self.failed.clear();
+        self.backlog = None;
+        self.lost();
+        if rested { None } else { Some(Change::Resting) }
+    }
+}
+
+impl Outage {
+    fn new(now: Moment) -> Self {
+        let (until, soonest) = (now, now);
+        Self { since: now, failures: 0, until, soonest, news: false, resting: false, probed: 0, suspects: Vec::new() }
+    }
+
+    fn suspect(&mut self, call: &Arc<str>) {
+        self.suspects.retain(|known| known != call);
+        self.suspects.push(Arc::clone(call));
+        if self.suspects.len() > PROBE {
+            self.suspects.remove(0);
+        }
+    }
+
+    fn next(&self) -> Moment {
+        if self.news && !self.resting { self.until.min(self.soonest) } else { self.until }
+    }
+
+    fn fail(&mut self, after: Option<Duration>, now: Moment, chance: f64) {
+        if std::mem::take(&mut self.resting) {
+            (self.since, self.failures) = (now, 0);
+        }
+        self.failures = self.failures.saturating_add(1);
+        let wait = match schedule(self.failures, now.since(self.since), after, chance) {
+            Next::Again(wait) => wait,
+            Next::GiveUp => LONGEST_WAIT, // events die one by one, a sink does not
+        };
+        self.until = now + wait;
+        let asked = after.map_or(Duration::ZERO, |after| after.min(wait));
+        self.soonest = self.until.min(now + NEWCOMER.max(asked));
+    }
+
+    /// A few events of as many calls: others each time, and the oldest; none of them is always the first. Later on also
+    /// single events, since one that makes the sink hang would hide how the others fare.
+    fn probe(&self, batch: usize, now: Moment) -> Take {
+        let turned = usize::try_from(self.failures).unwrap_or_default();
+        let others = |limit| Part::new(PartKind::Others, self.probed, i64::MAX, Some(i64::MAX), limit);
+        let oldest = |limit| Part::new(PartKind::Oldest, 0, i64::MAX, Some(i64::MAX), limit);
+        let most = PROBE.min(batch);
+        let several = now.since(self.since) < BRISK || turned.is_multiple_of(3);
+        let (parts, most) = match (several && most > 1, turned.is_multiple_of(2)) {
+            (true, _) => (vec![others(most.div_ceil(2)), oldest(most)], most),
+            (false, true) => (vec![oldest(1)], 1),
+            (false, false) => (vec![others(1)], 1),
+        };
+        Take { parts, most, turned, ..Take::default() }
+    }
+}
+
+impl Part {
+    fn new(kind: PartKind, after: i64, until: i64, first_below: Option<i64>, limit: usize) -> Self {
+        Self { kind, after, until, first_below, limit }
+    }
+}
+
+impl Answer {
+    fn after(self) -> Option<Duration> {
+        match self {
+            Self::Failed(after) => after,
+            Self::Settled | Self::Stop => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
