@@ -289,7 +289,10 @@ async fn an_operator_may_look_at_dead_letters_revive_and_discard_them_beside_the
     beside.close().await.unwrap();
 
     assert_eq!(store.due(&log, 0, 10).await, Ok(vec![due[1].clone()]));
-    assert_eq!(store.depth(&log).await, Ok(Depth { events: 1, bytes: due[1].body.len() as u64, oldest: Some(at(0)), dead: 1 }));
+    assert_eq!(
+        store.depth(&log).await,
+        Ok(Depth { events: 1, bytes: due[1].body.len() as u64, oldest: Some(at(0)), dead: 1 })
+    );
     store.settle(&log, vec![(due[1].position, Settlement::Delivered)]).await.unwrap();
     assert_eq!(store.discard(&log, vec![due[2].position]).await, Ok(1));
     assert_eq!(store.depth(&log).await, Ok(Depth::default()));

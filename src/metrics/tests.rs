@@ -137,7 +137,16 @@ fn a_sink_shows_its_queue() {
     let metrics = metrics();
     let mut view = View::default();
     let oldest = Timestamp::from_second(5).ok();
-    let status = SinkStatus { up: false, queued: 7, bytes: 70, held: 3, blocking: true, oldest, dead: 2, ..SinkStatus::new("file") };
+    let status = SinkStatus {
+        up: false,
+        queued: 7,
+        bytes: 70,
+        held: 3,
+        blocking: true,
+        oldest,
+        dead: 2,
+        ..SinkStatus::new("file")
+    };
     view.sinks.insert("log".parse().unwrap(), status);
     let text = metrics.render(&view);
     for (series, value) in [

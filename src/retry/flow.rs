@@ -87,10 +87,12 @@ pub enum PartKind {
 /// How the delivery of one event ended, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The event is off the queue, as delivered or as a dead letter.
+    /// The sink took it, or said that it never will.
     Settled,
     /// It has to be tried again; the peer may have said after which time.
     Failed(Option<Duration>),
+    /// It was tried in vain for too long, and is a dead letter.
+    GivenUp,
     /// The peer wants nothing more for now.
     Stop,
 }
@@ -290,7 +292,7 @@ impl Flow {
         for (call, answer) in tried {
             let (progress, failure) = calls.entry(call).or_default();
             match answer {
-                Answer::Settled => *progress = true,
+                Answer::Settled | Answer::GivenUp => *progress = true,
                 Answer::Failed(after) => *failure = (*failure).max(Some(*after)),
                 Answer::Stop => {}
             }
@@ -444,7 +446,7 @@ impl Answer {
     fn after(self) -> Option<Duration> {
         match self {
             Self::Failed(after) => after,
-            Self::Settled | Self::Stop => None,
+            Self::Settled | Self::GivenUp | Self::Stop => None,
         }
     }
 }

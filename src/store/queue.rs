@@ -209,4 +209,3 @@ pub(super) async fn sinks(readers: &SqlitePool) -> Result<Vec<SinkName>, StoreEr
 pub(super) fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Refused(error.to_string().into()))
 }
-

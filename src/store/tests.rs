@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 use super::options::Options;
 use super::writer::{Operation, Work};
-use super::{Commit, CommitEvent, Store, StoreError, coverage, dead, ledger, memory, picking, pruning, queue, shedding};
+use super::{
+    Commit, CommitEvent, Store, StoreError, coverage, dead, ledger, memory, picking, pruning, queue, shedding,
+};
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
 

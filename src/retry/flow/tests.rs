@@ -59,7 +59,13 @@ impl Queue {
     }
 
     /// One step as the actor does it. True if there was anything to deliver.
-    fn step(&mut self, flow: &mut Flow, take: &Take, now: Moment, answer: &mut dyn FnMut(&[Event]) -> Vec<Answer>) -> bool {
+    fn step(
+        &mut self,
+        flow: &mut Flow,
+        take: &Take,
+        now: Moment,
+        answer: &mut dyn FnMut(&[Event]) -> Vec<Answer>,
+    ) -> bool {
         let mut taken = if take.calls.is_empty() { Vec::new() } else { self.of_calls(&take.calls, take.of_calls) };
         let whole = taken.len() < take.of_calls;
         let found = taken.iter().map(|event| Arc::clone(&event.call)).collect();
@@ -163,7 +169,11 @@ fn run(
                 Plan::Wait(until) => Some(until),
                 Plan::Take(take) => {
                     let busy = queue.step(flow, &take, now, &mut |batch| answer(batch, now));
-                    if busy { Some(now + Duration::from_millis(8)) } else { flow.next(now).map(|next| next.max(now + Duration::from_millis(1))) }
+                    if busy {
+                        Some(now + Duration::from_millis(8))
+                    } else {
+                        flow.next(now).map(|next| next.max(now + Duration::from_millis(1)))
+                    }
                 }
             };
         }
