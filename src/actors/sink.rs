@@ -15,12 +15,15 @@ use crate::config;
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 use crate::retry::flow::{Change, Flow, Plan, Take};
+use crate::sinks::Sink;
 use crate::store::StoreError;
 use depth::{Complaint, owes};
 use step::{Desk, Outcome, Tried, Works};
 
 mod depth;
 mod step;
+#[cfg(test)]
+mod tests;
 
 /// After a step that emptied the queue the next one waits this long for more: a step costs about the same for one and
 /// for many.
@@ -93,7 +96,17 @@ enum Counted {
 
 impl SinkActor {
     pub(super) fn new(house: Arc<House>, name: SinkName, sink: &config::Sink, fleet: &Addr<Fleet>, life: u64) -> Self {
-        let opened = sink.options.open();
+        Self::with(house, name, sink, sink.options.open(), fleet, life)
+    }
+
+    fn with(
+        house: Arc<House>,
+        name: SinkName,
+        sink: &config::Sink,
+        opened: Box<dyn Sink>,
+        fleet: &Addr<Fleet>,
+        life: u64,
+    ) -> Self {
         let flow = Flow::new(opened.batch(), sink.delivery.backlog_rate);
         Self {
             _obituary: Obituary::new(fleet, ActorDied { role: Role::Sink(name.clone()), life }),

@@ -40,7 +40,7 @@ pub enum Plan {
 /// What to read from the queue for one delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Take {
-    /// Held calls whose time has come: what is owed of them comes first, up to `of_calls` events.
+    /// Held calls whose time has come: they have room for `of_calls` events, and come last, since they may fail again.
     pub calls: Vec<Arc<str>>,
     /// How many events of them.
     pub of_calls: usize,
@@ -332,6 +332,8 @@ impl Flow {
     pub fn next(&self, now: Moment) -> Option<Moment> {
         match &self.outage {
             Some(outage) => Some(outage.next()),
+            // Something that was passed over may go now.
+            None if self.again.is_none() => Some(now),
             None => {
                 let backlog = self.backlog.map(|backlog| now + backlog.wait(now));
                 [self.held.next(), backlog].into_iter().flatten().min()
@@ -422,12 +424,14 @@ impl Outage {
     /// A few events of as many calls: others each time, and the oldest; none of them is always the first. Later on also
     /// single events, since one that makes the sink hang would hide how the others fare.
     fn probe(&self, batch: usize, now: Moment) -> Take {
-        let turned = usize::try_from(self.failures).unwrap_or_default();
+        let tries = usize::try_from(self.failures).unwrap_or_default();
         let others = |limit| Part::new(PartKind::Others, self.probed, i64::MAX, Some(i64::MAX), limit);
         let oldest = |limit| Part::new(PartKind::Oldest, 0, i64::MAX, Some(i64::MAX), limit);
         let most = PROBE.min(batch);
-        let several = now.since(self.since) < BRISK || turned.is_multiple_of(3);
-        let (parts, most) = match (several && most > 1, turned.is_multiple_of(2)) {
+        let brisk = now.since(self.since) < BRISK;
+        let several = brisk || tries.is_multiple_of(3);
+        let turned = if brisk { tries } else { tries.div_ceil(3) };
+        let (parts, most) = match (several && most > 1, tries.is_multiple_of(2)) {
             (true, _) => (vec![others(most.div_ceil(2)), oldest(most)], most),
             (false, true) => (vec![oldest(1)], 1),
             (false, false) => (vec![others(1)], 1),

@@ -3,19 +3,42 @@
 //! Must not know what an event says, or when the next try is due.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
-use sqlx::{FromRow, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, FromRow, SqliteConnection, SqlitePool};
 
 use super::error::{StoreError, unreadable};
 use super::{CommitEvent, Depth, Owed, Settlement};
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 
-pub(super) const SEE: &str = "INSERT INTO seen (id, at) \
-    SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE true ORDER BY key \
-    ON CONFLICT (id) DO NOTHING RETURNING number, id";
-pub(super) const KEEP: &str = "INSERT INTO events (position, id, partition, received, body) \
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1)";
+/// Rows of one statement; what is left over goes in smaller ones. A few sizes only, so that each is prepared once.
+const ROWS: [usize; 3] = [64, 8, 1];
+
+/// Remembers `rows` ids; says which of them are new, with their numbers.
+pub(super) fn see(rows: usize) -> String {
+    let values = vec!["(?, ?)"; rows].join(", ");
+    format!("INSERT INTO seen (id, at) VALUES {values} ON CONFLICT (id) DO NOTHING RETURNING number, id")
+}
+
+/// Keeps `rows` events.
+pub(super) fn keep(rows: usize) -> String {
+    let values = vec!["(?, ?, ?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO events (position, id, partition, received, body) VALUES {values}")
+}
+
+static SEE: LazyLock<[String; 3]> = LazyLock::new(|| ROWS.map(see));
+static KEEP: LazyLock<[String; 3]> = LazyLock::new(|| ROWS.map(keep));
+
+/// Cuts `all` into pieces of the sizes of [`ROWS`], and says which of them each is.
+fn pieces<T>(mut all: &[T]) -> impl Iterator<Item = (usize, &[T])> {
+    std::iter::from_fn(move || {
+        let size = ROWS.iter().position(|rows| *rows <= all.len())?;
+        let (piece, rest) = all.split_at(ROWS[size]);
+        all = rest;
+        Some((size, piece))
+    })
+}
 pub(super) const NAME: &str =
     "INSERT INTO sinks (name) SELECT key FROM json_each(?1) WHERE true ON CONFLICT (name) DO NOTHING";
 pub(super) const OWE: &str = "INSERT INTO owed (sink, position, bytes) \
@@ -56,9 +79,15 @@ pub(super) async fn write(connection: &mut SqliteConnection, events: &[CommitEve
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<_> = events.iter().map(|event| (&event.id, event.received.as_microsecond())).collect();
-    let fresh: Vec<(i64, String)> = sqlx::query_as(SEE).bind(text(&ids)?).fetch_all(&mut *connection).await?;
-    let mut fresh: HashMap<String, i64> = fresh.into_iter().map(|(position, id)| (id, position)).collect();
+    let mut fresh: HashMap<String, i64> = HashMap::with_capacity(events.len());
+    for (size, piece) in pieces(events) {
+        let mut query = sqlx::query_as::<_, (i64, String)>(AssertSqlSafe(SEE[size].as_str()));
+        for event in piece {
+            query = query.bind(event.id.as_str()).bind(event.received.as_microsecond());
+        }
+        let rows = query.fetch_all(&mut *connection).await?;
+        fresh.extend(rows.into_iter().map(|(position, id)| (id, position)));
+    }
 
     let mut written = Vec::with_capacity(events.len());
     let mut kept = Vec::new();
@@ -68,7 +97,7 @@ pub(super) async fn write(connection: &mut SqliteConnection, events: &[CommitEve
         let position = fresh.remove(event.id.as_str());
         written.push(position.is_some());
         if let Some(position) = position.filter(|_| !event.owed.is_empty()) {
-            kept.push((position, &event.id, &event.partition, event.received.as_microsecond(), &event.body));
+            kept.push((position, event));
             for sink in &event.owed {
                 let positions = owed.entry(sink.as_str()).or_default();
                 if positions.last() != Some(&position) {
@@ -80,7 +109,15 @@ pub(super) async fn write(connection: &mut SqliteConnection, events: &[CommitEve
         }
     }
     if !kept.is_empty() {
-        sqlx::query(KEEP).bind(text(&kept)?).execute(&mut *connection).await?;
+        for (size, piece) in pieces(&kept) {
+            let mut query = sqlx::query(AssertSqlSafe(KEEP[size].as_str()));
+            for (position, event) in piece {
+                let received = event.received.as_microsecond();
+                query = query.bind(position).bind(event.id.as_str()).bind(event.partition.as_str());
+                query = query.bind(received).bind(&*event.body);
+            }
+            query.execute(&mut *connection).await?;
+        }
         let more = text(&more)?;
         sqlx::query(NAME).bind(&more).execute(&mut *connection).await?;
         sqlx::query(OWE).bind(text(&owed)?).execute(&mut *connection).await?;

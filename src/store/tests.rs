@@ -32,8 +32,6 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (memory::LIVE, &[]),
     (memory::WRITE_LEGS, &[]),
     (memory::WRITE_CALLS, &[]),
-    (queue::SEE, &[]),
-    (queue::KEEP, &[]),
     (queue::NAME, &[]),
     (queue::OWE, &[]),
     (queue::OWE_MORE, &["sinks"]),

@@ -110,7 +110,7 @@ impl Desk {
             let found: BTreeSet<Arc<str>> = owed.iter().map(|owed| owed.partition.as_str().into()).collect();
             flow.read_calls(&take.calls, &found, whole);
         }
-        let mut more = !whole;
+        let (held, mut more) = (owed.len(), !whole && take.turned == 0);
         for part in &take.parts {
             let limit = part.limit.min(take.most.saturating_sub(owed.len()));
             if limit == 0 {
@@ -129,6 +129,7 @@ impl Desk {
             let known: BTreeSet<i64> = owed.iter().map(|owed| owed.position).collect();
             owed.extend(found.into_iter().filter(|owed| !known.contains(&owed.position)));
         }
+        owed.rotate_left(held); // what failed before comes last, for the sake of sinks that stop at a failure
         if let Some(turned) = take.turned.checked_rem(owed.len()) {
             owed.rotate_left(turned);
         }

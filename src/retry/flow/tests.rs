@@ -68,6 +68,7 @@ impl Queue {
     ) -> bool {
         let mut taken = if take.calls.is_empty() { Vec::new() } else { self.of_calls(&take.calls, take.of_calls) };
         let whole = taken.len() < take.of_calls;
+        let held = taken.len();
         let found = taken.iter().map(|event| Arc::clone(&event.call)).collect();
         flow.read_calls(&take.calls, &found, whole);
         for part in &take.parts {
@@ -84,6 +85,7 @@ impl Queue {
             }
         }
         assert!(taken.len() <= take.most);
+        taken.rotate_left(held);
         if taken.is_empty() {
             flow.done(&[], whole, now, 0.5);
             return false;
@@ -190,7 +192,7 @@ fn a_poison_call_holds_back_no_other_and_is_tried_as_promised() {
         let bad = queue.add("poison", at(0));
         let mut calls = 0;
         let mut traffic = |queue: &mut Queue, now: Moment| {
-            let due = since(at(0), now).is_multiple_of(500);
+            let due = since(at(0), now).is_multiple_of(500) && now < at(65_000);
             if due {
                 calls += 1;
                 queue.add(&format!("call {calls}"), now);
@@ -202,7 +204,7 @@ fn a_poison_call_holds_back_no_other_and_is_tried_as_promised() {
             answers(manner, &poison, true, batch)
         });
         queue.assert_in_order();
-        assert_eq!(queue.delivered.len(), 140, "{manner:?}");
+        assert_eq!(queue.delivered.len(), 130, "{manner:?}");
         let slowest = queue.delivered.iter().map(|(event, when)| since(event.came, *when)).max().unwrap();
         assert!(slowest <= 1000, "{manner:?}: {slowest} ms");
         let tries = queue.tries_of(bad);

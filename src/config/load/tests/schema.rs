@@ -84,6 +84,7 @@ fn names(keys: &'static [Key]) -> Vec<&'static str> {
         | Kind::Whole { .. }
         | Kind::Duration { .. }
         | Kind::Secret
+        | Kind::Bytes { .. }
         | Kind::Lists { .. } => Vec::new(),
     };
     keys.iter().flat_map(|key| std::iter::once(key.name).chain(below(key))).collect()
