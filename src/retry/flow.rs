@@ -19,6 +19,8 @@ use crate::domain::moment::Moment;
 const EVIDENCE: usize = 4;
 /// Events of a probe.
 pub const PROBE: usize = 8;
+/// Calls remembered as having failed alone.
+const SUSPECTS: usize = 64;
 /// An event nobody has tried yet waits for a probe at most this long, unless the peer asked for more.
 const NEWCOMER: Duration = Duration::from_secs(10);
 /// How long a sink rests that asked us to stop.
@@ -40,7 +42,8 @@ pub enum Plan {
 /// What to read from the queue for one delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Take {
-    /// Held calls whose time has come: they have room for `of_calls` events, and come last, since they may fail again.
+    /// Held calls whose time has come: they have room for `of_calls` events, and come last, since they may fail again; call
+    /// by call, in this order.
     pub calls: Vec<Arc<str>>,
     /// How many events of them.
     pub of_calls: usize,
@@ -123,6 +126,8 @@ pub struct Flow {
     again: Option<Moment>,
     up: bool,
     turn: bool,
+    /// Held calls that are due together fail together where the sink stops at the first: each time another one leads.
+    turned: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -156,6 +161,7 @@ impl Flow {
             again: None,
             up: true,
             turn: false,
+            turned: 0,
         }
     }
 
@@ -196,7 +202,11 @@ impl Flow {
         }
         self.turn = !self.turn;
         let quarter = self.batch.div_ceil(4);
-        let calls = if self.batch > 1 || self.turn { self.held.due(now, quarter) } else { Vec::new() };
+        let mut calls = if self.batch > 1 || self.turn { self.held.due(now, quarter) } else { Vec::new() };
+        if let Some(turned) = self.turned.checked_rem(calls.len()) {
+            calls.rotate_left(turned);
+            self.turned = self.turned.wrapping_add(1);
+        }
         let parts = match &mut self.backlog {
             None => vec![Part::new(PartKind::Rest, self.after, i64::MAX, None, self.batch)],
             Some(backlog) => {
@@ -398,7 +408,7 @@ impl Outage {
     fn suspect(&mut self, call: &Arc<str>) {
         self.suspects.retain(|known| known != call);
         self.suspects.push(Arc::clone(call));
-        if self.suspects.len() > PROBE {
+        if self.suspects.len() > SUSPECTS {
             self.suspects.remove(0);
         }
     }
@@ -430,13 +440,16 @@ impl Outage {
         let most = PROBE.min(batch);
         let brisk = now.since(self.since) < BRISK;
         let several = brisk || tries.is_multiple_of(3);
-        let turned = if brisk { tries } else { tries.div_ceil(3) };
+        // Scattered, or some call would always come after the same other ones.
+        let turned = (tries.wrapping_mul(0x9E37_79B9) >> 8) | 1;
         let (parts, most) = match (several && most > 1, tries.is_multiple_of(2)) {
-            (true, _) => (vec![others(most.div_ceil(2)), oldest(most)], most),
+            (true, _) => (vec![others(1 + turned % most.div_ceil(2)), oldest(most)], most),
             (false, true) => (vec![oldest(1)], 1),
             (false, false) => (vec![others(1)], 1),
         };
-        Take { parts, most, turned, ..Take::default() }
+        // Those that failed alone have had their chance when it is for others.
+        let without = if parts.len() == 1 && tries % 2 == 1 { self.suspects.clone() } else { Vec::new() };
+        Take { parts, most, turned, without, ..Take::default() }
     }
 }
 

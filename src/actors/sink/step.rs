@@ -106,6 +106,7 @@ impl Desk {
         let mut whole = take.turned == 0;
         if !take.calls.is_empty() {
             owed = store.of_calls(name, &take.calls, take.of_calls).await?;
+            owed.sort_by_key(|owed| take.calls.iter().position(|call| **call == *owed.partition));
             whole &= owed.len() < take.of_calls;
             let found: BTreeSet<Arc<str>> = owed.iter().map(|owed| owed.partition.as_str().into()).collect();
             flow.read_calls(&take.calls, &found, whole);
