@@ -7,6 +7,7 @@ use std::time::Duration;
 pub mod backlog;
 pub mod calls;
 pub mod flow;
+pub mod outage;
 
 /// Wait before the first retry, at most; it doubles from there within [`BRISK`].
 const FIRST: Duration = Duration::from_millis(800);

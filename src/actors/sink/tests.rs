@@ -174,7 +174,7 @@ async fn a_dead_sink_is_probed_with_a_few_events_and_then_gets_everything_in_ord
     stage.until("it is down", |_, status| !status.up && status.retry_at.is_some()).await;
     let tried = stage.peer(|peer| peer.tried.len());
     stage.until("a probe", |peer, _| peer.tried.len() > tried).await;
-    assert!(stage.peer(|peer| peer.tried.len()) <= tried + 2 * crate::retry::flow::PROBE, "not hammered");
+    assert!(stage.peer(|peer| peer.tried.len()) <= tried + 2 * crate::retry::outage::PROBE, "not hammered");
     stage.peer(|peer| peer.down = false);
     stage.until("all are through", |peer, status| peer.got.len() == 300 && status.up && status.queued == 0).await;
     let mut newest = BTreeMap::new();

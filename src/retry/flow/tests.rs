@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::retry::calls::MOST;
+use crate::retry::outage::PROBE;
 
 fn at(millis: u64) -> Moment {
     Moment::virtual_at(Duration::from_millis(millis), Timestamp::UNIX_EPOCH)
