@@ -253,7 +253,7 @@ impl Flow {
                 Change::Back
             });
             let room = self.settle(tried, whole, now, chance);
-            return if room { back } else { self.go_down(after, now, chance) };
+            return if room { back } else { Some(self.go_down(after, now, chance)) };
         }
         if tried.is_empty() {
             return None;
@@ -269,7 +269,7 @@ impl Flow {
         if self.failed.len() < EVIDENCE && self.settle(tried, whole, now, chance) {
             return None;
         }
-        self.go_down(after, now, chance)
+        Some(self.go_down(after, now, chance))
     }
 
     /// Holds the calls that failed and lets go of those that did not. False if there is no room to hold them.
@@ -353,14 +353,14 @@ impl Flow {
         self.again = Some(if passes_over { now + pause } else { now });
     }
 
-    fn go_down(&mut self, after: Option<Duration>, now: Moment, chance: f64) -> Option<Change> {
+    fn go_down(&mut self, after: Option<Duration>, now: Moment, chance: f64) -> Change {
         let mut outage = Outage::new(now);
         outage.fail(after, now, chance);
         self.outage = Some(outage);
         self.failed.clear();
         self.backlog = None;
         self.lost();
-        Some(Change::Down)
+        Change::Down
     }
 
     fn rest(&mut self, now: Moment) -> Option<Change> {

@@ -85,6 +85,6 @@ impl Outage {
         };
         // Those that failed alone have had their chance when it is for others.
         let without = if parts.len() == 1 && tries % 2 == 1 { self.suspects.clone() } else { Vec::new() };
-        Take { parts, most, turned, without, ..Take::default() }
+        Take { without, parts, most, turned, ..Take::default() }
     }
 }

@@ -186,6 +186,28 @@ fn run(
     }
 }
 
+/// The same without anything new, from one step to the next.
+fn run_quietly(
+    flow: &mut Flow,
+    queue: &mut Queue,
+    from: Moment,
+    end: Moment,
+    answer: &mut dyn FnMut(&[Event], Moment) -> Vec<Answer>,
+) {
+    let mut now = from;
+    while now < end {
+        let next = match flow.plan(now) {
+            Plan::Wait(until) => until,
+            Plan::Take(take) if queue.step(flow, &take, now, &mut |batch| answer(batch, now)) => {
+                now + Duration::from_millis(8)
+            }
+            Plan::Take(_) => flow.next(now).unwrap_or(end),
+        };
+        assert!(flow.held() <= MOST);
+        now = next.max(now + Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn a_poison_call_holds_back_no_other_and_is_tried_as_promised() {
     for manner in [Manner::Each, Manner::StopAtFirst] {
@@ -222,7 +244,7 @@ fn a_dead_sink_is_probed_with_a_few_and_not_hammered() {
     for n in 1..2000 {
         queue.add(&format!("call {n}"), at(0));
     }
-    run(&mut flow, &mut queue, at(0), at(600_000), &mut |_, _| false, &mut |batch, now| {
+    run_quietly(&mut flow, &mut queue, at(0), at(600_000), &mut |batch, now| {
         assert!(now == at(0) || batch.len() <= PROBE);
         vec![Answer::Failed(None); batch.len()]
     });
@@ -247,7 +269,7 @@ fn no_set_of_poison_events_keeps_a_sink_down() {
             for n in 0..30 {
                 queue.add(&format!("call {n}"), at(0));
             }
-            run(&mut flow, &mut queue, at(0), at(4 * 3_600_000), &mut |_, _| false, &mut |batch, _| {
+            run_quietly(&mut flow, &mut queue, at(0), at(4 * 3_600_000), &mut |batch, _| {
                 answers(manner, &poison, true, batch)
             });
             assert_eq!(queue.delivered.len(), 30, "{manner:?} {count}");
@@ -263,9 +285,7 @@ fn news_brings_the_next_probe_forward_but_not_against_the_peer_s_wish() {
             queue.add(&format!("call {n}"), at(0));
         }
         let hours = at(2 * 3_600_000);
-        run(&mut flow, &mut queue, at(0), hours, &mut |_, _| false, &mut |batch, _| {
-            vec![Answer::Failed(asked); batch.len()]
-        });
+        run_quietly(&mut flow, &mut queue, at(0), hours, &mut |batch, _| vec![Answer::Failed(asked); batch.len()]);
         let probes = queue.tries.len();
         let end = hours + Duration::from_secs(3600);
         let mut told = false;
@@ -289,7 +309,7 @@ fn a_sink_that_asks_us_to_stop_rests_until_its_time_or_until_it_is_hurried() {
     run(&mut flow, &mut queue, at(0), at(3_500_000), &mut |_, _| true, &mut |batch, _| vec![Answer::Stop; batch.len()]);
     assert_eq!(queue.tries.len(), 1);
     flow.hurry(at(3_500_000));
-    run(&mut flow, &mut queue, at(3_500_000), at(3_500_100), &mut |_, _| false, &mut |batch, _| {
+    run_quietly(&mut flow, &mut queue, at(3_500_000), at(3_500_100), &mut |batch, _| {
         vec![Answer::Settled; batch.len()]
     });
     assert!(flow.is_up() && queue.events.is_empty());
@@ -320,9 +340,7 @@ fn fresh_events_come_promptly_while_a_backlog_drains_at_its_rate() {
         let fresh = queue.delivered.iter().filter(|(event, _)| event.call.starts_with("new"));
         let slowest = fresh.map(|(event, when)| since(event.came, *when)).max().unwrap();
         assert!(slowest <= 50, "{batch}: {slowest} ms");
-        run(&mut flow, &mut queue, at(15_000), at(25_000), &mut |_, _| false, &mut |batch, _| {
-            vec![Answer::Settled; batch.len()]
-        });
+        run_quietly(&mut flow, &mut queue, at(15_000), at(25_000), &mut |batch, _| vec![Answer::Settled; batch.len()]);
         queue.assert_in_order();
         assert!(queue.events.is_empty(), "{batch}");
     }
@@ -357,7 +375,7 @@ fn whatever_happens_order_is_kept_and_what_can_be_delivered_is() {
         // In the end everything works, and everything arrives.
         poison.clear();
         let end = now + Duration::from_secs(40);
-        run(&mut flow, &mut queue, now, end, &mut |_, _| false, &mut |batch, _| answers(manner, &poison, true, batch));
+        run_quietly(&mut flow, &mut queue, now, end, &mut |batch, _| answers(manner, &poison, true, batch));
         queue.assert_in_order();
         assert!(queue.events.is_empty(), "seed {seed}: {manner:?} {batch} {rate}: {:?} {flow:?}", queue.events);
     }
