@@ -256,6 +256,9 @@ impl Flow {
             return if room { back } else { Some(self.go_down(after, now, chance)) };
         }
         if tried.is_empty() {
+            if let Some(outage) = &mut self.outage {
+                outage.find_nothing(now);
+            }
             return None;
         }
         if let Some(outage) = &mut self.outage {

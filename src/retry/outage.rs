@@ -11,6 +11,8 @@ use crate::domain::moment::Moment;
 
 /// Events of a probe.
 pub const PROBE: usize = 8;
+/// Between a probe that found nothing to try and the next.
+const NOTHING: Duration = Duration::from_secs(1);
 /// Calls remembered as having failed alone.
 const SUSPECTS: usize = 64;
 /// An event nobody has tried yet waits for a probe at most this long, unless the peer asked for more.
@@ -39,6 +41,13 @@ impl Outage {
     pub(super) fn new(now: Moment) -> Self {
         let (until, soonest) = (now, now);
         Self { since: now, failures: 0, until, soonest, news: false, resting: false, probed: 0, suspects: Vec::new() }
+    }
+
+    /// A probe found no event to try: there are none, or none but of suspects. Another kind of probe follows.
+    pub(super) fn find_nothing(&mut self, now: Moment) {
+        self.suspects.clear();
+        self.failures = self.failures.saturating_add(1);
+        (self.until, self.soonest) = (now + NOTHING, now + NOTHING);
     }
 
     pub(super) fn suspect(&mut self, call: &Arc<str>) {
