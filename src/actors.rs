@@ -4,18 +4,20 @@
 //! they receive to one [`router`], which commits it to the store and wakes a [`sink`] actor per sink. An actor that
 //! panics leaves an obituary and is rebuilt from configuration and ledger, never from its old memory.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::board::Board;
 use crate::config::Onsip;
+use crate::domain::name::SinkName;
 use crate::metrics::Metrics;
 use crate::protocol::backoff::Dice;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::xmpp::connector::Connector;
 use crate::xmpp::session::Bounds;
 use router::Router;
@@ -46,6 +48,8 @@ pub struct House {
     /// Every committed event as JSON, for whoever watches.
     pub feed: broadcast::Sender<Arc<str>>,
     router: RwLock<Option<Addr<Router>>>,
+    /// Sinks whose queue is full and which want receiving to stop for it.
+    full: watch::Sender<BTreeSet<SinkName>>,
 }
 
 /// How accounts reach the service; replaced as a whole when its configuration changes.
@@ -63,7 +67,36 @@ impl House {
     /// A house without inhabitants.
     #[must_use]
     pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>) -> Self {
-        Self { store, metrics, board, feed: broadcast::channel(FEED).0, router: RwLock::new(None) }
+        Self {
+            store,
+            metrics,
+            board,
+            feed: broadcast::channel(FEED).0,
+            router: RwLock::new(None),
+            full: watch::Sender::default(),
+        }
+    }
+
+    /// Whether receiving stops for this sink.
+    fn is_full(&self, sink: &SinkName) -> bool {
+        self.full.borrow().contains(sink)
+    }
+
+    fn set_full(&self, sink: &SinkName, full: bool) {
+        self.full.send_if_modified(|sinks| if full { sinks.insert(sink.clone()) } else { sinks.remove(sink) });
+    }
+
+    /// Returns once no sink wants receiving to stop.
+    async fn room(&self) {
+        // The sender lives as long as the house.
+        let _ = self.full.subscribe().wait_for(BTreeSet::is_empty).await;
+    }
+
+    /// The store could not write or read.
+    fn store_failed(&self, fault: &StoreError) {
+        if let Some(fault) = fault.fault() {
+            self.metrics.store_fault(fault);
+        }
     }
 
     fn router(&self) -> Option<Addr<Router>> {

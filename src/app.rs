@@ -189,6 +189,9 @@ async fn prune(house: Arc<House>) {
         if let Err(fault) = house.store.prune(Moment::now().utc()).await {
             tracing::warn!(%fault, "old rows could not be pruned");
         }
+        if let Err(fault) = house.store.shrink().await {
+            tracing::warn!(%fault, "free room could not be given back");
+        }
         tokio::time::sleep(PRUNING).await;
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
-use crate::domain::status::{AccountState, GapReason, SubscriptionState};
+use crate::domain::status::{AccountState, GapReason, StoreFault, SubscriptionState};
 
 /// All there is to see, behind one short lock.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub struct View {
     pub sinks: BTreeMap<SinkName, SinkStatus>,
     /// Whether the store is open.
     pub store_open: bool,
+    /// What keeps events from being committed, while something does.
+    pub store_fault: Option<StoreFault>,
     /// Whether the daemon is stopping.
     pub draining: bool,
 }
@@ -108,12 +110,39 @@ pub struct SinkStatus {
     pub up: bool,
     /// The newest failure. Free of secrets.
     pub last_error: Option<String>,
+    /// Until when it is left alone as a whole, while it is.
+    pub retry_at: Option<Timestamp>,
+    /// Calls that failed on their own and wait for their next try.
+    pub held: u64,
+    /// Whether its queue is full and receiving stops for it.
+    pub blocking: bool,
     /// Events not yet acknowledged.
     pub queued: u64,
+    /// Bytes of them.
+    pub bytes: u64,
     /// Receipt of the oldest of them.
     pub oldest: Option<Timestamp>,
     /// Dead letters.
     pub dead: u64,
+}
+
+impl SinkStatus {
+    /// A sink of this kind to which nothing has happened.
+    #[must_use]
+    pub fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            up: true,
+            last_error: None,
+            retry_at: None,
+            held: 0,
+            blocking: false,
+            queued: 0,
+            bytes: 0,
+            oldest: None,
+            dead: 0,
+        }
+    }
 }
 
 impl Board {

@@ -16,6 +16,7 @@ use crate::{http, sinks, store, xmpp};
 
 mod account;
 mod address;
+mod delivery;
 mod load;
 mod log;
 mod onsip;
@@ -90,8 +91,34 @@ pub struct Account {
 pub struct Sink {
     /// Kind and options.
     pub options: sinks::Options,
+    /// How it is delivered to.
+    pub delivery: Delivery,
     /// Which events it gets; absent: every event.
     pub when: Option<Rule>,
+}
+
+/// How a sink is delivered to: the part of a `[sinks.NAME]` section that all kinds have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// How long one delivery may take.
+    pub timeout: Duration,
+    /// How many bytes of events may wait.
+    pub max_queue: u64,
+    /// How long an event may wait.
+    pub max_age: Duration,
+    /// What happens beyond `max_queue`.
+    pub when_full: WhenFull,
+    /// Events per second from a backlog; 0: without a limit.
+    pub backlog_rate: u32,
+}
+
+/// What happens when a queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest events are dropped.
+    DropOldest,
+    /// Receiving stops until there is room.
+    Block,
 }
 
 /// The `[log]` section.

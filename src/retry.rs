@@ -4,6 +4,11 @@
 
 use std::time::Duration;
 
+pub mod backlog;
+pub mod calls;
+pub mod flow;
+pub mod outage;
+
 /// Wait before the first retry, at most; it doubles from there within [`BRISK`].
 const FIRST: Duration = Duration::from_millis(800);
 /// How long a delivery is retried briskly, counted from its first failure.
@@ -11,7 +16,7 @@ const BRISK: Duration = Duration::from_mins(1);
 /// The longest wait while brisk.
 const BRISK_WAIT: Duration = Duration::from_secs(10);
 /// The longest wait ever.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// A delivery that fails for so long is given up.
 pub const HORIZON: Duration = Duration::from_hours(75);
 /// The part of a wait that chance may take away.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub mod bytes;
 pub mod check;
 pub mod duration;
 pub mod environment;
@@ -65,6 +66,11 @@ pub enum Kind {
     Duration {
         /// The shortest.
         min: Duration,
+    },
+    /// A size in bytes with a unit, at least this large.
+    Bytes {
+        /// The smallest.
+        min: u64,
     },
     /// A secret: a text, or where to find it.
     Secret,

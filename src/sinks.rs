@@ -85,7 +85,7 @@ pub struct Parcel {
 /// Why an event was not acknowledged; the variant is the decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// May work later; the peer may have said when.
+    /// May work later; the peer may have said when. Tried again on the schedule of all sinks.
     #[error("{reason}")]
     Retry {
         /// What went wrong, free of secrets.
@@ -93,7 +93,14 @@ pub enum Failure {
         /// What the peer asked for.
         after: Option<Duration>,
     },
-    /// Will never work for this event.
+    /// The peer wants nothing more, of any event, until an operator has seen to it (HTTP 410): the sink rests for an hour,
+    /// or until a reload or restart. The event stays owed.
+    #[error("{reason}")]
+    Pause {
+        /// What went wrong, free of secrets.
+        reason: String,
+    },
+    /// Will never work for this event: it becomes a dead letter at once, and what follows in its call goes on.
     #[error("{reason}")]
     Reject {
         /// What went wrong, free of secrets.
@@ -102,14 +109,28 @@ pub enum Failure {
 }
 
 /// One destination.
+///
+/// A sink talks to its peer and says what came of it. When failures are tried again, how long an answer may take, and what
+/// happens to the rest meanwhile is decided elsewhere.
 #[async_trait]
 pub trait Sink: Send {
     /// Hands over `parcels` in order and answers for each, in the same order. Acknowledges only what the peer has.
-    /// After the first [`Failure::Retry`] nothing of the same partition may be acknowledged.
+    /// After the first [`Failure::Retry`] nothing of the same partition may be acknowledged; other partitions are free
+    /// to go on, and should, since only then one bad event is told from a dead peer.
+    ///
+    /// The future may be dropped at any point: after the sink's `timeout` nobody waits for it any more, all of `parcels`
+    /// count as [`Failure::Retry`], and unless it [stays](Self::stays) the sink is dropped with it and opened anew. What
+    /// the peer got meanwhile it will get again. Dropping a sink must not block.
     async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>>;
 
     /// Lets go of what it holds open and opens it anew at the next delivery (SIGHUP, for rotated files).
     async fn reopen(&mut self) {}
+
+    /// Whether the sink itself outlives a delivery that took too long: where something goes on that cannot be stopped (a
+    /// blocking write), a second sink beside it would only make two. It answers [`Failure::Retry`] until that is over.
+    fn stays(&self) -> bool {
+        false
+    }
 
     /// How many parcels it takes at once.
     fn batch(&self) -> usize {

@@ -20,8 +20,10 @@ mod ledger;
 mod memory;
 mod opening;
 pub mod options;
+mod picking;
 mod pruning;
 mod queue;
+mod shedding;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -32,6 +34,9 @@ use ledger::LedgerKey;
 use opening::Opened;
 use options::Options;
 use writer::{Operation, WAITING, Work, Writer, Written};
+
+/// Steps of one shrinking, 1 MiB each, so that it ends also where room becomes free as fast as it is given back.
+const SHRINKING: usize = 4096;
 
 /// The database, open. Clones share it.
 ///
@@ -94,6 +99,26 @@ impl Store {
     /// What is owed to `sink` beyond the position `after` (0: from the beginning), in queue order.
     pub async fn due(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<Owed>, StoreError> {
         queue::due(&self.readers, sink, after, limit).await
+    }
+
+    /// What is owed to `sink` and asked for by `pick`, in queue order.
+    pub async fn pick(&self, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
+        picking::pick(&self.readers, sink, pick).await
+    }
+
+    /// What is owed to `sink` of these calls (partition keys), in queue order.
+    pub async fn of_calls(&self, sink: &SinkName, calls: &[Arc<str>], limit: usize) -> Result<Vec<Owed>, StoreError> {
+        picking::of_calls(&self.readers, sink, calls, limit).await
+    }
+
+    /// The newest position owed to `sink`, if anything is.
+    pub async fn newest(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
+        picking::newest(&self.readers, sink).await
+    }
+
+    /// Takes the oldest events from `sink`, a few hundred at most, while it is beyond `bounds`. They are lost to it.
+    pub async fn shed(&self, sink: &SinkName, bounds: Bounds) -> Result<Shed, StoreError> {
+        Ok(self.write(Work::Shed(sink.clone(), bounds)).await?.shed)
     }
 
     /// Remembers how deliveries to `sink` ended. A position that is not owed is left alone.
@@ -175,6 +200,17 @@ impl Store {
     pub async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
         while self.write(Work::Prune(now)).await?.more {}
         Ok(())
+    }
+
+    /// Gives room that is free inside the database back to the disk, and empties the log. In small steps, between which
+    /// others write.
+    pub async fn shrink(&self) -> Result<(), StoreError> {
+        for _ in 0..SHRINKING {
+            if !self.write(Work::Shrink).await?.more {
+                break;
+            }
+        }
+        self.write(Work::Fold).await.map(drop)
     }
 
     /// Operations that wait for the writer; at most [`Store::WAITING`].
@@ -323,11 +359,48 @@ pub enum Settlement {
     },
 }
 
+/// A part of the queue of one sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Only beyond this position.
+    pub after: i64,
+    /// Only up to this position.
+    pub until: i64,
+    /// Not of these calls (partition keys).
+    pub without: Vec<Arc<str>>,
+    /// Only events with no owed event of the same call both before them and below this position.
+    pub first_below: Option<i64>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+/// What a queue may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of the bodies; absent: any number.
+    pub bytes: Option<u64>,
+    /// What was received before this goes.
+    pub received: Timestamp,
+}
+
+/// What a queue that was beyond its bounds lost in one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shed {
+    /// Events that went because there were too many bytes.
+    pub full: u64,
+    /// Events that went because of their age.
+    pub age: u64,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
 /// How much a sink is owed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Events not yet acknowledged.
     pub events: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
     /// Receipt of the oldest of them.
     pub oldest: Option<Timestamp>,
     /// Dead letters.

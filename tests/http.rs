@@ -179,7 +179,7 @@ async fn the_api_shows_the_board() {
     let active = SubscriptionStatus { state, since, why: None, subid, lease_until: None, renewed: Some(since) };
     let key = ("front".parse().unwrap(), "active-calls".to_owned(), "/me/front@example.com".into());
     daemon.board.view().subscriptions.insert(key, active);
-    let log = SinkStatus { kind: "file", up: true, last_error: None, queued: 3, oldest: None, dead: 1 };
+    let log = SinkStatus { queued: 3, dead: 1, ..SinkStatus::new("file") };
     daemon.board.view().sinks.insert("log".parse().unwrap(), log);
 
     let answer = daemon.get("/api/v1/accounts").await;
@@ -203,7 +203,7 @@ async fn the_api_shows_the_board() {
     assert_eq!(
         daemon.get("/api/v1/sinks").await.json(),
         serde_json::json!([{
-            "name": "log", "kind": "file", "up": true, "last_error": null, "queued": 3, "oldest": null, "dead": 1,
+            "name": "log", "kind": "file", "up": true, "last_error": null, "retry_at": null, "held": 0, "blocking": false, "queued": 3, "bytes": 0, "oldest": null, "dead": 1,
         }])
     );
 }

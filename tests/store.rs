@@ -12,7 +12,9 @@ use onsip_router::domain::identity::Token;
 use onsip_router::domain::leg::{Call, Leg};
 use onsip_router::domain::name::SinkName;
 use onsip_router::store::options::Options;
-use onsip_router::store::{Commit, CommitEvent, Depth, LedgerEntry, OpenError, Recall, Settlement, Store, StoreError};
+use onsip_router::store::{
+    Bounds, Commit, CommitEvent, Depth, LedgerEntry, OpenError, Pick, Recall, Settlement, Store, StoreError,
+};
 
 fn options(folder: &Path) -> Options {
     Options { url: format!("sqlite://{}", folder.join("router.db").display()) }
@@ -84,7 +86,8 @@ async fn what_was_committed_is_due_in_order_until_it_is_settled() {
     assert_eq!((&due[0].body, &due[0].partition, due[0].received), (&events[0].body, &events[0].partition, at(0)));
     assert_eq!(store.due(&sink("log"), due[0].position, 10).await.unwrap()[0].id, events[2].id);
     assert_eq!(store.due(&sink("log"), 0, 1).await.unwrap().len(), 1);
-    assert_eq!(store.depth(&sink("log")).await, Ok(Depth { events: 2, oldest: Some(at(0)), dead: 0 }));
+    let bytes = (events[0].body.len() + events[2].body.len()) as u64;
+    assert_eq!(store.depth(&sink("log")).await, Ok(Depth { events: 2, bytes, oldest: Some(at(0)), dead: 0 }));
 
     store.settle(&sink("log"), vec![(due[0].position, Settlement::Delivered)]).await.unwrap();
     let due = store.due(&sink("log"), 0, 10).await.unwrap();
@@ -133,7 +136,7 @@ async fn a_failed_delivery_stays_owed_and_a_dead_one_is_kept_apart() {
     let dead = Settlement::Dead { reason: "410 Gone".to_owned() };
     store.settle(&sink("log"), vec![(due[0].position, dead.clone()), (due[1].position, dead.clone())]).await.unwrap();
     store.settle(&sink("log"), vec![(due[0].position, dead), (99, Settlement::Delivered)]).await.unwrap();
-    assert_eq!(store.depth(&sink("log")).await, Ok(Depth { events: 0, oldest: None, dead: 2 }));
+    assert_eq!(store.depth(&sink("log")).await, Ok(Depth { dead: 2, ..Depth::default() }));
     assert_eq!(store.depth(&sink("unheard-of")).await, Ok(Depth::default()));
 }
 
@@ -316,7 +319,10 @@ async fn an_operator_may_look_at_dead_letters_revive_and_discard_them_beside_the
     beside.close().await.unwrap();
 
     assert_eq!(store.due(&log, 0, 10).await, Ok(vec![due[1].clone()]));
-    assert_eq!(store.depth(&log).await, Ok(Depth { events: 1, oldest: Some(at(0)), dead: 1 }));
+    assert_eq!(
+        store.depth(&log).await,
+        Ok(Depth { events: 1, bytes: due[1].body.len() as u64, oldest: Some(at(0)), dead: 1 })
+    );
     store.settle(&log, vec![(due[1].position, Settlement::Delivered)]).await.unwrap();
     assert_eq!(store.discard(&log, vec![due[2].position]).await, Ok(1));
     assert_eq!(store.depth(&log).await, Ok(Depth::default()));
@@ -333,4 +339,82 @@ async fn positions_are_never_used_again() {
     store.prune(at(0) + Duration::from_hours(24 * 30)).await.unwrap();
     store.commit(of_events(vec![event("a", &["log"])])).await.unwrap();
     assert_eq!(store.due(&sink("log"), first, 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_queue_beyond_its_bounds_loses_its_oldest_and_no_other_queue_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, log, crm) = (open(folder.path()).await, sink("log"), sink("crm"));
+    let late = |n: i64| CommitEvent {
+        received: at(n),
+        body: "x".repeat(100).into(),
+        ..event(&n.to_string(), &["log", "crm"])
+    };
+    store.commit(of_events((0..1000).map(late).collect())).await.unwrap();
+    let depth = store.depth(&log).await.unwrap();
+    assert_eq!((depth.events, depth.bytes), (1000, 100_000));
+    let bounds = Bounds { bytes: Some(40_050), received: at(700) };
+    assert!(bounds.exceeded(depth.bytes, depth.oldest) && !bounds.exceeded(40_050, Some(at(700))));
+    let (mut full, mut age, mut steps) = (0, 0, 0);
+    loop {
+        let shed = store.shed(&log, bounds).await.unwrap();
+        (full, age, steps) = (full + shed.full, age + shed.age, steps + 1);
+        if !shed.more {
+            break;
+        }
+    }
+    assert_eq!((full, age), (600, 100), "the oldest go while there are too many bytes, then those that are too old");
+    assert!(steps > 1, "in small steps");
+    assert_eq!(store.depth(&log).await.unwrap(), Depth { events: 300, bytes: 30_000, oldest: Some(at(700)), dead: 0 });
+    assert_eq!(store.depth(&crm).await.unwrap().events, 1000);
+    assert_eq!(store.faults().await, Ok(vec![]), "the counters are right");
+}
+
+#[tokio::test]
+async fn a_part_of_the_queue_leaves_calls_out_and_lets_none_overtake() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, log) = (open(folder.path()).await, sink("log"));
+    let of = |id: &str, call: &str| CommitEvent { partition: call.to_owned(), ..event(id, &["log"]) };
+    let events = vec![of("a1", "a"), of("b1", "b"), of("a2", "a"), of("c1", "c"), of("b2", "b"), of("d1", "d")];
+    store.commit(of_events(events)).await.unwrap();
+    let all = Pick { after: 0, until: i64::MAX, without: vec![], first_below: None, limit: 10 };
+    let store = &store;
+    let picked = async |pick: Pick| -> Vec<i64> {
+        store.pick(&sink("log"), &pick).await.unwrap().iter().map(|owed| owed.position).collect()
+    };
+    assert_eq!(picked(all.clone()).await, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(picked(Pick { without: vec!["a".into(), "d".into()], ..all.clone() }).await, [2, 4, 5]);
+    assert_eq!(picked(Pick { after: 1, until: 5, limit: 3, ..all.clone() }).await, [2, 3, 4]);
+    let firsts = Pick { first_below: Some(i64::MAX), ..all.clone() };
+    assert_eq!(picked(firsts.clone()).await, [1, 2, 4, 6], "one of each call");
+    let fresh = Pick { after: 2, first_below: Some(3), ..all.clone() };
+    assert_eq!(picked(fresh).await, [4, 6], "what has something before the mark waits");
+    let calls = store.of_calls(&log, &["b".into(), "a".into()], 3).await.unwrap();
+    assert_eq!(calls.iter().map(|owed| owed.position).collect::<Vec<_>>(), [1, 2, 3]);
+    store.settle(&log, vec![(1, Settlement::Delivered)]).await.unwrap();
+    assert_eq!(picked(firsts).await, [2, 3, 4, 6]);
+    assert_eq!(store.newest(&log).await, Ok(Some(6)));
+    assert_eq!(store.newest(&sink("unheard-of")).await, Ok(None));
+}
+
+#[tokio::test]
+async fn an_empty_queue_is_small_also_after_many_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, log) = (open(folder.path()).await, sink("log"));
+    let size = || -> u64 {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    };
+    assert!(size() < 1 << 20, "{}", size());
+    for round in 0..50 {
+        let large = |n: usize| CommitEvent { body: "x".repeat(700).into(), ..event(&format!("{round} {n}"), &["log"]) };
+        store.commit(of_events((0..1000).map(large).collect())).await.unwrap();
+        let due = store.due(&log, 0, 1000).await.unwrap();
+        store.settle(&log, due.iter().map(|owed| (owed.position, Settlement::Delivered)).collect()).await.unwrap();
+    }
+    store.shrink().await.unwrap();
+    assert!(size() < 10 << 20, "50,000 ids and no bodies: {}", size());
+    store.prune(at(1) + Duration::from_hours(8 * 24)).await.unwrap();
+    store.shrink().await.unwrap();
+    assert!(size() < 1 << 20, "{}", size());
 }

@@ -209,7 +209,7 @@ impl Fleet {
             }
         }
         for (name, sink) in &old.sinks {
-            if new.sinks.get(name).map(|sink| &sink.options) != Some(&sink.options) {
+            if new.sinks.get(name).map(|sink| (&sink.options, sink.delivery)) != Some((&sink.options, sink.delivery)) {
                 self.house.board.view().sinks.remove(name);
                 if let Some(crew) = self.sinks.remove(name) {
                     let _ = crew.addr.try_send(Dismiss); // what it is owed stays in the queue
@@ -225,10 +225,10 @@ impl Fleet {
 
     fn start_sink(&mut self, name: &SinkName, sink: &config::Sink, ctx: &mut Context<Self>) {
         let life = self.next_life();
-        let (house, fleet, options) = (Arc::clone(&self.house), ctx.address(), sink.options.clone());
+        let (house, fleet, sink) = (Arc::clone(&self.house), ctx.address(), sink.clone());
         let named = name.clone();
         let addr = SinkActor::start_in_arbiter(&self.delivering.handle(), move |_| {
-            SinkActor::new(house, named, &options, &fleet, life)
+            SinkActor::new(house, named, &sink, &fleet, life)
         });
         self.sinks.insert(name.clone(), Crew { life, addr });
     }

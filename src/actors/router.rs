@@ -168,17 +168,21 @@ impl Batch {
 /// One group commit, tried until it succeeds; returns the sinks that are owed something.
 async fn round(house: &House, routes: &Routes, batches: Vec<Batch>) -> Vec<SinkName> {
     let mut troubled = false;
+    house.room().await;
     loop {
         match attempt(house, routes, &batches).await {
             Ok((tally, woken)) => {
                 if troubled {
                     tracing::info!("the store takes events again");
                 }
+                house.board.view().store_fault = None;
                 tally.tell(house);
                 return woken;
             }
             Err(StoreError::Closed) => return Vec::new(), // the end: what is not committed is not promised
             Err(fault) => {
+                house.store_failed(&fault);
+                house.board.view().store_fault = fault.fault();
                 if !std::mem::replace(&mut troubled, true) {
                     tracing::error!(%fault, "events cannot be committed; receiving stops until they can");
                 }

@@ -1,23 +1,29 @@
-//! The sink actor: feeds one sink from the queue, in order, and settles what it acknowledged.
+//! The sink actor: feeds one sink from the queue, in order within each call, and settles what it acknowledged.
 //!
-//! One step at a time: take what is due, deliver, settle. When deliveries are tried again is decided by
-//! [`crate::retry`]. Steps that follow each other closely are held apart a little, so that each takes more at once.
+//! One step at a time: ask the plan, take, deliver, settle. What is taken next, and when, is decided by
+//! [`crate::retry::flow`]. Steps that follow each other closely are held apart a little, so that each takes more at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use jiff::{SignedDuration, Timestamp};
 
 use super::fleet::{ActorDied, Fleet, Role};
 use super::{House, Obituary};
 use crate::board::SinkStatus;
+use crate::config;
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
-use crate::domain::status::DeliveryOutcome;
-use crate::retry::{self, Next};
-use crate::sinks::{Failure, Options, Parcel, Sink};
-use crate::store::{Depth, Owed, Settlement, StoreError};
+use crate::retry::flow::{Change, Flow, Plan, Take};
+use crate::sinks::Sink;
+use crate::store::StoreError;
+use depth::{Complaint, owes};
+use step::{Desk, Outcome, Tried, Works};
+
+mod depth;
+mod step;
+#[cfg(test)]
+mod tests;
 
 /// After a step that emptied the queue the next one waits this long for more: a step costs about the same for one and
 /// for many.
@@ -28,8 +34,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const COUNTING: Duration = Duration::from_millis(100);
 /// Pause before the queue is asked again after the store failed.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// How often the queue is looked at while a step goes on and on.
+/// How often the queue is looked at unasked: a step may go on and on, and an operator may change the queue.
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// There may be something to deliver.
@@ -54,19 +59,28 @@ pub struct Dismiss;
 
 /// The actor.
 pub struct SinkActor {
-    house: Arc<House>,
-    name: SinkName,
-    kind: &'static str,
+    desk: Arc<Desk>,
     /// Away while a step is under way.
-    sink: Option<Box<dyn Sink>>,
-    failing: Option<Failing>,
+    works: Option<Works>,
     reopen: bool,
     again: bool,
     counted: Counted,
-    timer: Option<SpawnHandle>,
-    watch: Option<SpawnHandle>,
+    timer: Timer,
     drained: Vec<tokio::sync::oneshot::Sender<()>>,
+    failing: Complaint,
+    burying: Complaint,
+    dropping: Complaint,
     _obituary: Obituary<ActorDied>,
+}
+
+/// What is waited for between two steps.
+enum Timer {
+    /// Nothing but news.
+    None,
+    /// For more to join what is there already.
+    Gathering(SpawnHandle),
+    /// For the time of the next try, or for news.
+    Waiting(SpawnHandle),
 }
 
 /// How well the board knows what is owed.
@@ -80,159 +94,188 @@ enum Counted {
     Again,
 }
 
-#[derive(Clone, Copy)]
-struct Failing {
-    since: Moment,
-    failures: u32,
-}
-
-/// What one step brought.
-struct Step {
-    sink: Box<dyn Sink>,
-    /// What is owed, asked for at once where the sink failed: both are seen together.
-    depth: Option<Depth>,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    /// Nothing is due.
-    Idle,
-    /// Some of it is delivered and nothing failed.
-    Progress {
-        /// There may be more.
-        more: bool,
-    },
-    /// The sink failed.
-    Failed { reason: String, after: Option<Duration>, progress: bool },
-    /// The store failed.
-    Store(StoreError),
-}
-
 impl SinkActor {
-    pub(super) fn new(house: Arc<House>, name: SinkName, options: &Options, fleet: &Addr<Fleet>, life: u64) -> Self {
+    pub(super) fn new(house: Arc<House>, name: SinkName, sink: &config::Sink, fleet: &Addr<Fleet>, life: u64) -> Self {
+        Self::with(house, name, sink, sink.options.open(), fleet, life)
+    }
+
+    fn with(
+        house: Arc<House>,
+        name: SinkName,
+        sink: &config::Sink,
+        opened: Box<dyn Sink>,
+        fleet: &Addr<Fleet>,
+        life: u64,
+    ) -> Self {
+        let flow = Flow::new(opened.batch(), sink.delivery.backlog_rate);
         Self {
             _obituary: Obituary::new(fleet, ActorDied { role: Role::Sink(name.clone()), life }),
-            house,
-            name,
-            kind: options.kind(),
-            sink: Some(options.open()),
-            failing: None,
+            desk: Arc::new(Desk { house, name, options: sink.options.clone(), delivery: sink.delivery }),
+            works: Some(Works { sink: opened, flow }),
             reopen: false,
             again: false,
             counted: Counted::Stale,
-            timer: None,
-            watch: None,
+            timer: Timer::None,
             drained: Vec::new(),
+            failing: Complaint::default(),
+            burying: Complaint::default(),
+            dropping: Complaint::default(),
         }
     }
 
-    fn step(&mut self, ctx: &mut Context<Self>) {
-        let timer = self.timer.take();
-        let Some(sink) = self.sink.take() else {
-            self.again = true;
-            return;
-        };
-        if let Some(timer) = timer {
-            ctx.cancel_future(timer);
-        }
-        let (house, name) = (Arc::clone(&self.house), self.name.clone());
-        let step = step(house, name, sink, std::mem::take(&mut self.reopen));
-        ctx.spawn(step.into_actor(self).map(|step, this, ctx| this.done(step, ctx)));
-        self.watch(ctx);
-    }
-
-    /// A sink that hangs must not hide what it is owed.
-    fn watch(&mut self, ctx: &mut Context<Self>) {
-        self.watch = Some(ctx.run_later(GLANCE, |this, ctx| {
-            this.count(ctx);
-            this.watch(ctx);
+    /// What is in the queue at the start is a backlog.
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        let works = self.works.take();
+        let desk = Arc::clone(&self.desk);
+        let newest = async move { desk.house.store.newest(&desk.name).await };
+        ctx.spawn(newest.into_actor(self).map(|newest, this, ctx| {
+            this.works = works;
+            if let (Some(works), Ok(Some(mark))) = (&mut this.works, newest) {
+                works.flow.drain(mark, Moment::now());
+            }
+            this.go(ctx);
         }));
     }
 
-    fn done(&mut self, step: Step, ctx: &mut Context<Self>) {
-        self.sink = Some(step.sink);
-        if let Some(watch) = self.watch.take() {
-            ctx.cancel_future(watch);
+    /// Does what the plan says; while a step is under way, after it.
+    fn go(&mut self, ctx: &mut Context<Self>) {
+        let Some(works) = &mut self.works else {
+            self.again = true;
+            return;
+        };
+        if let Timer::Gathering(timer) | Timer::Waiting(timer) = std::mem::replace(&mut self.timer, Timer::None) {
+            ctx.cancel_future(timer);
         }
-        let woken = std::mem::take(&mut self.again);
-        let mut error = None;
-        let next = match step.outcome {
-            Outcome::Idle => woken.then_some(Duration::ZERO),
-            Outcome::Progress { more } => {
-                if self.failing.take().is_some() {
-                    tracing::info!(sink = %self.name, "the sink accepts events again");
-                }
-                let at_once = more || (woken && !self.drained.is_empty());
-                Some(if at_once { Duration::ZERO } else { GATHERING })
+        if std::mem::take(&mut self.reopen) {
+            let Some(mut works) = self.works.take() else { return };
+            let desk = Arc::clone(&self.desk);
+            let reopened = async move {
+                desk.reopen(&mut works).await;
+                works
+            };
+            ctx.spawn(reopened.into_actor(self).map(|works, this, ctx| {
+                this.works = Some(works);
+                this.go(ctx);
+            }));
+            return;
+        }
+        let now = Moment::now();
+        match works.flow.plan(now) {
+            Plan::Take(take) => self.step(take, ctx),
+            Plan::Wait(until) => {
+                self.timer = Timer::Waiting(ctx.run_later(now.until(until).max(SHORTEST), Self::go));
+                self.say_drained();
             }
-            Outcome::Failed { reason, after, progress } => {
-                let wait = self.fail(&reason, after, progress);
-                error = Some(reason);
-                Some(wait.max(SHORTEST))
+        }
+    }
+
+    fn step(&mut self, take: Take, ctx: &mut Context<Self>) {
+        let Some(mut works) = self.works.take() else { return };
+        let desk = Arc::clone(&self.desk);
+        let step = async move {
+            let outcome = desk.step(&mut works, &take).await;
+            (works, outcome)
+        };
+        ctx.spawn(step.into_actor(self).map(|(works, outcome), this, ctx| this.done(works, outcome, ctx)));
+    }
+
+    fn done(&mut self, mut works: Works, outcome: Outcome, ctx: &mut Context<Self>) {
+        let woken = std::mem::take(&mut self.again);
+        if woken {
+            works.flow.news();
+        }
+        let now = Moment::now();
+        let (at_once, timer) = match outcome {
+            Outcome::Idle => {
+                let next = works.flow.next(now).map(|next| now.until(next).max(SHORTEST));
+                (woken, next.map(|wait| (wait, false)))
+            }
+            Outcome::Tried(tried) => {
+                let draining = !self.drained.is_empty();
+                let at_once = if draining { tried.progress && (tried.more || woken) } else { tried.more };
+                self.tell(&works, tried, now);
+                (at_once, Some((GATHERING, true)))
             }
             Outcome::Store(StoreError::Closed) => return, // the end: what is owed stays in the queue
             Outcome::Store(fault) => {
-                tracing::error!(sink = %self.name, %fault, "the queue cannot be read or settled");
-                Some(PAUSE)
+                self.desk.house.store_failed(&fault);
+                tracing::error!(sink = %self.desk.name, %fault, "the queue cannot be read or settled");
+                (false, Some((PAUSE, true)))
             }
         };
-        self.show(error, step.depth);
+        self.works = Some(works);
         self.count(ctx);
-        if next == Some(Duration::ZERO) {
-            return self.step(ctx);
+        if at_once || self.reopen {
+            return self.go(ctx);
         }
-        self.timer = next.map(|wait| ctx.run_later(wait, Self::step));
+        self.timer = match timer {
+            Some((wait, true)) => Timer::Gathering(ctx.run_later(wait, Self::go)),
+            Some((wait, false)) => Timer::Waiting(ctx.run_later(wait, Self::go)),
+            None => Timer::None,
+        };
+        self.say_drained();
+    }
+
+    /// Tells log and board how the deliveries ended.
+    fn tell(&mut self, works: &Works, tried: Tried, now: Moment) {
+        let sink = &self.desk.name;
+        let (up, held, retry_at) = (works.flow.is_up(), works.flow.held(), works.flow.down_until());
+        if let Some((n, reason)) = &tried.dead
+            && let Some(events) = self.burying.add(*n, now)
+        {
+            tracing::warn!(%sink, events, reason, "given up and kept as dead letters");
+        }
+        if let Some(reason) = &tried.failure
+            && self.failing.add(1, now).is_some()
+        {
+            tracing::warn!(%sink, reason, held_calls = held, "a delivery failed and is tried again");
+        }
+        match tried.change {
+            Some(Change::Down) => tracing::warn!(%sink, "the sink takes nothing: it is probed until it does"),
+            Some(Change::Resting) => {
+                tracing::error!(%sink, reason = tried.failure, "the sink wants no more events: it rests for an hour, or until a reload");
+            }
+            Some(Change::Back) => tracing::info!(%sink, "the sink accepts events again"),
+            None => {}
+        }
+        let mut view = self.desk.house.board.view();
+        let kind = self.desk.options.kind();
+        let status = view.sinks.entry(sink.clone()).or_insert_with(|| SinkStatus::new(kind));
+        status.up = up;
+        status.held = u64::try_from(held).unwrap_or(u64::MAX);
+        status.retry_at = retry_at.map(Moment::utc);
+        if tried.failure.is_some() {
+            status.last_error = tried.failure;
+        }
+    }
+
+    fn say_drained(&mut self) {
         for done in self.drained.drain(..) {
             let _ = done.send(());
         }
     }
 
-    /// The sink failed; says when to try again.
-    fn fail(&mut self, reason: &str, after: Option<Duration>, progress: bool) -> Duration {
-        let now = Moment::now();
-        if progress || self.failing.is_none() {
-            tracing::warn!(sink = %self.name, reason, "a delivery failed and is tried again");
-            self.failing = None;
-        }
-        let failing = self.failing.get_or_insert(Failing { since: now, failures: 0 });
-        failing.failures += 1;
-        match retry::schedule(failing.failures, now.since(failing.since), after, rand::random()) {
-            Next::Again(wait) => wait,
-            Next::GiveUp => Duration::ZERO, // the next step buries what still fails
-        }
-    }
-
-    /// Tells the board whether the sink works.
-    fn show(&self, error: Option<String>, depth: Option<Depth>) {
-        let mut view = self.house.board.view();
-        let status = view.sinks.entry(self.name.clone()).or_insert_with(|| SinkStatus {
-            kind: self.kind,
-            up: true,
-            last_error: None,
-            queued: 0,
-            oldest: None,
-            dead: 0,
-        });
-        status.up = self.failing.is_none();
-        if let Some(depth) = depth {
-            owes(status, depth);
-        }
-        if error.is_some() {
-            status.last_error = error;
-        }
-    }
-
-    /// Tells the board how much is owed, now or as soon as it may be told again.
+    /// Tells the board how much is owed, now or as soon as it may be told again, and keeps that within its bounds.
     fn count(&mut self, ctx: &mut Context<Self>) {
         if self.counted != Counted::Stale {
             self.counted = Counted::Again;
             return;
         }
         self.counted = Counted::Fresh;
-        let (house, name) = (Arc::clone(&self.house), self.name.clone());
-        let depth = async move { house.store.depth(&name).await };
-        ctx.spawn(depth.into_actor(self).map(|depth, this, ctx| {
-            if let (Ok(depth), Some(status)) = (depth, this.house.board.view().sinks.get_mut(&this.name)) {
+        let desk = Arc::clone(&self.desk);
+        let survey = async move { desk.survey().await };
+        ctx.spawn(survey.into_actor(self).map(|survey, this, ctx| {
+            if let Ok((depth, dropped)) = survey {
+                if dropped > 0
+                    && let Some(events) = this.dropping.add(dropped, Moment::now())
+                {
+                    tracing::error!(sink = %this.desk.name, events, "dropped: the queue is too long or too old");
+                }
+                let blocking = this.desk.hold_up(depth);
+                let kind = this.desk.options.kind();
+                let mut view = this.desk.house.board.view();
+                let status = view.sinks.entry(this.desk.name.clone()).or_insert_with(|| SinkStatus::new(kind));
+                status.blocking = blocking;
                 owes(status, depth);
             }
             ctx.run_later(COUNTING, |this, ctx| {
@@ -242,83 +285,14 @@ impl SinkActor {
             });
         }));
     }
-}
 
-async fn step(house: Arc<House>, name: SinkName, mut sink: Box<dyn Sink>, reopen: bool) -> Step {
-    if reopen {
-        sink.reopen().await;
+    /// Looks at the queue unasked.
+    fn glance(&mut self, ctx: &mut Context<Self>) {
+        self.count(ctx);
+        if self.works.is_some() && !matches!(self.timer, Timer::Gathering(_)) {
+            self.go(ctx);
+        }
     }
-    let most = sink.batch();
-    let outcome = match house.store.due(&name, 0, most).await {
-        Ok(due) if due.is_empty() => Outcome::Idle,
-        Ok(due) => match deliver(&house, &name, sink.as_mut(), &due).await {
-            Outcome::Progress { .. } => Outcome::Progress { more: due.len() >= most },
-            other => other,
-        },
-        Err(fault) => Outcome::Store(fault),
-    };
-    let depth = match outcome {
-        Outcome::Failed { .. } => house.store.depth(&name).await.ok(),
-        Outcome::Idle | Outcome::Progress { .. } | Outcome::Store(_) => None,
-    };
-    Step { sink, depth, outcome }
-}
-
-async fn deliver(house: &House, name: &SinkName, sink: &mut dyn Sink, due: &[Owed]) -> Outcome {
-    let parcels: Vec<_> = due.iter().map(parcel).collect();
-    let answers = sink.deliver(&parcels).await;
-    let now = Moment::now().utc();
-    let mut settlements = Vec::with_capacity(due.len());
-    let mut failed = None;
-    let (mut delivered, mut retried, mut dead) = (0, 0, 0);
-    for (owed, answer) in due.iter().zip(answers) {
-        let settlement = match answer {
-            Ok(()) => {
-                delivered += 1;
-                let time = now.duration_since(owed.received).try_into().unwrap_or_default();
-                house.metrics.delivery_time(name.as_str(), time);
-                Settlement::Delivered
-            }
-            Err(Failure::Retry { reason, .. }) if owed.failing_since.is_some_and(|since| too_long(since, now)) => {
-                dead += 1;
-                Settlement::Dead { reason }
-            }
-            Err(Failure::Retry { reason, after }) => {
-                retried += 1;
-                failed.get_or_insert((reason, after));
-                Settlement::Retried
-            }
-            Err(Failure::Reject { reason }) => {
-                dead += 1;
-                Settlement::Dead { reason }
-            }
-        };
-        settlements.push((owed.position, settlement));
-    }
-    if let Err(fault) = house.store.settle(name, settlements).await {
-        return Outcome::Store(fault); // delivered again later: at least once
-    }
-    let counts =
-        [(DeliveryOutcome::Delivered, delivered), (DeliveryOutcome::Retried, retried), (DeliveryOutcome::Dead, dead)];
-    for (outcome, n) in counts {
-        house.metrics.delivery(name.as_str(), outcome, n);
-    }
-    match failed {
-        Some((reason, after)) => Outcome::Failed { reason, after, progress: delivered + dead > 0 },
-        None => Outcome::Progress { more: true },
-    }
-}
-
-fn owes(status: &mut SinkStatus, depth: Depth) {
-    (status.queued, status.oldest, status.dead) = (depth.events, depth.oldest, depth.dead);
-}
-
-fn too_long(since: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(since) >= SignedDuration::try_from(retry::HORIZON).unwrap_or(SignedDuration::MAX)
-}
-
-fn parcel(owed: &Owed) -> Parcel {
-    Parcel { id: owed.id.as_str().into(), partition: owed.partition.as_str().into(), body: Arc::clone(&owed.body) }
 }
 
 impl Actor for SinkActor {
@@ -326,15 +300,24 @@ impl Actor for SinkActor {
 
     /// A restart tries at once what is still owed (interface section 6, promise 2).
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.step(ctx);
+        self.begin(ctx);
+        self.count(ctx);
+        ctx.run_interval(GLANCE, Self::glance);
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.desk.house.set_full(&self.desk.name, false);
     }
 }
 
 impl Handler<Wake> for SinkActor {
     type Result = ();
     fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
-        if self.timer.is_none() {
-            self.step(ctx);
+        if let Some(works) = &mut self.works {
+            works.flow.news();
+        }
+        if !matches!(self.timer, Timer::Gathering(_)) {
+            self.go(ctx);
         }
     }
 }
@@ -343,7 +326,7 @@ impl Handler<Reopen> for SinkActor {
     type Result = ();
     fn handle(&mut self, _: Reopen, ctx: &mut Context<Self>) {
         self.reopen = true;
-        self.step(ctx);
+        self.go(ctx);
     }
 }
 
@@ -352,7 +335,7 @@ impl Handler<Drain> for SinkActor {
     fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
         let (done, drained) = tokio::sync::oneshot::channel();
         self.drained.push(done);
-        self.step(ctx);
+        self.go(ctx);
         Box::pin(async move {
             let _ = drained.await;
         })

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::address::{NAME, RESOURCE};
-use super::{Account, Config, Log, Onsip, Sink, account};
+use super::{Account, Config, Delivery, Log, Onsip, Sink, account, delivery};
 use crate::domain::name::{AccountName, SinkName};
 use crate::routing::rule::Rule;
 use crate::settings::check::check;
@@ -151,17 +151,24 @@ const fn section(name: &'static str, keys: &'static [Key], help: &'static str) -
 
 impl Sink {
     /// The keys every sink has besides `type`.
-    pub const KEYS: &'static [Key] = &[Key {
-        name: "when",
-        kind: Kind::Text(Text { check: rule, pattern: Some("^.") }),
-        absent: Absent::Fine,
-        help: "Which events it gets: a CEL expression over the event's attributes and `data`; absent: every event.",
-    }];
+    pub const KEYS: &'static [Key] = &[
+        Key {
+            name: "when",
+            kind: Kind::Text(Text { check: rule, pattern: Some("^.") }),
+            absent: Absent::Fine,
+            help: "Which events it gets: a CEL expression over the event's attributes and `data`; absent: every event.",
+        },
+        delivery::TIMEOUT,
+        delivery::MAX_QUEUE,
+        delivery::MAX_AGE,
+        delivery::WHEN_FULL,
+        delivery::BACKLOG_RATE,
+    ];
 
     fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
         let when = section.get::<String>("when").and_then(|text| Rule::compile(&text).ok());
         let options = sinks::Options::read(section, path, problems)?;
-        Some(Self { options, when })
+        Some(Self { options, delivery: Delivery::read(section)?, when })
     }
 }
 

@@ -195,6 +195,32 @@ labels! {
 }
 
 labels! {
+    /// Label `reason` of `sink_dropped_total`: why a sink does not get an event it was owed.
+    DropReason {
+        /// Its queue was larger than `max_queue`.
+        Full = "full",
+        /// The event waited longer than `max_age`.
+        Age = "age",
+    }
+}
+
+labels! {
+    /// Label `kind` of `store_faults_total`: what kept the store from writing or reading.
+    StoreFault {
+        /// No space left.
+        Full = "full",
+        /// The disk failed.
+        Io = "io",
+        /// Another process held the database.
+        Busy = "busy",
+        /// The operation can never be written as it is.
+        Refused = "refused",
+        /// The file is damaged.
+        Corrupt = "corrupt",
+    }
+}
+
+labels! {
     /// Label `reason` of `gaps_total`: why events of an account may have been missed.
     GapReason {
         /// The connection was lost.

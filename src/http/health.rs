@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use crate::board::{Board, View};
-use crate::domain::status::AccountState;
+use crate::domain::status::{AccountState, StoreFault};
 
 /// How many accounts are named; the rest is a number.
 const NAMED: usize = 100;
@@ -51,6 +51,11 @@ pub fn reasons(view: &View) -> Vec<String> {
     if !view.store_open {
         reasons.push("the store is not open".to_owned());
     }
+    if let Some(fault) = view.store_fault {
+        reasons.push(format!("events cannot be committed: {}", explained(fault)));
+    }
+    let full = view.sinks.iter().filter(|(_, status)| status.blocking);
+    reasons.extend(full.map(|(name, _)| format!("the queue of sink {name} is full and receiving stops for it")));
     let mut absent = view.accounts.iter().filter(|(_, status)| !settled(status.state));
     let named = absent.by_ref().take(NAMED);
     reasons.extend(named.map(|(name, status)| format!("account {name} is {}", status.state)));
@@ -59,6 +64,16 @@ pub fn reasons(view: &View) -> Vec<String> {
         reasons.push(format!("and {more} more accounts are not online"));
     }
     reasons
+}
+
+fn explained(fault: StoreFault) -> &'static str {
+    match fault {
+        StoreFault::Full => "no space is left for the database",
+        StoreFault::Io => "the disk fails",
+        StoreFault::Busy => "another process holds the database",
+        StoreFault::Refused => "the database refuses them",
+        StoreFault::Corrupt => "the database is damaged",
+    }
 }
 
 /// A refused account is an operator's business: it must not keep the others from being served.
@@ -74,7 +89,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::board::AccountStatus;
+    use crate::board::{AccountStatus, SinkStatus};
 
     fn view(fleet: impl IntoIterator<Item = (String, AccountState)>) -> View {
         let why = || Some("secret place".to_owned());
@@ -101,6 +116,21 @@ mod tests {
     fn a_closed_store_and_a_stop_are_reasons_of_their_own() {
         let view = View { draining: true, ..View::default() };
         assert_eq!(reasons(&view), ["the daemon is stopping", "the store is not open"]);
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_written_and_a_full_queue_that_blocks_are_reasons() {
+        let mut view = view([]);
+        view.store_fault = Some(StoreFault::Full);
+        let status = SinkStatus { blocking: true, ..SinkStatus::new("file") };
+        view.sinks.insert("log".parse().unwrap(), status);
+        assert_eq!(
+            reasons(&view),
+            [
+                "events cannot be committed: no space is left for the database",
+                "the queue of sink log is full and receiving stops for it"
+            ]
+        );
     }
 
     #[test]

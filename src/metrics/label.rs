@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
-    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason,
-    ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, SubscriptionState,
+    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, DropReason, GapReason, ProbeOutcome,
+    RejectReason, ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, StoreFault, SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -64,6 +64,10 @@ pub enum Label {
     RejectReason,
     /// [`DeliveryOutcome`]
     DeliveryOutcome,
+    /// [`DropReason`]
+    DropReason,
+    /// [`StoreFault`]
+    StoreFault,
     /// [`GapReason`]
     GapReason,
     /// [`EndReason`]
@@ -93,8 +97,11 @@ impl Label {
             | Self::ResumptionOutcome
             | Self::DeliveryOutcome
             | Self::ReloadOutcome => "outcome",
-            Self::DisconnectReason | Self::RejectReason | Self::GapReason | Self::EndReason => "reason",
+            Self::DisconnectReason | Self::RejectReason | Self::DropReason | Self::GapReason | Self::EndReason => {
+                "reason"
+            }
             Self::EventType => "type",
+            Self::StoreFault => "kind",
             Self::ActorKind => "actor",
             Self::Version => "version",
             Self::Commit => "commit",
@@ -124,6 +131,8 @@ impl Label {
             Self::EventType => texts(&EventType::ALL, EventType::as_str),
             Self::RejectReason => texts(RejectReason::ALL, RejectReason::as_str),
             Self::DeliveryOutcome => texts(DeliveryOutcome::ALL, DeliveryOutcome::as_str),
+            Self::DropReason => texts(DropReason::ALL, DropReason::as_str),
+            Self::StoreFault => texts(StoreFault::ALL, StoreFault::as_str),
             Self::GapReason => texts(GapReason::ALL, GapReason::as_str),
             Self::EndReason => texts(&EndReason::ALL, EndReason::as_str),
             Self::ReloadOutcome => texts(ReloadOutcome::ALL, ReloadOutcome::as_str),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Metrics;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
-    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason, ReloadOutcome,
-    RenewalOutcome, ResumptionOutcome, ResyncOutcome,
+    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, DropReason, GapReason, ProbeOutcome, RejectReason,
+    ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, StoreFault,
 };
 
 impl Metrics {
@@ -100,6 +100,16 @@ impl Metrics {
     /// `n` deliveries ended so.
     pub fn delivery(&self, sink: &str, outcome: DeliveryOutcome, n: u64) {
         self.sink_deliveries.with_label_values(&[sink, outcome.as_str()]).inc_by(n);
+    }
+
+    /// `n` events were dropped for a sink.
+    pub fn dropped(&self, sink: &str, reason: DropReason, n: u64) {
+        self.sink_dropped.with_label_values(&[sink, reason.as_str()]).inc_by(n);
+    }
+
+    /// The store could not write or read.
+    pub fn store_fault(&self, fault: StoreFault) {
+        self.store_faults.with_label_values(&[fault.as_str()]).inc();
     }
 
     /// Events of a service may have been missed.

@@ -16,6 +16,7 @@ pub fn set(families: &Families, names: &Names, view: &View) {
     set_accounts(families, names, view);
     set_subscriptions(families, names, view);
     set_sinks(families, names, view);
+    families.store_writable.set(i64::from(view.store_open && view.store_fault.is_none()));
 }
 
 fn set_accounts(families: &Families, names: &Names, view: &View) {
@@ -90,11 +91,18 @@ fn set_sinks(families: &Families, names: &Names, view: &View) {
     families.sink_queue_events.reset();
     families.sink_queue_oldest_timestamp.reset();
     families.sink_dead_events.reset();
+    families.sink_queue_bytes.reset();
+    families.sink_held_calls.reset();
+    families.sink_blocking.reset();
     let show = |name: &str, status: Option<&SinkStatus>| {
         families.sink_up.with_label_values(&[name]).set(i64::from(status.is_none_or(|status| status.up)));
         families.sink_queue_events.with_label_values(&[name]).set(count(status.map(|status| status.queued)));
         let oldest = status.and_then(|status| status.oldest);
         families.sink_queue_oldest_timestamp.with_label_values(&[name]).set(unix(oldest));
+        families.sink_queue_bytes.with_label_values(&[name]).set(count(status.map(|status| status.bytes)));
+        families.sink_held_calls.with_label_values(&[name]).set(count(status.map(|status| status.held)));
+        let blocking = status.is_some_and(|status| status.blocking);
+        families.sink_blocking.with_label_values(&[name]).set(i64::from(blocking));
         families.sink_dead_events.with_label_values(&[name]).set(count(status.map(|status| status.dead)));
     };
     for name in names.sinks.iter().filter(|name| !view.sinks.contains_key(name.as_str())) {

@@ -175,9 +175,21 @@ table! {
         "Unix time of receipt of the oldest event not acknowledged yet; 0 while there is none.";
     sink_dead_events: IntGaugeVec = "sink_dead_events" [Sink],
         "Events given up and kept as dead letters.";
+    sink_dropped: IntCounterVec = "sink_dropped_total" [Sink, DropReason],
+        "Events dropped for a sink because its queue was full or they were too old, by reason.";
+    sink_queue_bytes: IntGaugeVec = "sink_queue_bytes" [Sink],
+        "Bytes of the events the sink has not acknowledged yet.";
+    sink_held_calls: IntGaugeVec = "sink_held_calls" [Sink],
+        "Calls that failed on their own and wait for their next try.";
+    sink_blocking: IntGaugeVec = "sink_blocking" [Sink],
+        "1 while the sink's queue is full and receiving stops for it, else 0.";
     sink_up: IntGaugeVec = "sink_up" [Sink],
         "1 until a delivery fails, then 0 until one succeeds.";
 
+    store_writable: IntGauge = "store_writable" [],
+        "1 while events can be committed, else 0.";
+    store_faults: IntCounterVec = "store_faults_total" [StoreFault],
+        "Times the store could not write or read, by what kept it.";
     store_operations_waiting: IntGauge = "store_operations_waiting" [],
         "Operations waiting for the store's writer.";
     router_batches_waiting: IntGauge = "router_batches_waiting" [],

@@ -149,7 +149,16 @@ fn a_sink_shows_its_queue() {
     let metrics = metrics();
     let mut view = View::default();
     let oldest = Timestamp::from_second(5).ok();
-    let status = SinkStatus { kind: "file", up: false, last_error: None, queued: 7, oldest, dead: 2 };
+    let status = SinkStatus {
+        up: false,
+        queued: 7,
+        bytes: 70,
+        held: 3,
+        blocking: true,
+        oldest,
+        dead: 2,
+        ..SinkStatus::new("file")
+    };
     view.sinks.insert("log".parse().unwrap(), status);
     let text = metrics.render(&view);
     for (series, value) in [
@@ -157,6 +166,9 @@ fn a_sink_shows_its_queue() {
         ("sink_queue_events", "7"),
         ("sink_queue_oldest_timestamp_seconds", "5"),
         ("sink_dead_events", "2"),
+        ("sink_queue_bytes", "70"),
+        ("sink_held_calls", "3"),
+        ("sink_blocking", "1"),
     ] {
         assert_eq!(line(&text, &format!(r#"onsip_router_{series}{{sink="log"}}"#)).unwrap(), value, "{series}");
     }

@@ -6,7 +6,7 @@ use config::{Map, Value, ValueKind};
 
 use super::problem::{Path, Problems};
 use super::section::{items, scalar, table, type_of, whole};
-use super::{Absent, Key, Kind, TYPE, Text, Type, duration, secret};
+use super::{Absent, Key, Kind, TYPE, Text, Type, bytes, duration, secret};
 
 /// Checks a whole configuration.
 pub fn check(keys: &'static [Key], root: &Value, problems: &mut Problems) {
@@ -57,6 +57,7 @@ fn setting(key: &Key, value: &Value, path: &Path, problems: &mut Problems) {
         Kind::Flag => flag(value),
         Kind::Whole { min, max } => number(value, min, max),
         Kind::Duration { min } => span(value, min),
+        Kind::Bytes { min } => size(value, min),
         Kind::Secret => secret::place(value).map(drop),
         Kind::Secrets => secret::places(value).map(drop),
         Kind::Lists { name, item } => return lists(value, name, item, path, problems),
@@ -173,6 +174,14 @@ fn span(value: &Value, min: Duration) -> Result<(), String> {
         Some(Ok(span)) if span < min => Err(format!("must be at least {min:?}")),
         Some(outcome) => outcome.map(drop),
         None => duration::parse("").map(drop),
+    }
+}
+
+fn size(value: &Value, min: u64) -> Result<(), String> {
+    match scalar(value).map(|text| bytes::parse(&text)) {
+        Some(Ok(size)) if size < min => Err(format!("must be at least {min} bytes")),
+        Some(outcome) => outcome.map(drop),
+        None => bytes::parse("").map(drop),
     }
 }
 

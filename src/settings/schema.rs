@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Absent, Key, Kind, TYPE, Text, Type, duration};
+use super::{Absent, Key, Kind, TYPE, Text, Type, bytes, duration};
 
 /// The schema of a configuration with these keys.
 pub fn schema(title: &str, keys: &'static [Key]) -> Value {
@@ -13,6 +13,11 @@ pub fn schema(title: &str, keys: &'static [Key]) -> Value {
     root.insert(
         "$defs".to_owned(),
         json!({
+            "bytes": {
+                "description": "A number with B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, such as \"64MiB\".",
+                "type": "string",
+                "pattern": bytes::PATTERN,
+            },
             "duration": {
                 "description": "A number with ms, s, m, h or d, such as \"20s\".",
                 "type": "string",
@@ -77,6 +82,7 @@ fn kind(kind: Kind) -> Map<String, Value> {
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Whole { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Duration { .. } => json!({ "$ref": "#/$defs/duration" }),
+        Kind::Bytes { .. } => json!({ "$ref": "#/$defs/bytes" }),
         Kind::Secret => json!({ "$ref": "#/$defs/secret" }),
         Kind::Secrets => json!({ "anyOf": [
             { "$ref": "#/$defs/secret" },

@@ -7,7 +7,7 @@ use std::time::Duration;
 use config::{Map, Value, ValueKind};
 
 use super::problem::{Path, Problems};
-use super::{Absent, Environment, Key, Kind, TYPE, Type, duration, secret};
+use super::{Absent, Environment, Key, Kind, TYPE, Type, bytes, duration, secret};
 use crate::domain::secret::Secret;
 
 /// The settings of one table, and the keys it may have.
@@ -80,6 +80,11 @@ impl<'a> Section<'a> {
         duration::parse(&self.text(name)?).ok()
     }
 
+    /// A size in bytes.
+    pub fn bytes(&self, name: &str) -> Option<u64> {
+        bytes::parse(&self.text(name)?).ok()
+    }
+
     /// A secret, fetched from where it is; a problem at `path` if it is not there.
     pub fn secret(&self, name: &str, path: &Path, problems: &mut Problems) -> Option<Secret> {
         let place = secret::place(self.value(name)?).ok()?;
@@ -121,6 +126,7 @@ impl<'a> Section<'a> {
                     | Kind::Flag
                     | Kind::Whole { .. }
                     | Kind::Duration { .. }
+                    | Kind::Bytes { .. }
                     | Kind::Secret
                     | Kind::Secrets
                     | Kind::Lists { .. }

@@ -67,6 +67,10 @@ impl AppendedFile {
 
 #[async_trait]
 impl Sink for AppendedFile {
+    fn stays(&self) -> bool {
+        true
+    }
+
     async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
         let failed = |whole, reason: &dyn std::fmt::Display| {
             line::answers(parcels.len(), whole, &format!("{}: {reason}", self.path.display()))

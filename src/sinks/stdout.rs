@@ -99,6 +99,10 @@ impl Out {
 
 #[async_trait]
 impl Sink for Stdout {
+    fn stays(&self) -> bool {
+        true
+    }
+
     async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
         // A batch whose caller gave up waiting may still be under way.
         let Ok(out) = self.out.clone().try_lock_owned() else {

@@ -12,9 +12,11 @@ pub(super) const LIST: &str = "SELECT dead.position, events.id, events.partition
     dead.died, dead.reason, events.body FROM dead CROSS JOIN events ON events.position = dead.position \
     WHERE dead.sink = (SELECT number FROM sinks WHERE name = ?1) AND dead.position > ?2 \
     ORDER BY dead.position LIMIT ?3";
-pub(super) const REVIVE: &str = "INSERT INTO owed (sink, position) SELECT sink, position FROM dead \
-    WHERE sink = (SELECT number FROM sinks WHERE name = ?1) AND position IN (SELECT value FROM json_each(?2)) \
-    ON CONFLICT (sink, position) DO NOTHING";
+pub(super) const REVIVE: &str = "INSERT INTO owed (sink, position, bytes) \
+    SELECT dead.sink, dead.position, octet_length(events.body) \
+    FROM dead CROSS JOIN events ON events.position = dead.position \
+    WHERE dead.sink = (SELECT number FROM sinks WHERE name = ?1) \
+    AND dead.position IN (SELECT value FROM json_each(?2)) ON CONFLICT (sink, position) DO NOTHING RETURNING bytes";
 pub(super) const REMOVE: &str = "DELETE FROM dead WHERE sink = (SELECT number FROM sinks WHERE name = ?1) \
     AND position IN (SELECT value FROM json_each(?2))";
 /// One line for everything that should not be; reads the queue from end to end.
@@ -24,6 +26,9 @@ pub(super) const FAULTS: &str = "SELECT 'sink ' || name || ': counts ' || owed |
     UNION ALL SELECT 'sink ' || name || ': counts ' || dead || ' dead, there are ' || found FROM \
         (SELECT name, dead, (SELECT count(*) FROM dead WHERE dead.sink = sinks.number) AS found FROM sinks) \
         WHERE dead <> found \
+    UNION ALL SELECT 'sink ' || name || ': counts ' || bytes || ' bytes owed, there are ' || found FROM \
+        (SELECT name, bytes, (SELECT coalesce(sum(bytes), 0) FROM owed WHERE owed.sink = sinks.number) AS found \
+        FROM sinks) WHERE bytes <> found \
     UNION ALL SELECT 'position ' || position || ': owed, but the event is missing' FROM owed \
         WHERE position NOT IN (SELECT position FROM events) \
     UNION ALL SELECT 'position ' || position || ': dead, but the event is missing' FROM dead \
@@ -76,10 +81,21 @@ pub(super) async fn revive(
     sink: &SinkName,
     positions: &[i64],
 ) -> Result<u64, StoreError> {
-    let positions = queue::text(&positions)?;
-    let revived = sqlx::query(REVIVE).bind(sink.as_str()).bind(&positions).execute(&mut *connection).await?;
-    sqlx::query(REMOVE).bind(sink.as_str()).bind(&positions).execute(&mut *connection).await?;
-    Ok(revived.rows_affected())
+    let asked = queue::text(&positions)?;
+    let query = sqlx::query_scalar(REVIVE).bind(sink.as_str()).bind(&asked);
+    let revived: Vec<i64> = query.fetch_all(&mut *connection).await?;
+    let events = i64::try_from(revived.len()).unwrap_or(i64::MAX);
+    queue::count(connection, sink, (events, revived.iter().sum()), 0).await?;
+    remove(connection, sink, &asked).await?;
+    Ok(events.unsigned_abs())
+}
+
+/// Takes the dead letters at these positions away, and says how many there were.
+async fn remove(connection: &mut SqliteConnection, sink: &SinkName, positions: &str) -> Result<i64, StoreError> {
+    let removed = sqlx::query(REMOVE).bind(sink.as_str()).bind(positions).execute(&mut *connection).await?;
+    let removed = i64::try_from(removed.rows_affected()).unwrap_or(i64::MAX);
+    queue::count(connection, sink, (0, 0), -removed).await?;
+    Ok(removed)
 }
 
 /// Takes events from `sink`, owed or dead, for good.
@@ -88,18 +104,9 @@ pub(super) async fn discard(
     sink: &SinkName,
     positions: &[i64],
 ) -> Result<u64, StoreError> {
-    let positions = queue::text(&positions)?;
-    let mut discarded = 0;
-    for statement in [REMOVE, queue::DONE] {
-        discarded += sqlx::query(statement)
-            .bind(sink.as_str())
-            .bind(&positions)
-            .execute(&mut *connection)
-            .await?
-            .rows_affected();
-    }
-    sqlx::query(queue::DROP).bind(&positions).execute(&mut *connection).await?;
-    Ok(discarded)
+    let removed = remove(connection, sink, &queue::text(&positions)?).await?;
+    let released = queue::release(connection, sink, positions).await?;
+    Ok((removed + released).unsigned_abs())
 }
 
 /// What is wrong with the file or the queue, one line each.

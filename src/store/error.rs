@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::domain::status::StoreFault;
+
 /// Why an operation did not happen. Nothing of it was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -29,6 +31,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The fault as it is counted; none where the store was closed on purpose.
+    #[must_use]
+    pub fn fault(&self) -> Option<StoreFault> {
+        match self {
+            Self::Full(_) => Some(StoreFault::Full),
+            Self::Io(_) => Some(StoreFault::Io),
+            Self::Busy(_) => Some(StoreFault::Busy),
+            Self::Refused(_) => Some(StoreFault::Refused),
+            Self::Corrupt(_) => Some(StoreFault::Corrupt),
+            Self::Closed => None,
+        }
+    }
+
     /// Whether only the operation itself is at fault, so that its neighbours may go ahead without it.
     pub(super) fn is_its_own(&self) -> bool {
         match self {

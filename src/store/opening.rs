@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::error::{OpenError, StoreError};
@@ -21,6 +23,8 @@ static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 const OURS: i64 = 1_869_509_488;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
+/// Pages of a database that is written anew at once: a few seconds' work.
+const REWRITTEN: i64 = 65_536;
 
 /// An open database.
 pub(super) struct Opened {
@@ -40,6 +44,7 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
         inspect(&path).await?;
     }
     let mut writer = writer(&path, true).await?;
+    give_room_back(&mut writer).await.map_err(|error| refused(&path, error))?;
     MIGRATOR.run(&mut writer).await.map_err(|error| refused(&path, sqlx::Error::Migrate(Box::new(error))))?;
     Ok(Opened { writer, readers: readers(&path).await?, lock: Some(lock) })
 }
@@ -62,11 +67,28 @@ async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError
         .create_if_missing(create)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .pragma("cache_size", "-16000")
         .pragma("journal_size_limit", "67108864")
+        // What is delivered soon after it came need not be written twice.
+        .pragma("wal_autocheckpoint", "4000")
         .connect()
         .await
         .map_err(|error| refused(path, error))
+}
+
+/// A database of before can only be shrunk once it was written anew. One that is too large for that now stays as it is:
+/// its free pages are used again all the same.
+async fn give_room_back(writer: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let (mode, pages): (i64, i64) =
+        sqlx::query_as("SELECT (SELECT auto_vacuum FROM pragma_auto_vacuum), page_count FROM pragma_page_count")
+            .fetch_one(&mut *writer)
+            .await?;
+    if mode == 0 && (1..=REWRITTEN).contains(&pages) {
+        // On a full disk it fails, and nothing has changed.
+        let _ = sqlx::raw_sql("PRAGMA auto_vacuum = INCREMENTAL; VACUUM").execute(writer).await;
+    }
+    Ok(())
 }
 
 async fn readers(path: &Path) -> Result<SqlitePool, OpenError> {

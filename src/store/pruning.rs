@@ -28,6 +28,25 @@ pub(super) const PRUNE_CALLS: &str = "DELETE FROM calls WHERE partition IN \
     (SELECT partition FROM calls WHERE touched < ?1 \
     AND NOT EXISTS (SELECT 1 FROM legs WHERE legs.partition = calls.partition) ORDER BY touched LIMIT ?2)";
 
+pub(super) const FREE: &str = "PRAGMA freelist_count";
+/// Pages that stay in the file for what comes next.
+const SPARE: i64 = 64;
+/// Pages given back in one step.
+pub(super) const SHRINK: &str = "PRAGMA incremental_vacuum(256)";
+
+/// Gives a little of the room that is free inside the file back to the disk. Says whether there is more.
+pub(super) async fn shrink(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    if free(connection).await? <= SPARE {
+        return Ok(false);
+    }
+    sqlx::query(SHRINK).execute(&mut *connection).await?;
+    Ok(free(connection).await? > SPARE)
+}
+
+async fn free(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(FREE).fetch_one(connection).await?)
+}
+
 /// Forgets a little of what is too old at `now`. Says whether there may be more.
 pub(super) async fn step(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool, StoreError> {
     let mut more = false;

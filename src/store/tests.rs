@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 use super::options::Options;
 use super::writer::{Operation, Work};
-use super::{Commit, CommitEvent, Store, StoreError, coverage, dead, ledger, memory, pruning, queue};
+use super::{
+    Commit, CommitEvent, Store, StoreError, coverage, dead, ledger, memory, picking, pruning, queue, shedding,
+};
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
 
@@ -31,17 +33,24 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (memory::LIVE, &[]),
     (memory::WRITE_LEGS, &[]),
     (memory::WRITE_CALLS, &[]),
-    (queue::SEE, &[]),
-    (queue::KEEP, &[]),
     (queue::NAME, &[]),
     (queue::OWE, &[]),
+    (queue::OWE_MORE, &["sinks"]),
     (queue::DUE, &[]),
     (queue::DEPTH, &[]),
     (queue::SINKS, &["sinks"]),
     (queue::RETRIED, &[]),
     (queue::DEAD, &[]),
+    (queue::OWES, &[]),
     (queue::DONE, &[]),
+    (queue::COUNT, &[]),
     (queue::DROP, &["sinks"]),
+    (picking::STRETCH, &[]),
+    (picking::FIRST, &[]),
+    (picking::OF_CALLS, &[]),
+    (picking::NEWEST, &[]),
+    (shedding::BYTES, &[]),
+    (shedding::OLDEST, &[]),
     // In the order of the key, and no further than the step.
     (pruning::PRUNE_IDS, &["seen"]),
     (pruning::PRUNE_LEGS, &[]),
@@ -61,7 +70,7 @@ async fn no_statement_reads_a_growing_table_from_end_to_end() {
     store.close().await.unwrap();
     let url = format!("sqlite://{}", folder.path().join("router.db").display());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    let virtual_tables = ["json_each", "asked", "debtor", "position", "given_up"];
+    let virtual_tables = ["json_each", "asked", "debtor", "position", "given_up", "more"];
     for (statement, scanned) in STATEMENTS {
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")))

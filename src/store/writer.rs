@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::StoreError;
 use super::ledger::{self, LedgerKey};
-use super::{Commit, LedgerEntry, Settlement, coverage, dead, memory, pruning, queue};
+use super::{Bounds, Commit, LedgerEntry, Settlement, Shed, coverage, dead, memory, pruning, queue, shedding};
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 
@@ -18,6 +18,9 @@ use crate::domain::name::SinkName;
 pub(super) const WAITING: usize = 1024;
 /// Operations in one transaction.
 const GROUP: usize = 256;
+
+/// Folds the log into the file and empties it.
+const FOLD: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// What there is to write.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ pub(super) enum Work {
     Prune(Timestamp),
     Revive(SinkName, Vec<i64>),
     Discard(SinkName, Vec<i64>),
+    Shed(SinkName, Bounds),
+    /// Give a little of the room that is free inside the file back to the disk.
+    Shrink,
+    /// Fold the log into the file and empty it; alone, outside of any transaction.
+    Fold,
     /// Finish what waits, then end.
     Close,
     #[cfg(test)]
@@ -45,6 +53,8 @@ pub(super) struct Written {
     pub(super) more: bool,
     /// Of an operator's work: how many rows it changed.
     pub(super) changed: u64,
+    /// Of a shedding: what went.
+    pub(super) shed: Shed,
 }
 
 /// One caller's wish.
@@ -70,6 +80,8 @@ impl Writer {
         while self.inbox.recv_many(&mut group, GROUP).await > 0 {
             let (closes, operations): (Vec<_>, Vec<_>) =
                 group.drain(..).partition(|operation| matches!(operation.work, Work::Close));
+            let (folds, operations): (Vec<_>, Vec<_>) =
+                operations.into_iter().partition(|operation| matches!(operation.work, Work::Fold));
             if !closes.is_empty() {
                 self.inbox.close();
                 farewells.extend(closes);
@@ -79,13 +91,17 @@ impl Writer {
                 // A caller who has gone away needs no answer.
                 let _ = operation.answer.send(answer);
             }
+            for fold in folds {
+                let folded = self.write(std::slice::from_ref(&fold)).await.pop();
+                let _ = fold.answer.send(folded.unwrap_or(Ok(Written::default())));
+            }
         }
         self.close(farewells).await;
     }
 
     async fn close(mut self, farewells: Vec<Operation>) {
         self.readers.close().await;
-        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await;
+        let checkpoint = sqlx::query(FOLD).execute(&mut self.connection).await;
         let closed = self.connection.close().await;
         drop(self.lock);
         let outcome = checkpoint.and(closed).map(|()| Written::default()).map_err(StoreError::from);
@@ -125,6 +141,10 @@ impl Writer {
 
     async fn transaction(&mut self, operations: &[Operation]) -> Result<Vec<Written>, StoreError> {
         let connection = &mut self.connection;
+        if let [Operation { work: Work::Fold, .. }] = operations {
+            sqlx::query(FOLD).execute(&mut *connection).await?;
+            return Ok(vec![Written::default()]);
+        }
         #[cfg(test)]
         if let [Operation { work: Work::MaxPages(pages), .. }] = operations {
             let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
@@ -157,7 +177,12 @@ async fn carry_out(connection: &mut SqliteConnection, work: &Work) -> Result<Wri
         Work::Prune(now) => written.more = pruning::step(connection, *now).await?,
         Work::Revive(sink, positions) => written.changed = dead::revive(connection, sink, positions).await?,
         Work::Discard(sink, positions) => written.changed = dead::discard(connection, sink, positions).await?,
-        Work::Close => {}
+        Work::Shed(sink, bounds) => {
+            written.shed = shedding::step(connection, sink, *bounds).await?;
+            written.more = written.shed.more;
+        }
+        Work::Shrink => written.more = pruning::shrink(connection).await?,
+        Work::Close | Work::Fold => {}
         #[cfg(test)]
         Work::MaxPages(_) => {}
     }

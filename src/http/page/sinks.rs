@@ -16,12 +16,20 @@ pub fn table(view: &View, now: Timestamp) -> String {
     section("Sinks", &columns, sinks.into_iter().map(|(name, status)| row(name, status, now)))
 }
 
+fn state(status: &SinkStatus) -> String {
+    match (status.blocking, status.up) {
+        (true, _) => badge(Mood::Bad, "full, blocking"),
+        (false, true) => badge(Mood::Good, "up"),
+        (false, false) => badge(Mood::Bad, "down"),
+    }
+}
+
 fn row(name: &SinkName, status: &SinkStatus, now: Timestamp) -> Vec<Cell> {
     let dead = if status.dead > 0 { badge(Mood::Bad, &status.dead.to_string()) } else { "0".to_owned() };
     vec![
         Cell::new("Sink", format!("<b>{}</b>", escaped(name.as_str()))),
         Cell::new("Type", escaped(status.kind)),
-        Cell::new("State", if status.up { badge(Mood::Good, "up") } else { badge(Mood::Bad, "down") }),
+        Cell::new("State", state(status)),
         Cell::new("Queued", status.queued.to_string()),
         Cell::new("Oldest", moment(status.oldest, now)),
         Cell::new("Dead", dead),

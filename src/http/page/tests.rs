@@ -23,7 +23,7 @@ fn whatever_text_the_board_holds_is_shown_and_not_obeyed() {
     let subscription = SubscriptionStatus { state, since, why, subid: None, lease_until: None, renewed: None };
     view.subscriptions.insert(("front".parse().unwrap(), EVIL.to_owned(), EVIL.into()), subscription);
     let last_error = Some(EVIL.to_owned());
-    let sink = SinkStatus { kind: "file", up: false, last_error, queued: 0, oldest: None, dead: 0 };
+    let sink = SinkStatus { up: false, last_error, ..SinkStatus::new("file") };
     view.sinks.insert("log".parse().unwrap(), sink);
     let page = page(&view, now());
     assert!(!page.contains("<script") && !page.contains("'so on'"));

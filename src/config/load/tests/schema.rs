@@ -91,6 +91,7 @@ fn names(keys: &'static [Key]) -> Vec<&'static str> {
         | Kind::Duration { .. }
         | Kind::Secret
         | Kind::Secrets
+        | Kind::Bytes { .. }
         | Kind::Lists { .. } => Vec::new(),
     };
     keys.iter().flat_map(|key| std::iter::once(key.name).chain(below(key))).collect()

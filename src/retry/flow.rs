@@ -1,0 +1,397 @@
+//! What one sink gets next: calls whose time has come, fresh events and backlog in their shares, or a probe.
+//!
+//! A call that fails beside others that do not is held on its own. A sink that takes nothing of several calls is down:
+//! it is probed with a few events of several calls, each time another one in front, so that no poison event can keep it
+//! down. After it came back, what waits is a backlog with a rate of its own.
+//!
+//! Pure. Must not know the queue: it says which parts of it to read, and is told what was there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backlog::Backlog;
+use super::calls::HeldCalls;
+use super::outage::{Outage, REST};
+use crate::domain::moment::Moment;
+
+/// Calls that fail, one after the other and with no success between, before it is the sink that is down.
+const EVIDENCE: usize = 4;
+/// How often the queue is read from its beginning again while some of it is passed over.
+const AGAIN: Duration = Duration::from_secs(10);
+/// The same for fresh events while a backlog drains: some wait for it.
+const AGAIN_FRESH: Duration = Duration::from_secs(1);
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Read this part of the queue and deliver it.
+    Take(Take),
+    /// Nothing before this moment, unless there is news.
+    Wait(Moment),
+}
+
+/// What to read from the queue for one delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Take {
+    /// Held calls whose time has come: they have room for `of_calls` events, and come last, since they may fail again; call
+    /// by call, in this order.
+    pub calls: Vec<Arc<str>>,
+    /// How many events of them.
+    pub of_calls: usize,
+    /// Calls to leave out of the parts.
+    pub without: Vec<Arc<str>>,
+    /// Parts of the queue, in this order, each only as far as there is room.
+    pub parts: Vec<Part>,
+    /// Events in all, at most.
+    pub most: usize,
+    /// How far to turn the events round before they are delivered: each is of another call where this is not 0.
+    pub turned: usize,
+}
+
+/// A part of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// Only beyond this position.
+    pub after: i64,
+    /// Only up to this position.
+    pub until: i64,
+    /// Only events with no owed event of the same call both before them and below this position.
+    pub first_below: Option<i64>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+/// What a part of the queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// Whatever comes next.
+    Rest,
+    /// What came after the backlog.
+    Fresh,
+    /// What was there when the sink came back.
+    Backlog,
+    /// The oldest event of each of the oldest calls, for a probe.
+    Oldest,
+    /// The oldest event of each of other calls, for a probe.
+    Others,
+}
+
+/// How the delivery of one event ended, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The sink took it, or said that it never will.
+    Settled,
+    /// It has to be tried again; the peer may have said after which time.
+    Failed(Option<Duration>),
+    /// It was tried in vain for too long, and is a dead letter.
+    GivenUp,
+    /// The peer wants nothing more for now.
+    Stop,
+}
+
+/// What a delivery changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The sink failed for several calls, and is probed from now on.
+    Down,
+    /// The sink asked us to stop, and rests.
+    Resting,
+    /// It works again; say with [`Flow::drain`] how far its backlog goes.
+    Back,
+}
+
+/// The state of one sink's delivery.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    batch: usize,
+    rate: u32,
+    held: HeldCalls,
+    /// Calls that failed since anything succeeded; not more than [`EVIDENCE`].
+    failed: BTreeSet<Arc<str>>,
+    outage: Option<Outage>,
+    backlog: Option<Backlog>,
+    /// The queue is read up to here: what is left before it is of held calls, or of calls with a backlog.
+    after: i64,
+    again: Option<Moment>,
+    up: bool,
+    turn: bool,
+    /// Held calls that are due together fail together where the sink stops at the first: each time another one leads.
+    turned: usize,
+}
+
+impl Flow {
+    /// A sink that takes up to `batch` events at once, and a backlog at `rate` events per second (0: without a limit).
+    #[must_use]
+    pub fn new(batch: usize, rate: u32) -> Self {
+        Self {
+            batch: batch.max(1),
+            rate,
+            held: HeldCalls::default(),
+            failed: BTreeSet::new(),
+            outage: None,
+            backlog: None,
+            after: 0,
+            again: None,
+            up: true,
+            turn: false,
+            turned: 0,
+        }
+    }
+
+    /// What is owed up to the position `mark` is a backlog from now on.
+    pub fn drain(&mut self, mark: i64, now: Moment) {
+        self.backlog = Some(Backlog::new(mark, self.rate, now));
+        self.start_over(mark, now);
+    }
+
+    /// Something new is owed.
+    pub fn news(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.news = true;
+        }
+    }
+
+    /// What is to be tried again is tried at once: the sink was opened anew by an operator.
+    pub fn hurry(&mut self, now: Moment) {
+        self.held.all_due(now);
+        if let Some(outage) = &mut self.outage {
+            (outage.until, outage.resting) = (now, false);
+        }
+    }
+
+    /// What to do now.
+    pub fn plan(&mut self, now: Moment) -> Plan {
+        if let Some(outage) = &mut self.outage {
+            let at = outage.next();
+            if now < at {
+                return Plan::Wait(at);
+            }
+            outage.news = false;
+            return Plan::Take(outage.probe(self.batch, now));
+        }
+        if self.again.is_none_or(|again| again <= now) {
+            let start = self.backlog.map_or(0, |backlog| backlog.mark);
+            self.start_over(start, now);
+        }
+        self.turn = !self.turn;
+        let quarter = self.batch.div_ceil(4);
+        let mut calls = if self.batch > 1 || self.turn { self.held.due(now, quarter) } else { Vec::new() };
+        if let Some(turned) = self.turned.checked_rem(calls.len()) {
+            calls.rotate_left(turned);
+            self.turned = self.turned.wrapping_add(1);
+        }
+        let parts = match &mut self.backlog {
+            None => vec![Part::new(PartKind::Rest, self.after, i64::MAX, None, self.batch)],
+            Some(backlog) => {
+                let (mark, half) = (backlog.mark, self.batch.div_ceil(2));
+                let first = |most: usize| most.min(if self.turn { self.batch } else { half });
+                let allowed = first(backlog.allowance(self.batch, now));
+                let fresh = if self.turn { half } else { self.batch };
+                // Whatever is owed before the fresh part is read goes before what is fresh of its call.
+                let after = self.after.max(mark);
+                let fresh = Part::new(PartKind::Fresh, after, i64::MAX, Some(after + 1), fresh);
+                let old = Part::new(PartKind::Backlog, backlog.after, mark, None, allowed);
+                let parts = if self.turn { [fresh, old] } else { [old, fresh] };
+                parts.into_iter().filter(|part| part.limit > 0).collect()
+            }
+        };
+        let without = self.held.names();
+        Plan::Take(Take { of_calls: quarter, calls, without, parts, most: self.batch, turned: 0 })
+    }
+
+    /// A part was read: `found` events of at most `limit`, the newest at the position `last`.
+    pub fn read(&mut self, kind: PartKind, found: usize, limit: usize, last: Option<i64>) {
+        match kind {
+            PartKind::Rest | PartKind::Fresh => self.after = last.unwrap_or(self.after),
+            PartKind::Backlog => {
+                if let Some(backlog) = &mut self.backlog {
+                    backlog.spend(found);
+                    backlog.after = last.unwrap_or(backlog.after);
+                }
+                if found < limit {
+                    (self.backlog, self.after, self.again) = (None, 0, None);
+                }
+            }
+            PartKind::Others => {
+                if let Some(outage) = &mut self.outage {
+                    outage.probed = last.filter(|_| found == limit).unwrap_or(0);
+                }
+            }
+            PartKind::Oldest => {}
+        }
+    }
+
+    /// The events of `calls` were read, all there are if `whole`; those without any are held no longer.
+    pub fn read_calls(&mut self, calls: &[Arc<str>], found: &BTreeSet<Arc<str>>, whole: bool) {
+        for call in calls.iter().filter(|call| whole && !found.contains(*call)) {
+            self.let_go(call);
+        }
+    }
+
+    /// The delivery of `tried` (call and answer, in the order of delivery) has ended; `whole`: there was no more of the
+    /// held calls among them. `chance`: from 0 to 1.
+    pub fn done(&mut self, tried: &[(Arc<str>, Answer)], whole: bool, now: Moment, chance: f64) -> Option<Change> {
+        let settled = tried.iter().any(|(_, answer)| *answer == Answer::Settled);
+        if let Some((_, answer)) = tried.last() {
+            self.up = *answer == Answer::Settled;
+        }
+        if tried.iter().any(|(_, answer)| *answer == Answer::Stop) {
+            self.up = false;
+            return self.rest(now);
+        }
+        let after = tried.iter().filter_map(|(_, answer)| answer.after()).max();
+        if settled {
+            self.failed.clear();
+            let back = self.outage.take().map(|outage| {
+                self.held.all_due(now);
+                for call in &outage.suspects {
+                    self.held.hold(call, now, None, chance);
+                }
+                Change::Back
+            });
+            let room = self.settle(tried, whole, now, chance);
+            return if room { back } else { Some(self.go_down(after, now, chance)) };
+        }
+        if tried.is_empty() {
+            if let Some(outage) = &mut self.outage {
+                outage.find_nothing(now);
+            }
+            return None;
+        }
+        if let Some(outage) = &mut self.outage {
+            outage.fail(after, now, chance);
+            if let [(alone, _)] = tried {
+                outage.suspect(alone);
+            }
+            return None;
+        }
+        self.failed.extend(tried.iter().map(|(call, _)| Arc::clone(call)).take(self.batch));
+        if self.failed.len() < EVIDENCE && self.settle(tried, whole, now, chance) {
+            return None;
+        }
+        Some(self.go_down(after, now, chance))
+    }
+
+    /// Holds the calls that failed and lets go of those that did not. False if there is no room to hold them.
+    fn settle(&mut self, tried: &[(Arc<str>, Answer)], whole: bool, now: Moment, chance: f64) -> bool {
+        let mut calls: BTreeMap<&Arc<str>, (bool, Option<Option<Duration>>)> = BTreeMap::new();
+        for (call, answer) in tried {
+            let (progress, failure) = calls.entry(call).or_default();
+            match answer {
+                Answer::Settled | Answer::GivenUp => *progress = true,
+                Answer::Failed(after) => *failure = (*failure).max(Some(*after)),
+                Answer::Stop => {}
+            }
+        }
+        let mut room = true;
+        for (call, (progress, failure)) in calls {
+            if progress {
+                self.held.proceed(call, now);
+            }
+            match failure {
+                Some(after) => room &= self.held.hold(call, now, after, chance),
+                None if whole => self.let_go(call),
+                None => {}
+            }
+        }
+        room
+    }
+
+    /// What came for a held call while it was read was passed over: the queue is read from its beginning again.
+    fn let_go(&mut self, call: &str) {
+        if self.held.release(call) {
+            self.again = None;
+        }
+    }
+
+    /// The store could not be read or written: whatever was taken is taken again.
+    pub fn lost(&mut self) {
+        self.after = 0;
+        self.again = None;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.after = 0;
+        }
+    }
+
+    /// When there is something to do without news.
+    #[must_use]
+    pub fn next(&self, now: Moment) -> Option<Moment> {
+        match &self.outage {
+            Some(outage) => Some(outage.next()),
+            // Something that was passed over may go now.
+            None if self.again.is_none() => Some(now),
+            None => {
+                let backlog = self.backlog.map(|backlog| now + backlog.wait(now));
+                [self.held.next(), backlog].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// Whether the last delivery that told anything succeeded.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Until when the sink is left alone as a whole.
+    #[must_use]
+    pub fn down_until(&self) -> Option<Moment> {
+        self.outage.as_ref().map(|outage| outage.until)
+    }
+
+    /// How many calls are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    fn start_over(&mut self, from: i64, now: Moment) {
+        self.after = from;
+        let pause = if self.backlog.is_some() { AGAIN_FRESH } else { AGAIN };
+        // With nothing passed over, the beginning of the queue is where to read on.
+        let passes_over = self.backlog.is_some() || !self.held.is_empty();
+        self.again = Some(if passes_over { now + pause } else { now });
+    }
+
+    fn go_down(&mut self, after: Option<Duration>, now: Moment, chance: f64) -> Change {
+        let mut outage = Outage::new(now);
+        outage.fail(after, now, chance);
+        self.outage = Some(outage);
+        self.failed.clear();
+        self.backlog = None;
+        self.lost();
+        Change::Down
+    }
+
+    fn rest(&mut self, now: Moment) -> Option<Change> {
+        let mut outage = self.outage.take().unwrap_or(Outage::new(now));
+        let rested = std::mem::replace(&mut outage.resting, true);
+        (outage.until, outage.soonest) = (now + REST, now + REST);
+        self.outage = Some(outage);
+        self.failed.clear();
+        self.backlog = None;
+        self.lost();
+        if rested { None } else { Some(Change::Resting) }
+    }
+}
+
+impl Part {
+    pub(super) fn new(kind: PartKind, after: i64, until: i64, first_below: Option<i64>, limit: usize) -> Self {
+        Self { kind, after, until, first_below, limit }
+    }
+}
+
+impl Answer {
+    fn after(self) -> Option<Duration> {
+        match self {
+            Self::Failed(after) => after,
+            Self::Settled | Self::GivenUp | Self::Stop => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! A disk that fills up under the daemon: it stops receiving, says so, and goes on by itself when there is space again.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::condition::SOON;
+use support::stage::*;
+
+/// A small disk of its own, taken away in the end.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// Needs the right to mount, as in a container's own namespace.
+    fn mount() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()).status().unwrap();
+        assert!(mounted.success(), "a small disk cannot be mounted: run this test as root");
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn fill(&self) {
+        let mut size = 1 << 20;
+        let mut n = 0;
+        while size > 0 {
+            n += 1;
+            let file = self.path().join(format!("ballast-{n}"));
+            if fs::write(&file, vec![1; size]).is_err() {
+                size /= 2;
+            }
+        }
+    }
+
+    fn make_room(&self) {
+        for entry in fs::read_dir(self.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_string_lossy().starts_with("ballast") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_nothing_is_received_and_afterwards_nothing_is_missing() {
+    let disk = Disk::mount();
+    let (onsip, anna) = service_with_anna().await;
+    let url = format!("sqlite://{}", disk.path().join("state.db").display());
+    let setup = Setup::of(&onsip).account("front-desk", &anna).store_and_http(&url, "127.0.0.1:0");
+    let mut daemon = setup.start_active(1).await;
+    daemon.until_ready().await;
+    assert_eq!(daemon.count("store_writable", &[]).await, 1);
+    disk.fill();
+    let mut placed = Vec::new();
+    for _ in 0..60 {
+        placed.push(onsip.call_in(anna.as_str(), CALLER, 1));
+    }
+    daemon.until_metric("store_writable", &[], SOON, |writable| writable < 0.5).await;
+    daemon.until_count("store_faults_total", &[("kind", "full")], 1).await;
+    let (status, reasons) = daemon.readyz().await;
+    assert!(status == 503 && reasons.contains("no space is left"), "{status} {reasons}");
+    assert_eq!(daemon.get("/livez", &[]).await.status, 200);
+
+    disk.make_room();
+    for call in &mut placed {
+        onsip.hang_up(call);
+    }
+    let told = daemon.until_calls(120).await;
+    daemon.until_ready().await;
+    let ids: BTreeSet<_> = texts(&told, "id").into_iter().map(str::to_owned).collect();
+    assert!(ids.len() == 120, "{} of 120 events", ids.len());
+    assert!(daemon.log().contains("the store takes events again"), "{}", daemon.log());
+    assert_eq!(daemon.terminate().await.code(), Some(0), "{}", daemon.log());
+}
