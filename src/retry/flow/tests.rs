@@ -269,7 +269,7 @@ fn no_set_of_poison_events_keeps_a_sink_down() {
             for n in 0..30 {
                 queue.add(&format!("call {n}"), at(0));
             }
-            run_quietly(&mut flow, &mut queue, at(0), at(4 * 3_600_000), &mut |batch, _| {
+            run_quietly(&mut flow, &mut queue, at(0), at(24 * 3_600_000), &mut |batch, _| {
                 answers(manner, &poison, true, batch)
             });
             assert_eq!(queue.delivered.len(), 30, "{manner:?} {count}");
