@@ -14,6 +14,7 @@ pub mod legs;
 pub mod link;
 pub mod notification;
 pub mod requests;
+pub mod resync;
 pub mod stanza;
 pub mod subscription;
 pub mod surplus;

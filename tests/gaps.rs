@@ -13,7 +13,7 @@ use support::daemon::Daemon;
 use support::stage::*;
 
 async fn until_gaps(daemon: &Daemon, count: usize) -> Vec<Value> {
-    let enough = async || Some(gaps(daemon.events(EVENTS))).filter(|gaps| gaps.len() >= count);
+    let enough = async || Some(gaps(once(daemon.events(EVENTS)))).filter(|gaps| gaps.len() >= count);
     daemon.until(&format!("{count} gaps"), SOON, enough).await
 }
 

@@ -9,7 +9,8 @@ use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
 use crate::domain::status::{
-    AccountState, ConnectOutcome, GapReason, ProbeOutcome, RenewalOutcome, ResumptionOutcome, SubscriptionState,
+    AccountState, ConnectOutcome, GapReason, ProbeOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome,
+    SubscriptionState,
 };
 use crate::protocol::account::Account;
 use crate::protocol::authorization::Authorization;
@@ -203,16 +204,20 @@ pub(super) fn fact(house: &House, of: &Subject, fact: Fact) {
         Fact::Created => house.metrics.subscription_created(service),
         Fact::Removed => house.metrics.subscription_removed(service),
         Fact::Renewal(outcome) => house.metrics.renewal(service, outcome),
+        Fact::Resync(outcome) => house.metrics.resync(service, outcome),
         Fact::Probe(outcome) => house.metrics.probe(service, outcome),
     }
     let (account, node) = (&of.account, &of.node);
     match fact {
         Fact::Renewal(RenewalOutcome::Failed) => warn!(%account, service, %node, "renewal failed"),
+        Fact::Resync(ResyncOutcome::Refused) => {
+            info!(%account, service, %node, "the service does not show its items: missed ends show only by age");
+        }
         Fact::Probe(ProbeOutcome::Missing) => warn!(%account, service, %node, "subscription vanished without a word"),
         Fact::Probe(ProbeOutcome::Unanswered) => {
             warn!(%account, service, %node, "the link answers no listing and is replaced");
         }
-        Fact::Reused | Fact::Created | Fact::Removed | Fact::Renewal(_) | Fact::Probe(_) => {
+        Fact::Reused | Fact::Created | Fact::Removed | Fact::Renewal(_) | Fact::Probe(_) | Fact::Resync(_) => {
             debug!(%account, service, %node, ?fact, "subscription");
         }
     }

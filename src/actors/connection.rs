@@ -30,6 +30,7 @@ use crate::protocol::admission::Reception;
 use crate::protocol::clock::Clock;
 use crate::protocol::coverage::Coverage;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
+use crate::protocol::resync::Inquiry;
 use crate::protocol::stanza::{self, Request};
 use crate::xmpp::login::Credential;
 use crate::xmpp::session::{self, Event, Plan};
@@ -56,13 +57,17 @@ pub struct Ask {
 /// Say goodbye and stop; answered when the session is closed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Stop;
+pub struct Stop {
+    /// Whether to remove the subscriptions at the service first.
+    pub unsubscribe: bool,
+}
 
 /// Who waits for the answer to a request.
 enum Asker {
     Account,
     Clock,
-    Subscription(oneshot::Sender<Reply>),
+    /// With what its answer tells the router, if it does.
+    Subscription(oneshot::Sender<Reply>, Option<Inquiry>),
 }
 
 /// A session under way.
@@ -153,7 +158,7 @@ impl Connection {
                 Command::Connect(instead) => self.connect(instead, ctx),
                 Command::Authorize => self.authorize(),
                 Command::Serve(own) => self.tell_all(|| Ready(own.clone()), ctx),
-                Command::Reauthorized => self.authorized_again(ctx),
+                Command::Reauthorized { lapsed } => self.authorized_again(lapsed, ctx),
                 Command::Suspend => self.suspend(ctx),
                 Command::Became(state, why) => chronicle::account(&self.house, &self.name, state, why.as_deref()),
             }
@@ -188,7 +193,7 @@ impl Connection {
 
     fn request(&mut self, to: &BareJid, request: &Request, asker: Asker) {
         let Some(own) = self.machine.jid() else {
-            if let Asker::Subscription(waiting) = asker {
+            if let Asker::Subscription(waiting, _) = asker {
                 drop(waiting.send(Err(NoAnswer::Disconnected)));
             }
             return;
@@ -236,7 +241,7 @@ impl Connection {
     fn answered(&mut self, asker: Asker, reply: Reply, ctx: &mut Context<Self>) {
         match asker {
             // A subscription that is being rebuilt asks again.
-            Asker::Subscription(waiting) => drop(waiting.send(reply)),
+            Asker::Subscription(waiting, _) => drop(waiting.send(reply)),
             Asker::Clock => self.time_told(&reply, ctx),
             Asker::Account => {
                 let commands = self.machine.authorized(&reply, self.now());
@@ -259,6 +264,16 @@ impl Connection {
         self.clock.connected(Moment::now());
         self.ask_time(); // before the authorization: what that grants is told by this clock
         self.carry_out(commands, ctx);
+    }
+
+    fn say_goodbye(&mut self, ctx: &mut Context<Self>) {
+        if self.machine.own().is_none() {
+            return self.end(ctx);
+        }
+        self.send(stanza::goodbye());
+        if let Some(live) = &mut self.live {
+            live.outbox = None; // the session closes its stream and tells when it is down
+        }
     }
 
     /// Says that it is over only once nobody of ours can say anything any more.
@@ -328,7 +343,8 @@ impl Handler<Ask> for Connection {
     type Result = ResponseFuture<Reply>;
     fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) -> Self::Result {
         let (asker, answer) = oneshot::channel();
-        self.request(&ask.service, &ask.request, Asker::Subscription(asker));
+        let inquiry = self.inquiry(&ask);
+        self.request(&ask.service, &ask.request, Asker::Subscription(asker, inquiry));
         self.set_timer(ctx);
         Box::pin(async move { answer.await.unwrap_or(Err(NoAnswer::Disconnected)) })
     }
@@ -336,17 +352,14 @@ impl Handler<Ask> for Connection {
 
 impl Handler<Stop> for Connection {
     type Result = ResponseFuture<()>;
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) -> Self::Result {
         let (stopped, done) = oneshot::channel();
         self.stopping = true;
         self.stopped = Some(stopped);
-        if self.machine.own().is_some() {
-            self.send(stanza::goodbye());
-            if let Some(live) = &mut self.live {
-                live.outbox = None; // the session closes its stream and tells when it is down
-            }
+        if stop.unsubscribe && self.machine.own().is_some() {
+            self.unsubscribe(ctx);
         } else {
-            self.end(ctx);
+            self.say_goodbye(ctx);
         }
         Box::pin(async move {
             let _ = done.await;

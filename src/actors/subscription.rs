@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use xmpp_parsers::jid::FullJid;
 
 use super::chronicle::{self, Subject};
@@ -34,12 +35,20 @@ pub struct Suspended;
 /// The authorization was renewed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Reauthorized;
+pub struct Reauthorized {
+    /// Whether it had ended before.
+    pub lapsed: bool,
+}
 
 /// The service told of a changed subscription.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Changed(pub Change);
+
+/// Remove what is ours at the service; answered once that is over, however it went.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Leave;
 
 /// Stop, for good.
 #[derive(Message)]
@@ -79,6 +88,7 @@ pub struct Subscription {
     /// When it was seen last, if it was found missing.
     unseen_since: Option<Moment>,
     last_ended: Option<Moment>,
+    leaving: Option<oneshot::Sender<()>>,
     _obituary: Obituary<SubscriptionDied>,
 }
 
@@ -110,6 +120,7 @@ impl Subscription {
             doubt: None,
             unseen_since: None,
             last_ended: None,
+            leaving: None,
         }
     }
 
@@ -128,9 +139,13 @@ impl Subscription {
                 }
             }
         }
-        self.believe();
-        self.doubt_authorization(ctx);
-        self.remember(ctx);
+        if self.leaving.is_some() {
+            self.forget_once_left(ctx);
+        } else {
+            self.believe();
+            self.doubt_authorization(ctx);
+            self.remember(ctx);
+        }
         self.set_timer(ctx);
     }
 
@@ -168,7 +183,8 @@ impl Subscription {
             | Fact::Reused
             | Fact::Created
             | Fact::Removed
-            | Fact::Renewal(_) => {}
+            | Fact::Renewal(_)
+            | Fact::Resync(_) => {}
         }
     }
 
@@ -217,6 +233,9 @@ impl Subscription {
         let write = async move { house.store.write_ledger(entry.clone()).await.map(|()| entry) };
         ctx.spawn(write.into_actor(self).map(|written, this, ctx| {
             this.saving = false;
+            if this.machine.has_left() {
+                return;
+            }
             match written {
                 Ok(entry) => {
                     this.saved = Some(entry);
@@ -228,6 +247,27 @@ impl Subscription {
                 }
             }
         }));
+    }
+
+    /// Has the ledger forget what is gone from the service; a clean end is no gap, so the connection is told nothing.
+    fn forget_once_left(&mut self, ctx: &mut Context<Self>) {
+        if !self.machine.has_left() {
+            return;
+        }
+        let Some(left) = self.leaving.take() else { return };
+        let gone = self.machine.memory().filter(|memory| memory.subid.is_none());
+        let (house, subject) = (Arc::clone(&self.house), self.subject.clone());
+        let forget = async move {
+            if let Some(memory) = gone {
+                let (service, jid) = (subject.service.name(), memory.jid.to_string());
+                let forgotten = house.store.forget_ledger(&subject.account, service, &subject.node, &jid).await;
+                if let Err(fault) = forgotten {
+                    tracing::error!(account = %subject.account, node = %subject.node, %fault, "the ledger keeps a line");
+                }
+            }
+            let _ = left.send(());
+        };
+        ctx.wait(forget.into_actor(self));
     }
 
     fn tell_standing(&mut self, memory: &Memory, ctx: &mut Context<Self>) {
@@ -308,9 +348,9 @@ impl Handler<Lapsed> for Subscription {
 
 impl Handler<Reauthorized> for Subscription {
     type Result = ();
-    fn handle(&mut self, _: Reauthorized, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Reauthorized { lapsed }: Reauthorized, ctx: &mut Context<Self>) {
         self.doubt = self.doubt.map(|_| Doubt::Unseen(Moment::now()));
-        let commands = self.machine.reauthorized(Moment::now());
+        let commands = self.machine.reauthorized(lapsed, Moment::now());
         self.carry_out(commands, ctx);
     }
 }
@@ -320,6 +360,19 @@ impl Handler<Changed> for Subscription {
     fn handle(&mut self, Changed(change): Changed, ctx: &mut Context<Self>) {
         let commands = self.machine.changed(&change, Moment::now());
         self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<Leave> for Subscription {
+    type Result = ResponseFuture<()>;
+    fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) -> Self::Result {
+        let (left, done) = oneshot::channel();
+        self.leaving = Some(left);
+        let commands = self.machine.leave(Moment::now());
+        self.carry_out(commands, ctx);
+        Box::pin(async move {
+            let _ = done.await;
+        })
     }
 }
 

@@ -91,6 +91,18 @@ labels! {
 }
 
 labels! {
+    /// Label `outcome` of `subscription_resyncs_total`: what came of asking for the items there are.
+    ResyncOutcome {
+        /// They were shown.
+        Shown = "shown",
+        /// The service does not show them.
+        Refused = "refused",
+        /// No answer came in time.
+        Timeout = "timeout",
+    }
+}
+
+labels! {
     /// Label `outcome` of `subscription_probes_total`.
     ProbeOutcome {
         /// It is there.

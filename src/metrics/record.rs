@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use super::Metrics;
-use crate::domain::event::EventType;
+use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
     ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason, ReloadOutcome,
-    RenewalOutcome, ResumptionOutcome,
+    RenewalOutcome, ResumptionOutcome, ResyncOutcome,
 };
 
 impl Metrics {
@@ -40,6 +40,11 @@ impl Metrics {
     /// A renewal ended so.
     pub fn renewal(&self, service: &str, outcome: RenewalOutcome) {
         self.subscription_renewals.with_label_values(&[service, outcome.as_str()]).inc();
+    }
+
+    /// The items of a node were asked for, and this came of it.
+    pub fn resync(&self, service: &str, outcome: ResyncOutcome) {
+        self.subscription_resyncs.with_label_values(&[service, outcome.as_str()]).inc();
     }
 
     /// An active subscription was looked up.
@@ -100,6 +105,16 @@ impl Metrics {
     /// Events of a service may have been missed.
     pub fn gap(&self, service: &str, reason: GapReason) {
         self.gaps.with_label_values(&[service, reason.as_str()]).inc();
+    }
+
+    /// A leg of a call ended.
+    pub fn leg_ended(&self, reason: EndReason) {
+        self.legs_ended.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// How many legs of calls are live.
+    pub fn legs_live(&self, live: u64) {
+        self.legs_live.set(i64::try_from(live).unwrap_or(i64::MAX));
     }
 
     /// A reload was applied, or failed and changed nothing.

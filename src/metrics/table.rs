@@ -137,6 +137,8 @@ table! {
         "Unix time of the renewal longest ago among the service's active subscriptions; 0 where there is none.";
     subscription_renewals: IntCounterVec = "subscription_renewals_total" [Service, RenewalOutcome],
         "Renewals of subscriptions, by how they ended.";
+    subscription_resyncs: IntCounterVec = "subscription_resyncs_total" [Service, ResyncOutcome],
+        "Times the items of a subscribed node were asked for after a gap, by what came of it.";
     subscription_probes: IntCounterVec = "subscription_probes_total" [Service, ProbeOutcome],
         "Looks at the service whether an active subscription is still there, by what was seen.";
     subscriptions_reused: IntCounterVec = "subscriptions_reused_total" [Service],
@@ -160,6 +162,10 @@ table! {
         "Time from an event's receipt to the sink's acknowledgement.";
     gaps: IntCounterVec = "gaps_total" [Service, GapReason],
         "Windows in which events may have been missed, by reason.";
+    legs_live: IntGauge = "legs_live" [],
+        "Legs of calls whose end was not seen yet; counted every now and then.";
+    legs_ended: IntCounterVec = "legs_ended_total" [EndReason],
+        "Legs of calls that ended, by reason.";
 
     sink_deliveries: IntCounterVec = "sink_deliveries_total" [Sink, DeliveryOutcome],
         "Deliveries tried, by how they ended.";

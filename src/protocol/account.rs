@@ -39,7 +39,10 @@ pub enum Command {
     /// The subscriptions may begin, as this full JID.
     Serve(FullJid),
     /// The authorization was renewed: the subscriptions' turn.
-    Reauthorized,
+    Reauthorized {
+        /// Whether it had ended before, so that events may have been missed.
+        lapsed: bool,
+    },
     /// The session is over for good: whoever waits for an answer gets none, and the subscriptions have no connection.
     Suspend,
     /// The account's state changed.
@@ -130,9 +133,10 @@ impl Account {
         if self.jid().is_none() {
             return Vec::new();
         }
+        let held = self.authorization.as_ref().is_none_or(|held| held.standing(now) == Standing::Granted);
         let outcome = self.authorization.as_mut().map(|authorization| authorization.answered(reply, now));
         let commands = match outcome {
-            Some(Outcome::Granted) if self.serving => vec![Command::Reauthorized],
+            Some(Outcome::Granted) if self.serving => vec![Command::Reauthorized { lapsed: !held }],
             Some(Outcome::Granted) => self.serve(),
             Some(Outcome::NotGranted) | None => Vec::new(),
         };

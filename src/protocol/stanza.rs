@@ -25,6 +25,7 @@ pub(super) mod ns {
         STREAM, XMPP_STANZAS, XMPP_STREAMS,
     };
     pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
+    pub const RESULT_SET: &str = "http://jabber.org/protocol/rsm";
     pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
     pub const SHIM: &str = "http://jabber.org/protocol/shim";
     pub const TIME: &str = "urn:xmpp:time";

@@ -7,6 +7,7 @@ use minidom::Element;
 use super::behaviour::{Answering, Approval, Authorize, Bind, Failure, Login};
 use super::delivery::{Entry, Headers, Publication};
 use super::directory::Account;
+use super::faults::Faults;
 use super::names::{CLIENT, SASL};
 use super::observed::Request;
 use super::reader::Incoming;
@@ -339,6 +340,15 @@ fn live_items_of_every_address_are_returned_by_leaf() {
     let answer = String::from(&r.pubsub(id, "get", &format!("<items node='{NODE}'/>")));
     assert!(answer.contains(LEAF) && answer.contains("a:b=/+") && answer.contains("active-call"), "{answer}");
     fails(&r.pubsub(id, "get", "<items node='/acme.test/bert'/>"), &["forbidden"]);
+    Faults::from_toml("items = 'empty'").unwrap().rules(&mut r.board);
+    let answer = String::from(&r.pubsub(id, "get", &format!("<items node='{NODE}'/>")));
+    assert!(answer.contains(LEAF) && !answer.contains("<active-call"), "{answer}");
+    for (items, condition) in
+        [("unsupported", "feature-not-implemented"), ("forbidden", "forbidden"), ("missing", "item-not-found")]
+    {
+        Faults::from_toml(&format!("items = '{items}'")).unwrap().rules(&mut r.board);
+        fails(&r.pubsub(id, "get", &format!("<items node='{NODE}'/>")), &[condition]);
+    }
 }
 
 #[test]

@@ -42,6 +42,11 @@ impl Subscription {
         }
     }
 
+    /// Another one just like it.
+    pub(super) fn doubled(&self, subid: String) -> Self {
+        Self { subid, ..self.clone() }
+    }
+
     pub(super) fn belongs_to(&self, jid: &BareJid) -> bool {
         self.jid.to_bare() == *jid
     }

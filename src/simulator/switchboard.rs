@@ -17,6 +17,7 @@ use super::directory::Directory;
 use super::login::Stage;
 use super::management::Managed;
 use super::markup::Tag;
+use super::mischief::Detour;
 use super::names::{MANAGEMENT, STREAM_ERRORS};
 use super::observed::Observed;
 use super::pubsub::Hub;
@@ -109,6 +110,7 @@ pub struct Switchboard {
     pub(super) authorizations: Authorizations,
     pub(super) hubs: BTreeMap<String, Hub>,
     pub(super) redirects: HashMap<String, String>,
+    pub(super) detour: Detour,
     pub(super) offline: HashMap<BareJid, Vec<(Moment, String)>>,
     pub(super) observed: Observed,
     pub(super) style: Style,
@@ -141,6 +143,7 @@ impl Switchboard {
             authorizations: Authorizations::default(),
             hubs: BTreeMap::new(),
             redirects: HashMap::new(),
+            detour: Detour::default(),
             offline: HashMap::new(),
             observed: Observed::default(),
             style: Style::default(),

@@ -1,5 +1,6 @@
 //! The simulated service and a configuration for it: what every scenario begins with.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub struct Setup {
     accounts: Vec<(String, String)>,
     sinks: String,
     rest: String,
+    watched: bool,
 }
 
 impl Setup {
@@ -42,6 +44,7 @@ impl Setup {
             accounts: Vec::new(),
             sinks: format!("[sinks.log]\ntype = \"file\"\npath = \"{EVENTS}\"\n"),
             rest: "[store]\nurl = \"sqlite://state.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n".to_owned(),
+            watched: false,
         }
     }
 
@@ -54,6 +57,13 @@ impl Setup {
     #[must_use]
     pub fn xmpp(mut self, lines: &str) -> Self {
         let _ = writeln!(self.xmpp, "{lines}");
+        self
+    }
+
+    /// Changes of the file are taken over; otherwise only [`Self::reload`] does that, so that reloads can be counted.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        self.watched = true;
         self
     }
 
@@ -115,7 +125,8 @@ impl Setup {
     /// The file.
     pub fn toml(&self) -> String {
         let tls = if self.xmpp.contains("tls =") { "" } else { "tls = \"off\"\n" };
-        let mut text = format!("instance = \"{RESOURCE}\"\n[xmpp]\n{}{tls}[onsip]\n{}", self.xmpp, self.onsip);
+        let mut text = format!("instance = \"{RESOURCE}\"\nwatch_config = {}\n", self.watched);
+        let _ = write!(text, "[xmpp]\n{}{tls}[onsip]\n{}", self.xmpp, self.onsip);
         for (name, lines) in &self.accounts {
             let _ = write!(text, "[accounts.{name}]\n{lines}");
         }
@@ -232,6 +243,12 @@ pub fn what_happened(event: &Value) -> [String; 4] {
         return ["account", "from", "to", "reason"].map(|key| data[key].to_string());
     }
     ["node", "item_id", "dialog_state", "published_at"].map(|key| data[key].to_string())
+}
+
+/// Each event once: a sink may get again what it had taken just before a crash.
+pub fn once(events: Vec<Value>) -> Vec<Value> {
+    let mut known = BTreeSet::new();
+    events.into_iter().filter(|event| known.insert(event["id"].to_string())).collect()
 }
 
 /// The gaps among `events`.

@@ -65,9 +65,9 @@ impl Connection {
         self.tell_all(|| Lapsed, ctx);
     }
 
-    pub(super) fn authorized_again(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn authorized_again(&mut self, lapsed: bool, ctx: &mut Context<Self>) {
         self.coverage.authorized();
-        self.tell_all(|| Reauthorized, ctx);
+        self.tell_all(|| Reauthorized { lapsed }, ctx);
     }
 }
 

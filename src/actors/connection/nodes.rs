@@ -1,13 +1,16 @@
 //! The nodes of an account: its subscription actors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
+use futures::future::join_all;
+use tokio::time::timeout;
 use xmpp_parsers::jid::FullJid;
 
 use super::Connection;
 use crate::actors::chronicle::Subject;
-use crate::actors::subscription::{Ready, Subscription};
+use crate::actors::subscription::{Leave, Ready, Subscription};
 use crate::domain::name::NodeName;
 use crate::domain::service::Service;
 use crate::domain::status::ActorKind;
@@ -24,7 +27,23 @@ pub struct SubscriptionDied {
     pub node: NodeName,
 }
 
+/// How long an account gets to remove its subscriptions; the goodbye must still fit behind it.
+const LEAVING: Duration = Duration::from_secs(2);
+
 impl Connection {
+    /// Has every subscription removed at the service, and then says goodbye.
+    pub(super) fn unsubscribe(&mut self, ctx: &mut Context<Self>) {
+        let left = join_all(self.subscriptions.iter().map(|(_, _, subscription)| subscription.send(Leave)));
+        ctx.spawn(timeout(LEAVING, left).into_actor(self).map(|left, this, ctx| {
+            if left.is_err() {
+                tracing::warn!(account = %this.name, "not every subscription could be removed in time");
+            }
+            if this.stopped.is_some() {
+                this.say_goodbye(ctx);
+            }
+        }));
+    }
+
     pub(super) fn tell_all<M>(&self, message: impl Fn() -> M, ctx: &mut Context<Self>)
     where
         M: Message<Result = ()> + Send + 'static,
@@ -47,6 +66,7 @@ impl Connection {
             node: node.clone(),
             lease: self.access.onsip.subscription_lease,
             approval_timeout: self.access.onsip.approval_timeout,
+            resync: self.access.onsip.resync && service.kind().comes_and_goes(),
         };
         let asked = format!("{}/{}", self.account.jid, self.account.resource);
         let entry =

@@ -88,7 +88,7 @@ impl Connection {
             self.cover(change, ctx);
         }
         for asker in self.requests.abandon() {
-            if let Asker::Subscription(waiting) = asker {
+            if let Asker::Subscription(waiting, _) = asker {
                 drop(waiting.send(Err(NoAnswer::Disconnected)));
             }
         }

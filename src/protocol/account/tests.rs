@@ -47,7 +47,7 @@ fn a_renewed_authorization_is_passed_on_and_a_lost_session_suspends() {
     account.connected(own(), at(0));
     account.authorized(&granted(), at(0));
     assert_eq!(account.tick(at(2700)), [Command::Authorize]);
-    assert_eq!(account.authorized(&granted(), at(2701)), [Command::Reauthorized]);
+    assert_eq!(account.authorized(&granted(), at(2701)), [Command::Reauthorized { lapsed: false }]);
     let lost = account.lost(&Loss::Timeout, at(3000));
     assert_eq!(lost[0], Command::Suspend);
     assert!(matches!(lost[1], Command::Became(AccountState::Waiting, Some(_))));
@@ -163,7 +163,7 @@ fn an_ended_subscription_puts_the_authorization_in_doubt_without_a_change_of_sta
     assert_eq!(account.doubted(at(1)), []);
     account.authorized(&granted(), at(1));
     assert_eq!(account.doubted(at(60)), [Command::Authorize]);
-    assert_eq!(account.authorized(&granted(), at(61)), [Command::Reauthorized]);
+    assert_eq!(account.authorized(&granted(), at(61)), [Command::Reauthorized { lapsed: false }]);
     account.lost(&Loss::Timeout, at(70));
     assert_eq!(account.doubted(at(71)), []);
     let mut account = Account::new(false, Dice::seeded(1));
@@ -196,7 +196,7 @@ fn a_grant_that_lapses_is_no_longer_online_and_the_next_one_reaches_the_subscrip
     assert_eq!(state_of(&account.tick(at(3600))), Some(AccountState::Authorizing));
     assert_eq!(
         account.authorized(&granted(), at(3601)),
-        [Command::Reauthorized, Command::Became(AccountState::Online, None)]
+        [Command::Reauthorized { lapsed: true }, Command::Became(AccountState::Online, None)]
     );
 }
 
@@ -255,7 +255,7 @@ fn an_authorization_that_came_of_age_meanwhile_is_asked_for_at_once() {
     assert_eq!(late, [Command::Authorize, Command::Became(AccountState::Authorizing, None)], "it has lapsed");
     assert_eq!(
         account.authorized(&granted(), at(3701)),
-        [Command::Reauthorized, Command::Became(AccountState::Online, None)]
+        [Command::Reauthorized { lapsed: true }, Command::Became(AccountState::Online, None)]
     );
 }
 

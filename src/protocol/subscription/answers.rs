@@ -7,7 +7,7 @@ use super::verdict::{self, Verdict};
 use super::{Command, Fact, Subscription};
 use crate::domain::moment::Moment;
 use crate::domain::name::Subid;
-use crate::domain::status::{ProbeOutcome, RenewalOutcome};
+use crate::domain::status::{ProbeOutcome, RenewalOutcome, ResyncOutcome};
 use crate::protocol::requests::{NoAnswer, Reply};
 use crate::protocol::stanza::{Listed, SubscribeReply};
 
@@ -47,7 +47,7 @@ impl Subscription {
             Entries { pending, .. } if !pending.is_empty() => match why {
                 Why::Overdue => self.withdraw(pending, NO_APPROVAL, now),
                 Why::Approved | Why::Refused => self.pending(now),
-                Why::Beginning | Why::Ended | Why::Renewed | Why::Probe { .. } => {
+                Why::Beginning | Why::Ended | Why::Renewed | Why::Probe { .. } | Why::Leaving => {
                     self.held = None;
                     self.pending(now)
                 }
@@ -58,7 +58,7 @@ impl Subscription {
                     self.subscribe(now)
                 }
                 Why::Approved => self.lose("approved, but not listed", now),
-                Why::Ended | Why::Renewed => self.lose("the service ended it", now),
+                Why::Ended | Why::Renewed | Why::Leaving => self.lose("the service ended it", now),
                 Why::Probe { .. } => self.lose("the service ended it without a word", now),
                 Why::Refused => self.turn_away("the service answered none".to_owned(), now),
                 Why::Overdue => self.turn_away("the service dropped the request without a word".to_owned(), now),
@@ -71,7 +71,7 @@ impl Subscription {
             // It delivers; what the list should have shown, the next one will.
             Why::Approved | Why::Renewed => self.settle(Vec::new(), now),
             Why::Probe { again } => self.not_probed(refusal, again, now),
-            Why::Beginning | Why::Refused | Why::Overdue | Why::Ended => self.refused(refusal, now),
+            Why::Beginning | Why::Refused | Why::Overdue | Why::Ended | Why::Leaving => self.refused(refusal, now),
         }
     }
 
@@ -194,6 +194,19 @@ impl Subscription {
         if *verdict == Verdict::Denied { self.deny(why, now) } else { self.pause(why, now) }
     }
 
+    /// The items were shown, or not: whoever carries the answer reads it. A service that does not show them, by whatever
+    /// row of the error table, is not asked again before the next gap; ageing ends what the answer would have.
+    pub(super) fn synced(&mut self, reply: &Reply, now: Moment) -> Vec<Command> {
+        let outcome = match reply {
+            Ok(_) => ResyncOutcome::Shown,
+            Err(NoAnswer::Refused(_)) => ResyncOutcome::Refused,
+            Err(NoAnswer::TimedOut | NoAnswer::Disconnected) => ResyncOutcome::Timeout,
+        };
+        let mut commands = vec![Command::Tell(Fact::Resync(outcome))];
+        commands.extend(self.settle(Vec::new(), now));
+        commands
+    }
+
     /// The answer to the removal of one of several.
     pub(super) fn removed(&mut self, reply: &Reply, surplus: Vec<Subid>, now: Moment) -> Vec<Command> {
         let mut commands = count_removed(reply);
@@ -222,6 +235,6 @@ fn probed(why: Why, outcome: ProbeOutcome) -> Vec<Command> {
     looked.then_some(Command::Tell(Fact::Probe(outcome))).into_iter().collect()
 }
 
-fn count_removed(reply: &Reply) -> Vec<Command> {
+pub(super) fn count_removed(reply: &Reply) -> Vec<Command> {
     reply.is_ok().then_some(Command::Tell(Fact::Removed)).into_iter().collect()
 }

@@ -40,6 +40,10 @@ pub(super) enum Ask {
     Remove { surplus: Vec<Subid> },
     /// Remove all of ours, one after the other, and begin again.
     Withdraw { rest: Vec<Option<Subid>>, why: &'static str },
+    /// Which items are there, now that events can arrive again?
+    Items,
+    /// Remove all of ours, one after the other, and be done.
+    Leave { rest: Vec<Option<Subid>> },
 }
 
 /// Why a list was asked for.
@@ -59,6 +63,8 @@ pub(super) enum Why {
     Probe { again: bool },
     /// It was renewed: is it there at all? A renewal succeeds for any id (protocol sheet section 6.4).
     Renewed,
+    /// To leave: which are ours?
+    Leaving,
 }
 
 /// What a message said.

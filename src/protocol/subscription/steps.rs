@@ -17,7 +17,7 @@ const IN_A_ROW: Duration = Duration::from_secs(15);
 const LEAST_RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 
 impl Subscription {
-    fn ask(&mut self, ask: Ask, request: Request) -> Vec<Command> {
+    pub(super) fn ask(&mut self, ask: Ask, request: Request) -> Vec<Command> {
         self.phase = Phase::Asking(ask);
         vec![Command::Send(request)]
     }
@@ -53,7 +53,8 @@ impl Subscription {
         self.ask(Ask::Withdraw { rest, why }, request)
     }
 
-    /// There is one of ours, just listed: renews it where its lease is not certain, removes the others, and holds it.
+    /// There is one of ours, just listed: renews it where its lease is not certain, removes the others, asks what it
+    /// missed, and holds it.
     pub(super) fn settle(&mut self, mut surplus: Vec<Subid>, now: Moment) -> Vec<Command> {
         if self.refresh || self.held.as_ref().is_none_or(|held| held.lease == Lease::Unknown) {
             return self.renew(surplus, true, now);
@@ -62,7 +63,15 @@ impl Subscription {
             let request = Request::Unsubscribe { node: self.via.clone(), subid: Some(subid) };
             return self.ask(Ask::Remove { surplus }, request);
         }
-        if self.recheck { self.list(Why::Ended) } else { self.hold(now) }
+        if self.recheck {
+            self.list(Why::Ended)
+        } else if self.terms.resync && self.unsynced && self.held.as_ref().is_some_and(|held| held.delivers(now)) {
+            self.unsynced = false; // what is missed from now on, the next answer shows
+            let request = Request::Items { node: self.via.clone() };
+            self.ask(Ask::Items, request)
+        } else {
+            self.hold(now)
+        }
     }
 
     /// Renewal falls between half and 65 % of the lease, so that tries are left before 75 %.
