@@ -48,10 +48,10 @@ pub enum Label {
     SubscriptionState,
     /// [`RenewalOutcome`]
     RenewalOutcome,
-    /// [`ResumptionOutcome`]
-    ResumptionOutcome,
     /// [`ResyncOutcome`]
     ResyncOutcome,
+    /// [`ResumptionOutcome`]
+    ResumptionOutcome,
     /// [`ProbeOutcome`]
     ProbeOutcome,
     /// [`ConnectOutcome`]

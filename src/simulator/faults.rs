@@ -370,7 +370,7 @@ impl Switchboard {
             }
             Incident::HalfStanza => {
                 let text = stray(&service, victim, "", empty);
-                self.each_session(victim, |board, id| board.break_off(id, &text));
+                self.each_session(victim, |board, id| board.break_off(id, &text, now));
             }
             Incident::Surplus => self.fill_up(victim, now),
             Incident::ManyItems => self.crowd(victim, severity.many_items, now),

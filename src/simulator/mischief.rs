@@ -67,13 +67,11 @@ pub(super) fn stray(from: &str, victim: &BareJid, resource: &str, payload: &str)
 
 impl Switchboard {
     /// Breaks a connection in the middle of what it is told.
-    pub(super) fn break_off(&mut self, id: SessionId, text: &str) {
+    pub(super) fn break_off(&mut self, id: SessionId, text: &str, now: Moment) {
         let half: String = text.chars().take(text.chars().count() / 2).collect();
         self.order(id, Order::Write(half));
         self.order(id, Order::Close);
-        if !self.lose(id) {
-            self.ended(id);
-        }
+        self.disconnected(id, now);
     }
 
     /// Doubles the first subscription of `jid` until no more are allowed.

@@ -93,7 +93,7 @@ enum Asker {
 enum Hop {
     Ready(usize),
     Suspended(usize),
-    Reauthorized(usize),
+    Reauthorized(usize, bool),
     Changed(usize, &'static str),
     Ask(usize, u64, Request),
     Hear(usize, u64, Rc<Reply>),
@@ -137,6 +137,7 @@ impl Router {
                     node: node.clone(),
                     lease: LEASE,
                     approval_timeout: Duration::from_secs(30),
+                    resync: true,
                 },
                 memory,
                 now,
@@ -307,7 +308,9 @@ impl Router {
                     self.acts.push(Act::Send { id, query: Query::Authorize });
                 }
                 Command::Serve(_) => self.hops.extend(nodes.map(Hop::Ready)),
-                Command::Reauthorized => self.hops.extend(nodes.map(Hop::Reauthorized)),
+                Command::Reauthorized { lapsed } => {
+                    self.hops.extend(nodes.map(|node| Hop::Reauthorized(node, lapsed)));
+                }
                 Command::Suspend => self.hops.extend(nodes.map(Hop::Suspended)),
                 Command::Became(state, _) => self.state = state,
             }
@@ -322,7 +325,7 @@ impl Router {
                     self.watchers[node].turn += 1;
                     (node, self.watchers[node].machine.suspended(now))
                 }
-                Hop::Reauthorized(node) => (node, self.watchers[node].machine.reauthorized(now)),
+                Hop::Reauthorized(node, lapsed) => (node, self.watchers[node].machine.reauthorized(lapsed, now)),
                 Hop::Changed(node, state) => {
                     let change = notification::Change {
                         node: None,
@@ -398,6 +401,7 @@ fn read(node: usize, request: &Request) -> Query {
     match request {
         Request::Authorize { .. } => Query::Authorize,
         Request::List { node: name } => Query::List { node, above: name.as_str() == "/" },
+        Request::Items { .. } => Query::Items { node },
         Request::Subscribe { node: name, expire } => {
             Query::Subscribe { node, above: name.as_str() == "/", until: until(expire) }
         }
