@@ -8,13 +8,13 @@ use super::{MINUTES, SECONDS, Time};
 /// deliver for longer than this. No list shows that an authorisation ended, or how long a lease is: that waits for the
 /// next authorisation (70 % of an hour at the latest) and a renewal.
 pub const BLIND_WHEN_WELL: Time = 43 * MINUTES;
-/// What a list does show is seen by the next look: so much later than the interval of looks.
+/// What a list does show is seen by the next look: so much later than the interval of looks, if two are not answered.
 pub const LOOK: Time = MINUTES;
-/// Nor for longer than this in any case: a lease is believed until its end.
-pub const BLIND_EVER: Time = 2 * 60 * MINUTES + 2 * MINUTES;
+/// Nor for longer than this in any case: a lease is believed until its end, where the service answers with errors.
+pub const BLIND_EVER: Time = 2 * 60 * MINUTES;
 /// A gap begins at most so long after the silence that a list or the link shows, while all is well: an end that a message
 /// tells of is believed once a list shows it.
-pub const UNTOLD: Time = 2 * SECONDS;
+pub const UNTOLD: Time = SECONDS;
 /// Requests of one account in a minute while all is well: one authorisation, the time, and of each of two nodes a
 /// renewal, a list and a look.
 pub const REQUESTS_WHEN_WELL: u32 = 8;
@@ -214,9 +214,9 @@ impl Watch {
         let silent_and_covered = seen.covered.evidently_wrong.filter(|since| *since >= self.well_since);
         seen.believed.hold(view.believes, view, now);
         seen.covered.hold(view.covered, view, now);
-        let (believed, covered) = (seen.believed.clone(), seen.covered.clone());
-        self.judge("is taken for active", node, &believed, now, &mut tally.believed)?;
-        self.judge("counts as covered", node, &covered, now, &mut tally.covered)?;
+        let seen = &self.nodes[node];
+        self.judge("is taken for active", node, &seen.believed, now, &mut tally.believed)?;
+        self.judge("counts as covered", node, &seen.covered, now, &mut tally.covered)?;
         if let (Some(since), Some(from), false, 0) = (silent_and_covered, view.gap_from, view.covered, self.sick) {
             tally.untold = tally.untold.max(from.saturating_sub(since));
             if from > since + UNTOLD {
@@ -237,6 +237,9 @@ impl Watch {
     }
 
     fn judge(&self, what: &str, node: usize, claim: &Claim, now: Time, longest: &mut Longest) -> Result<(), String> {
+        if claim.wrong.or(claim.evidently_wrong).is_none() {
+            return Ok(());
+        }
         let well_since = self.well_since;
         let when_well = |since: Option<Time>| since.filter(|_| self.sick == 0).map(|since| since.max(well_since));
         let evidently = self.probe + LOOK;

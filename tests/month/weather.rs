@@ -105,6 +105,9 @@ impl World {
         life.watch.fell_ill(now);
         life.watch.note(now, ailment.name(), span / SECONDS);
         let epoch = life.link.epoch;
+        if ailment == Ailment::Password {
+            life.refused_since.get_or_insert(now);
+        }
         match ailment {
             Ailment::BlackHole => self.half_kill(account),
             Ailment::Closed => {
@@ -143,6 +146,8 @@ impl World {
                 });
             }
         }
+        let first = life.refused_since.filter(|_| ailment == Ailment::Password);
+        let since = since.min(first.unwrap_or(since));
         let least = life.hidden.max(RECONNECT);
         life.watch.healed(ailment.name(), now, ailment.allowance(now - since).max(least));
         if ailment == Ailment::Stopped {

@@ -101,6 +101,9 @@ pub struct Life {
     pub ailments: [u8; AILMENTS],
     /// How long it takes until the router has learned by asking what nobody tells; zero: there is nothing.
     pub hidden: Time,
+    /// Since when the portal has had another password at times, without all being fine in between: every refusal doubles
+    /// the pause after the next.
+    pub refused_since: Option<Time>,
     armed: Option<Time>,
     spins: u32,
 }
@@ -271,6 +274,7 @@ impl World {
         }
         if fine {
             life.hidden = 0;
+            life.refused_since = life.refused_since.filter(|_| life.has(Ailment::Password));
         }
         life.watch.conclude(fine, now, &mut self.tally);
         if life.watch.is_well(now) && !life.router.covered() {
@@ -553,6 +557,7 @@ fn life(number: usize, birth: Moment, probe: Duration, dice: &mut Dice) -> Life 
         watch: Watch::new(nodes, micros(probe), BEGINNING),
         ailments: [0; AILMENTS],
         hidden: 0,
+        refused_since: None,
         armed: None,
         spins: 0,
         setting,
