@@ -14,7 +14,7 @@ use super::stanza::Management;
 
 /// Stanzas that wait for their acknowledgement at most; with more the stream cannot be resumed.
 pub const MOST_UNACKNOWLEDGED: usize = 128;
-/// The server is asked when so many were sent since it was asked last.
+/// While a question is open the server is asked again when so many were sent since.
 const ASK_AFTER: u32 = 8;
 /// How long a lost stream is tried to be resumed at most, whatever the server grants.
 const LONGEST_PATIENCE: Duration = Duration::from_mins(5);
@@ -31,6 +31,8 @@ pub struct Acknowledgement {
     acknowledged: u32,
     /// What was sent when we asked last.
     asked: u32,
+    /// Whether that was not answered yet.
+    open: bool,
     /// The stanzas themselves, while they may have to be sent again.
     unacknowledged: VecDeque<Element>,
     overflowed: bool,
@@ -73,6 +75,7 @@ impl Acknowledgement {
             sent: 0,
             acknowledged: 0,
             asked: 0,
+            open: false,
             unacknowledged: VecDeque::new(),
             overflowed: false,
         }
@@ -136,11 +139,8 @@ impl Acknowledgement {
                 Due::Answer(self.handled)
             }
             (Management::Acknowledges(count), Phase::On { .. }) => {
-                if self.acknowledge(*count) {
-                    Due::Nothing
-                } else {
-                    Due::TooHigh
-                }
+                self.open = false;
+                if self.acknowledge(*count) { Due::Nothing } else { Due::TooHigh }
             }
             (
                 Management::Enabled { .. }
@@ -189,12 +189,14 @@ impl Acknowledgement {
         false
     }
 
-    /// Whether to ask the server now what it handled. Asked in silence it also shows that the link lives.
+    /// Whether to ask the server now what it handled: soon, because what is kept takes memory, of thousands of accounts
+    /// at once. Asked in silence it also shows that the link lives.
     pub fn ask(&mut self, silence: bool) -> bool {
         let unasked = self.sent.wrapping_sub(self.asked).min(self.sent.wrapping_sub(self.acknowledged));
-        let due = self.is_on() && (silence || unasked >= ASK_AFTER);
+        let due = self.is_on() && (silence || unasked >= if self.open { ASK_AFTER } else { 1 });
         if due {
             self.asked = self.sent;
+            self.open = true;
         }
         due
     }
@@ -302,6 +304,7 @@ impl Resumption {
         counters.owed = None;
         let fits = ours && counters.acknowledge(handled);
         counters.asked = counters.acknowledged;
+        counters.open = false;
         fits.then_some(counters)
     }
 }

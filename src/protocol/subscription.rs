@@ -94,6 +94,7 @@ pub enum Fact {
 
 /// One subscription.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent notes of what is still to be done")]
 pub struct Subscription {
     terms: Terms,
     /// The node redirects led to; the configured one at first.

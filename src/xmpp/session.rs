@@ -211,7 +211,7 @@ impl Talk<'_> {
                 self.heard = Moment::now();
             }
             if end.is_none() {
-                end = self.tell(batch.answer).await.err();
+                end = self.respond(batch.answer).await.err();
             }
             batch.wait_for_room(messages).await;
             let heard = batch.pass_on(self.inbox, self.counters.received()).await;
@@ -280,6 +280,15 @@ impl Talk<'_> {
     fn catch_up(&mut self) -> Option<u32> {
         let upto = *self.handled.borrow_and_update();
         self.counters.handle(upto?)
+    }
+
+    /// Answers the server's question, and asks our own where it is due now.
+    async fn respond(&mut self, handled: Option<u32>) -> Result<(), Loss> {
+        self.tell(handled).await?;
+        if self.counters.ask(false) {
+            self.stream.send(&stanza::ask()).await.map_err(|fault| lost(&fault))?;
+        }
+        Ok(())
     }
 
     async fn tell(&mut self, handled: Option<u32>) -> Result<(), Loss> {

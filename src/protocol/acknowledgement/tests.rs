@@ -73,7 +73,7 @@ fn what_was_sent_is_kept_until_it_is_acknowledged() {
 }
 
 #[test]
-fn the_server_is_asked_after_several_stanzas_and_in_silence_but_not_before_it_counts() {
+fn the_server_is_asked_one_question_at_a_time_after_several_more_stanzas_and_in_silence_but_not_before_it_counts() {
     let mut counters = Acknowledgement::asked_for();
     assert!((0..20).all(|n| counters.send(&stanza(n))));
     assert!(!counters.ask(false) && !counters.ask(true));
@@ -82,8 +82,12 @@ fn the_server_is_asked_after_several_stanzas_and_in_silence_but_not_before_it_co
     assert!(!counters.ask(false), "it was asked");
     assert!(counters.ask(true));
     assert_eq!(counters.hear(&Management::Acknowledges(20)), Due::Nothing);
-    assert!((0..7).all(|n| counters.send(&stanza(n)) && !counters.ask(false)));
-    assert!(counters.send(&stanza(7)) && counters.ask(false));
+    assert!(!counters.ask(false), "there is nothing to ask about");
+    assert!(counters.send(&stanza(20)) && counters.ask(false));
+    assert!((21..28).all(|n| counters.send(&stanza(n)) && !counters.ask(false)), "the question is open");
+    assert!(counters.send(&stanza(28)) && counters.ask(false));
+    assert_eq!(counters.hear(&Management::Acknowledges(21)), Due::Nothing);
+    assert!(!counters.ask(false), "all of it was asked about");
 }
 
 #[test]
