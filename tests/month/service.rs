@@ -189,8 +189,8 @@ impl Service {
 
     /// Since when a list has shown none of ours that is approved.
     pub fn gone_since(&self, node: usize) -> Option<Time> {
-        let shelf = &self.shelves[node];
-        (!shelf.own().any(|entry| entry.approved)).then_some(shelf.empty_since)
+        let board = &self.shelves[node];
+        (!board.own().any(|entry| entry.approved)).then_some(board.empty_since)
     }
 
     /// Since when events of this node would not be sent.
