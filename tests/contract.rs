@@ -15,6 +15,8 @@ mod nats_server;
 mod parcels;
 #[path = "contract/peer.rs"]
 mod peer;
+#[path = "contract/postgres_server.rs"]
+mod postgres_server;
 #[path = "contract/redis_server.rs"]
 mod redis_server;
 
@@ -59,5 +61,6 @@ macro_rules! contract {
 
 contract! {
     nats => crate::nats_server::NatsServer,
+    postgres => crate::postgres_server::PostgresServer,
     redis => crate::redis_server::RedisServer,
 }

@@ -40,7 +40,7 @@ pub async fn dead_peer<P: Peer>() {
     for answer in &answers {
         assert!(matches!(answer, Err(Failure::Retry { .. })), "{answer:?}");
     }
-    peer.server().start_again().await;
+    peer.start_again().await;
     deliver_all(sink.as_mut(), &parcels(10, 10)).await;
     assert_whole_and_in_order(&peer.events().await, &parcels(0, 20));
 }
@@ -82,7 +82,7 @@ pub async fn killed_peer<P: Peer>() {
         tokio::time::sleep(Duration::from_millis(5 + 20 * round)).await; // any moment will do
         peer.server().kill().await;
         let (tried, waiting) = delivering.await.expect("the delivery does not panic");
-        peer.server().start_again().await;
+        peer.start_again().await;
         (sink, rest) = (tried, waiting);
     }
     deliver_all(sink.as_mut(), &rest).await;
