@@ -17,6 +17,7 @@ mod encryption;
 mod envelope;
 pub mod file;
 mod line;
+pub mod mqtt;
 pub mod nats;
 pub mod postgres;
 pub mod redis;
@@ -67,6 +68,7 @@ macro_rules! register {
 register! {
     "amqp" => Amqp(amqp),
     "file" => File(file),
+    "mqtt" => Mqtt(mqtt),
     "nats" => Nats(nats),
     "postgres" => Postgres(postgres),
     "redis" => Redis(redis),

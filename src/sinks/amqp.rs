@@ -59,7 +59,12 @@ impl Options {
             absent: Absent::Refused,
             help: "amqp://HOST:PORT/VHOST, or amqps://HOST:PORT/VHOST for TLS; port 5672 or 5671 and the virtual host / can be left out; %2f is a slash in a name.",
         },
-        Key { name: "username", kind: Kind::Text(Text::ANY), absent: Absent::Fine, help: "User name; by default the client certificate speaks, or `guest`." },
+        Key {
+            name: "username",
+            kind: Kind::Text(Text::ANY),
+            absent: Absent::Fine,
+            help: "User name; by default the client certificate speaks, or `guest`.",
+        },
         Key { name: "password", kind: Kind::Secret, absent: Absent::Fine, help: "Its password." },
         Key {
             name: "exchange",

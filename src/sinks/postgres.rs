@@ -57,14 +57,19 @@ impl Options {
             absent: Absent::Refused,
             help: "Name or IP address of the server, or the folder of its socket.",
         },
-        Key { name: "port", kind: Kind::Whole { min: 1, max: 65_535 }, absent: Absent::Default("5432"), help: "Its port." },
         Key {
-            name: "database",
+            name: "port",
+            kind: Kind::Whole { min: 1, max: 65_535 },
+            absent: Absent::Default("5432"),
+            help: "Its port.",
+        },
+        Key { name: "database", kind: Kind::Text(Text::ANY), absent: Absent::Refused, help: "Name of the database." },
+        Key {
+            name: "user",
             kind: Kind::Text(Text::ANY),
             absent: Absent::Refused,
-            help: "Name of the database.",
+            help: "The role to log in as; it needs the rights to INSERT and SELECT.",
         },
-        Key { name: "user", kind: Kind::Text(Text::ANY), absent: Absent::Refused, help: "The role to log in as." },
         Key { name: "password", kind: Kind::Secret, absent: Absent::Fine, help: "Its password." },
         Key {
             name: "table",

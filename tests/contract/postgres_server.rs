@@ -45,7 +45,8 @@ impl PostgresServer {
         let shown = data.display().to_string();
         let words = ["-D", &shown, "-U", USER, "--pwfile=password", "--auth=scram-sha-256", "--no-sync", "-E", "UTF8"];
         let made = command("initdb", &words);
-        let made = Command::new(&made[0]).args(&made[1..]).current_dir(folder.path()).output().await.expect("initdb runs");
+        let made =
+            Command::new(&made[0]).args(&made[1..]).current_dir(folder.path()).output().await.expect("initdb runs");
         assert!(made.status.success(), "{made:?}");
         let port = address.port().to_string();
         let own = ["-D", &shown, "-p", &port, "-h", "127.0.0.1", "-k", "", "-c", "max_connections=20"];
@@ -187,7 +188,9 @@ async fn a_row_the_table_can_never_take_is_rejected_alone() {
     let answers = deliver(&peer.settings(), &batch).await;
     for (place, answer) in answers.iter().enumerate() {
         match answer {
-            Err(Failure::Reject { reason }) if [7, 8, 40].contains(&place) => assert!(reason.contains("22P05"), "{reason}"),
+            Err(Failure::Reject { reason }) if [7, 8, 40].contains(&place) => {
+                assert!(reason.contains("22P05"), "{reason}")
+            }
             other => assert_eq!(*other, Ok(()), "{place}"),
         }
     }
@@ -230,15 +233,16 @@ async fn what_an_operator_can_mend_is_told_and_works_once_it_is_mended() {
     for statement in [
         "CREATE TABLE onsip_events (event jsonb)",
         "ALTER TABLE onsip_events ADD COLUMN id text",
-        "GRANT INSERT, SELECT ON onsip_events TO low",
         "ALTER TABLE onsip_events ADD COLUMN must integer NOT NULL, ADD PRIMARY KEY (id)",
+        "GRANT INSERT, SELECT ON onsip_events TO low",
         "ALTER TABLE onsip_events DROP COLUMN must",
     ] {
         told.push(reason(&sink.deliver(&parcels(0, 3)).await).to_owned());
         peer.run(statement).await;
     }
     assert_eq!(sink.deliver(&parcels(0, 3)).await, vec![Ok(()); 3], "{told:#?}");
-    let expected = ["there is no table \"onsip_events\"", "has no column id", "lacks a right", "must be the primary key", "23502"];
+    let expected =
+        ["there is no table \"onsip_events\"", "has no column id", "must be the primary key", "lacks a right", "23502"];
     for (told, expected) in told.iter().zip(expected) {
         assert!(told.contains(expected), "{expected}: {told}");
     }
@@ -264,12 +268,15 @@ async fn tls_needs_an_authority_that_is_trusted_and_a_certificate_where_one_is_a
     let authority = Authority::new(folder.path());
     let mut peer = PostgresServer::start().await;
     let data = peer.folder.path().join("data");
-    for (from, to) in [(&authority.server.0, "server.crt"), (&authority.server.1, "server.key"), (&authority.ca, "ca.crt")] {
+    for (from, to) in
+        [(&authority.server.0, "server.crt"), (&authority.server.1, "server.key"), (&authority.ca, "ca.crt")]
+    {
         fs::copy(from, data.join(to)).unwrap();
         own(&data.join(to));
     }
     let rules = data.join("pg_hba.conf");
-    fs::write(&rules, "hostnossl all all all scram-sha-256\nhostssl all all all scram-sha-256 clientcert=verify-ca\n").unwrap();
+    fs::write(&rules, "hostnossl all all all scram-sha-256\nhostssl all all all scram-sha-256 clientcert=verify-ca\n")
+        .unwrap();
     peer.run("ALTER SYSTEM SET ssl_ca_file = 'ca.crt'").await;
     peer.run("ALTER SYSTEM SET ssl = on").await;
     peer.server().kill().await;

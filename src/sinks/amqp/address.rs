@@ -53,12 +53,8 @@ mod tests {
 
     #[test]
     fn port_and_virtual_host_can_be_left_out() {
-        let address = |tls, host: &str, port, vhost: &str| Address {
-            tls,
-            host: host.to_owned(),
-            port,
-            vhost: vhost.to_owned(),
-        };
+        let address =
+            |tls, host: &str, port, vhost: &str| Address { tls, host: host.to_owned(), port, vhost: vhost.to_owned() };
         assert_eq!("amqp://a".parse(), Ok(address(false, "a", 5672, "/")));
         assert_eq!("amqp://a/".parse(), Ok(address(false, "a", 5672, "/")));
         assert_eq!("amqps://a.example:1/calls%2fall".parse(), Ok(address(true, "a.example", 1, "calls/all")));

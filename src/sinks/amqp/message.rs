@@ -57,9 +57,7 @@ impl<'a> Message<'a> {
             .with_delivery_mode(PERSISTENT)
             .with_message_id(short("id", parcel.id.to_string())?);
         let (properties, body) = match options.mode {
-            Mode::Structured => {
-                (properties.with_content_type("application/cloudevents+json".into()), &*parcel.body)
-            }
+            Mode::Structured => (properties.with_content_type("application/cloudevents+json".into()), &*parcel.body),
             Mode::Binary => {
                 let envelope = Envelope::of(parcel)?;
                 let mut headers = FieldTable::default();
