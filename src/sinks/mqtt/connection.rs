@@ -179,26 +179,33 @@ fn limits(welcome: &ConnAck) -> Result<usize, String> {
 
 /// Runs the loop of the library up to its first fault, and passes on each acknowledgement.
 async fn drive(mut events: EventLoop, state: Arc<Mutex<State>>) {
-    loop {
+    let fault = loop {
         match events.poll().await {
-            Ok(Event::Outgoing(Outgoing::Publish(identifier))) => {
-                let mut state = lock(&state);
-                if let Some(waiting) = state.unsent.pop_front() {
-                    state.sent.insert(identifier, waiting);
+            Ok(event) => lock(&state).note(event),
+            Err(fault) => break fault,
+        }
+    };
+    let mut state = lock(&state);
+    // What came in with the end of the connection: often the broker's reason for it.
+    events.state.events.drain(..).for_each(|event| state.note(event));
+    let fault = said(&fault);
+    *state = State { fault: Some(state.fault.take().unwrap_or(fault)), ..State::default() };
+}
+
+impl State {
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Outgoing(Outgoing::Publish(identifier)) => {
+                if let Some(waiting) = self.unsent.pop_front() {
+                    self.sent.insert(identifier, waiting);
                 }
             }
-            Ok(Event::Incoming(Packet::PubAck(answer))) => {
-                if let Some(waiting) = lock(&state).sent.remove(&answer.pkid) {
+            Event::Incoming(Packet::PubAck(answer)) => {
+                if let Some(waiting) = self.sent.remove(&answer.pkid) {
                     let _ = waiting.send(answer); // nobody may wait any longer
                 }
             }
-            Ok(_) => {}
-            Err(fault) => {
-                let mut state = lock(&state);
-                state.fault.get_or_insert_with(|| said(&fault));
-                (state.unsent, state.sent) = (VecDeque::new(), HashMap::new());
-                return;
-            }
+            Event::Incoming(_) | Event::Outgoing(_) => {}
         }
     }
 }
