@@ -131,9 +131,10 @@ async fn connect(options: &Options) -> Result<Connection, String> {
     let plainly = |fault: io::Error| fault.to_string();
     let address = &options.address;
     let addresses: Vec<_> = lookup_host((address.host.as_str(), address.port)).await.map_err(plainly)?.collect();
-    let tls = match address.tls {
-        true => Some(RustlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?))),
-        false => None,
+    let tls = if address.tls {
+        Some(RustlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?)))
+    } else {
+        None
     };
     let (line, host) = (Line::default(), address.host.clone());
     let guard = Guard::new(line.clone());
@@ -167,11 +168,11 @@ async fn connect(options: &Options) -> Result<Connection, String> {
         properties,
     );
     let said = |error: Error| cause(&error).into_reason();
-    let link = connecting.await.map_err(said)?;
-    let channel = link.create_channel().await.map_err(said)?;
+    let established = connecting.await.map_err(said)?;
+    let channel = established.create_channel().await.map_err(said)?;
     channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(said)?;
     let (exchange, peer) = (options.exchange.clone(), options.address.to_string());
-    Ok(Connection { link, channel, exchange, peer, fault: Mutex::new(None), guard })
+    Ok(Connection { link: established, channel, exchange, peer, fault: Mutex::new(None), guard })
 }
 
 fn uri(options: &Options) -> AMQPUri {

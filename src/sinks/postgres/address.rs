@@ -1,4 +1,4 @@
-//! Where a PostgreSQL server is. Must not know how to get there.
+//! Where a `PostgreSQL` server is. Must not know how to get there.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! One connection to a PostgreSQL server, up to its first fault. Must not know why an event is inserted.
+//! One connection to a `PostgreSQL` server, up to its first fault. Must not know why an event is inserted.
 
 use std::time::Duration;
 
