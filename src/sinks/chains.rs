@@ -69,7 +69,8 @@ mod tests {
     #[tokio::test]
     async fn partitions_go_side_by_side_and_each_in_order() {
         let (under_way, log) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-        let answers = deliver(&parcels(&["a1", "b1", "a2", "b2", "a3"]), async |parcel| {
+        let batch = parcels(&["a1", "b1", "a2", "b2", "a3"]);
+        let answers = deliver(&batch, async |parcel| {
             under_way.borrow_mut().push(parcel.partition.clone());
             log.borrow_mut().push(under_way.borrow().len());
             tokio::task::yield_now().await;
@@ -84,7 +85,8 @@ mod tests {
     #[tokio::test]
     async fn what_follows_a_retry_in_its_partition_is_not_tried_and_what_follows_a_reject_is() {
         let tried = RefCell::new(Vec::new());
-        let answers = deliver(&parcels(&["a1", "b1", "a2", "a3", "b2"]), |parcel| async {
+        let batch = parcels(&["a1", "b1", "a2", "a3", "b2"]);
+        let answers = deliver(&batch, async |parcel| {
             tried.borrow_mut().push(parcel.id.to_string());
             match &*parcel.id {
                 "a2" => Err(retry("a2")),

@@ -1,4 +1,4 @@
-//! `type = "nats"`: one message per event in a JetStream stream, acknowledged once the stream has stored it.
+//! `type = "nats"`: one message per event in a `JetStream` stream, acknowledged once the stream has stored it.
 //!
 //! The message carries the event's id as `Nats-Msg-Id`, so the stream drops repeats within its window. Must not know
 //! what an event says.
@@ -120,7 +120,7 @@ impl Options {
     }
 }
 
-/// A JetStream publisher.
+/// A publisher to `JetStream`.
 #[derive(Debug)]
 pub struct Nats {
     options: Options,

@@ -125,7 +125,7 @@ impl Redis {
             return Ok(Vec::new());
         }
         // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
-        let mut connection = match self.connection.take() {
+        let mut connection = match self.connection.take().filter(Connection::is_up) {
             Some(connection) => connection,
             None => Connection::open(&self.options).await?,
         };

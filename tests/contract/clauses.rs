@@ -12,7 +12,7 @@ use super::peer::{Peer, options};
 use crate::support::condition;
 
 /// How long a delivery to a healthy peer may take on a crowded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a caller waits for a peer that hangs.
 const IMPATIENCE: Duration = Duration::from_secs(2);
 

@@ -1,4 +1,4 @@
-//! nats-server with JetStream, and what its protocol has of its own.
+//! nats-server with `JetStream`, and what its protocol has of its own.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -57,7 +57,7 @@ impl NatsServer {
         jetstream::new(login.connect(self.address().to_string()).await.expect("a connection"))
     }
 
-    /// Makes a stream as soon as JetStream is up.
+    /// Makes a stream as soon as `JetStream` is up.
     async fn make(&self, stream: stream::Config) -> stream::Stream {
         let context = self.jetstream(user()).await;
         let made = condition::until("JetStream", SOON, async || context.create_stream(stream.clone()).await.ok());
@@ -180,6 +180,16 @@ async fn a_full_stream_keeps_the_rest_of_each_call_waiting() {
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 5);
     let refused: Vec<_> = answers.into_iter().filter(Result::is_err).collect();
     assert!(matches!(&refused[0], Err(Failure::Retry { reason, .. }) if reason.contains("maximum messages exceeded")));
+}
+
+#[tokio::test]
+async fn a_subject_that_is_forbidden_is_told_in_the_servers_words() {
+    let allowed = "permissions: { publish: { allow: [\"$JS.API.>\"] } }";
+    let user = format!("{{ user: router, password: {PASSWORD:?}, {allowed} }}");
+    let peer = NatsServer::with(&format!("authorization {{ users: [{user}] }}")).await;
+    peer.make(stream_of(STREAM, "onsip.>")).await;
+    let answers = deliver(&peer.settings(), &parcels(0, 1)).await;
+    assert!(reason(&answers).contains("Permissions Violation for Publish to \"onsip.front-desk."), "{answers:?}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use crate::support::condition;
 
 /// How long a server may take to start: some take ten seconds of a whole core.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// A server of one kind, with a folder, a port and data of its own. Dropping it kills it.
 pub trait Peer: Sized {

@@ -5,13 +5,14 @@
 //! connection ends with all that is on it, and a new one is made for the next delivery.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Request, RequestErrorKind};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind};
 
 use super::super::Failure;
 use super::Options;
@@ -32,6 +33,26 @@ pub(super) struct Connection {
     client: Client,
     /// Whether something on it was not answered: it is not to be used again.
     doubtful: AtomicBool,
+    complaint: Complaint,
+}
+
+/// The last error that the server sent on its own: it says so, and not as an answer, where a subject is forbidden.
+#[derive(Clone, Debug, Default)]
+struct Complaint(Arc<Mutex<Option<String>>>);
+
+impl Complaint {
+    fn hear(&self, event: &Event) {
+        if let Event::ServerError(error) = event {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+    }
+
+    fn behind(&self, reason: &str) -> String {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(complaint) => format!("{reason}; the server says: {complaint}"),
+            None => reason.to_owned(),
+        }
+    }
 }
 
 /// Why a message was not acknowledged.
@@ -58,7 +79,13 @@ impl Connection {
     /// Why not, free of secrets.
     pub(super) async fn open(options: &Options) -> Result<Self, String> {
         let failed = |fault: &dyn std::fmt::Display| format!("cannot connect to {}: {fault}", options.peer());
+        let complaint = Complaint::default();
+        let heard = complaint.clone();
         let settings = ConnectOptions::new()
+            .event_callback(move |event| {
+                heard.hear(&event);
+                std::future::ready(())
+            })
             .name("onsip-router")
             .connection_timeout(CONNECTING)
             .request_timeout(Some(ANSWER))
@@ -84,7 +111,7 @@ impl Connection {
             let made = jetstream::new(client.clone()).get_or_create_stream(wanted).await;
             made.map_err(|fault| format!("the stream {name} is not there and cannot be made: {fault}"))?;
         }
-        Ok(Self { client, doubtful: AtomicBool::new(false) })
+        Ok(Self { client, doubtful: AtomicBool::new(false), complaint })
     }
 
     /// Whether it still stands, as far as is known.
@@ -108,7 +135,7 @@ impl Connection {
             RequestErrorKind::MaxPayloadExceeded => Fault::Rejected(fault.to_string()),
             RequestErrorKind::InvalidSubject => Fault::Rejected(format!("{subject} is no subject")),
             RequestErrorKind::TimedOut => self.doubt(&format!("no acknowledgement for {subject} within {ANSWER:?}")),
-            RequestErrorKind::Other => self.doubt(&"the connection was lost"),
+            RequestErrorKind::Other => self.doubt("the connection was lost"),
         })?;
         match serde_json::from_slice(&answer.payload) {
             Ok(Response::Ok(PublishAck { .. })) => Ok(()),
@@ -117,9 +144,9 @@ impl Connection {
         }
     }
 
-    fn doubt(&self, reason: &dyn std::fmt::Display) -> Fault {
+    fn doubt(&self, reason: &str) -> Fault {
         self.doubtful.store(true, Ordering::Relaxed);
-        Fault::Refused(reason.to_string())
+        Fault::Refused(self.complaint.behind(reason))
     }
 }
 

@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -39,8 +39,10 @@ pub(super) struct Entry<'a> {
 pub(super) struct Connection {
     link: MultiplexedConnection,
     peer: String,
-    /// Reads and writes; ends with the connection.
-    _driver: JoinSet<()>,
+    /// Reads and writes, until the connection ends.
+    driver: AbortHandle,
+    /// Ends the driver where the connection is given up.
+    _drivers: JoinSet<()>,
 }
 
 impl Connection {
@@ -69,11 +71,16 @@ impl Connection {
         let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
         let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
         let (link, driver) = opened.map_err(|fault| said(&fault))?;
-        let mut task = JoinSet::new();
-        task.spawn(driver);
-        let mut connection = Self { link, peer: options.address.to_string(), _driver: task };
+        let mut drivers = JoinSet::new();
+        let driver = drivers.spawn(driver);
+        let mut connection = Self { link, peer: options.address.to_string(), driver, _drivers: drivers };
         connection.check().await?;
         Ok(connection)
+    }
+
+    /// Whether it still stands, as far as is known.
+    pub(super) fn is_up(&self) -> bool {
+        !self.driver.is_finished()
     }
 
     /// Adds `entries` in one transaction, and answers for each.
