@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --bench fleet                  # all of it, about five minutes
-//! cargo bench --bench fleet -- calm          # only: thousand, ten-thousand, refused, calm, events, flood
+//! cargo bench --bench fleet -- calm          # only: thousand, ten-thousand, refused, reload, calm, events, flood
 //! ```
 //!
 //! The simulated service runs in this process, the daemon is the built program in a process of its own.
@@ -42,6 +42,9 @@ async fn main() {
     }
     if wanted("refused") {
         refused().await;
+    }
+    if wanted("reload") {
+        reload().await;
     }
     if wanted("calm") {
         events("calm", 6_000.0, Duration::from_secs(20)).await;
@@ -104,6 +107,28 @@ async fn refused() {
     println!("1000 accounts, 5 % wrong passwords: {online} online, {refused} refused after a minute");
     println!("1000 accounts, 5 % wrong passwords: {most} log-in tries of a wrong one at most");
     stage.end().await;
+}
+
+/// One change among a thousand accounts, with all sinks well and with one that hangs.
+async fn reload() {
+    for hangs in [false, true] {
+        let mut stage = Stage::set(1_000, None).await;
+        stage.until_live().await;
+        if hangs {
+            stage.add_a_sink_that_hangs().await;
+        }
+        let logins = stage.onsip.observed().logins;
+        let taken_over = stage.change_one_account().await;
+        let with = if hangs { "a sink that hangs" } else { "all sinks well" };
+        println!("1000 accounts, {with}: one change taken over within {:.0} ms", taken_over.as_secs_f64() * 1e3);
+        let changed = Moment::now();
+        stage.until_live().await;
+        println!("1000 accounts, {with}: all live within {:.1} s after", Moment::now().since(changed).as_secs_f64());
+        let logins = stage.onsip.observed().logins - logins;
+        println!("1000 accounts, {with}: {logins} log-ins for it");
+        assert_eq!(logins, 1, "the others kept their connections");
+        stage.end().await;
+    }
 }
 
 /// What an event costs from the wire to the file, with a hundred accounts.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
-use crate::domain::status::{AccountState, SubscriptionState};
+use crate::domain::status::{AccountState, GapReason, SubscriptionState};
 
 /// All there is to see, behind one short lock.
 #[derive(Debug, Default)]
@@ -47,6 +47,39 @@ pub struct AccountStatus {
     pub authorized_until: Option<Timestamp>,
     /// Receipt of its newest event.
     pub last_event: Option<Timestamp>,
+    /// Whether its events cannot arrive now, since when, and why. None also where it is disabled.
+    pub blind: Option<Blind>,
+    /// The configured SIP address, if the service granted others and not this one.
+    pub not_granted: Option<String>,
+    /// By how many seconds the service's clock is ahead of ours, less than zero if it is behind; none before it told.
+    pub clock_ahead_seconds: Option<f64>,
+}
+
+impl AccountStatus {
+    /// One in this state, of which nothing else is known yet.
+    #[must_use]
+    pub fn new(state: AccountState, since: Timestamp) -> Self {
+        Self {
+            state,
+            since,
+            why: None,
+            jid: None,
+            authorized_until: None,
+            last_event: None,
+            blind: None,
+            not_granted: None,
+            clock_ahead_seconds: None,
+        }
+    }
+}
+
+/// A time in which an account's events cannot arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Blind {
+    /// The last moment at which they could; the start of the account, if they could not since.
+    pub since: Timestamp,
+    /// Why they cannot: the reason the gap event will have.
+    pub reason: GapReason,
 }
 
 /// One subscription.

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::settings::problem::Problems;
+use crate::settings::sources::Sources;
 
 pub mod check;
 pub mod demo;
@@ -94,10 +95,15 @@ impl ConfigArgs {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(&self) -> Result<Config, Problems> {
+        self.load_with_sources().0
+    }
+
+    /// The same, and the files it came from.
+    fn load_with_sources(&self) -> (Result<Config, Problems>, Sources) {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Config::load(&self.paths, std::env::vars_os().filter_map(text))
+        Config::load_with_sources(&self.paths, std::env::vars_os().filter_map(text))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::BareJid;
 use crate::domain::name::{AccountName, NodeName, SinkName};
 use crate::domain::secret::Secret;
 use crate::domain::service::Service;
+use crate::protocol::legs::Ages;
 use crate::routing::rule::Rule;
 use crate::{http, sinks, store, xmpp};
 
@@ -24,6 +25,8 @@ mod onsip;
 pub struct Config {
     /// Default resource of every account; unique per router process.
     pub instance: String,
+    /// Whether changed files are taken over without a SIGHUP.
+    pub watch_config: bool,
     /// How to reach the server.
     pub xmpp: xmpp::options::Options,
     /// What is particular to the service.
@@ -53,6 +56,14 @@ pub struct Onsip {
     pub subscription_lease: Duration,
     /// How long to wait for `subscribed` or `none` after `pending`.
     pub approval_timeout: Duration,
+    /// Whether to ask what is there once events can arrive again.
+    pub resync: bool,
+    /// How long a leg may go without a sign of life.
+    pub stale: Ages,
+    /// How often an active subscription is looked up at the service, at the latest.
+    pub probe_interval: Duration,
+    /// Whether a clean stop, or the removal of an account, removes its subscriptions at the service.
+    pub unsubscribe_on_stop: bool,
 }
 
 /// One `[accounts.NAME]` section.

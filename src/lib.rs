@@ -23,13 +23,16 @@
 //! |---|---|
 //! | what is said to the service, and how its answers are read | [`protocol::stanza`] |
 //! | when to connect again, after which failure | [`protocol::link`] |
-//! | the hourly authorization | [`protocol::authorization`] |
+//! | what is acknowledged, and what a lost session is resumed with | [`protocol::acknowledgement`] |
+//! | the hourly authorization | [`protocol::authorization`]; by whose clock it ends: [`protocol::clock`] |
 //! | listing, reuse, approval, renewal of subscriptions | [`protocol::subscription`]; its error table in `subscription/verdict.rs` |
 //! | which of our own subscriptions is one too many | [`protocol::surplus`] |
 //! | which messages are believed | [`protocol::admission`] |
-//! | what counts as a gap, and its event | [`protocol::coverage`] |
+//! | what counts as a gap or as blind, and the gap's event | [`protocol::coverage`] |
+//! | which legs a gap or old age has ended | [`protocol::resync`], `protocol/legs/rest.rs` and `ageing.rs` |
 //! | ids, order and content of events | [`protocol::legs`], [`domain::event`] |
 //! | a setting | the `KEYS` table beside the options it belongs to, e.g. [`xmpp::options`] |
+//! | when a changed file is noticed, and when it counts | [`settings::watch`], [`settings::sources`] |
 //! | TCP, TLS, log-in | [`xmpp`] |
 //! | tables, commits, pruning | [`store`] and `migrations/` |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |

@@ -4,14 +4,17 @@
 //! carry out or a transition to report. Must not know actors, sockets, the store or the configuration.
 
 pub mod account;
+pub mod acknowledgement;
 pub mod admission;
 pub mod authorization;
 pub mod backoff;
+pub mod clock;
 pub mod coverage;
 pub mod legs;
 pub mod link;
 pub mod notification;
 pub mod requests;
+pub mod resync;
 pub mod stanza;
 pub mod subscription;
 pub mod surplus;

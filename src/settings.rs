@@ -15,6 +15,8 @@ pub mod problem;
 pub mod schema;
 pub mod secret;
 pub mod section;
+pub mod sources;
+pub mod watch;
 
 /// The environment variables a configuration is read with.
 pub type Environment = BTreeMap<String, String>;

@@ -69,9 +69,21 @@ impl Store {
         memory::recall(&self.readers, &recall).await
     }
 
-    /// Live legs untouched since `before`, the oldest first, at most `limit`.
-    pub async fn stale(&self, before: Timestamp, limit: u32) -> Result<Vec<Leg>, StoreError> {
-        memory::live(&self.readers, before, limit.into()).await
+    /// Live legs of a service (short name) untouched since `ringing`, or since `answered` where they were answered; the
+    /// oldest first, at most `limit`.
+    pub async fn stale(
+        &self,
+        service: &str,
+        ringing: Timestamp,
+        answered: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Leg>, StoreError> {
+        memory::stale(&self.readers, service, ringing, answered, limit.into()).await
+    }
+
+    /// How many legs of a service (short name) are live.
+    pub async fn live(&self, service: &str) -> Result<u64, StoreError> {
+        memory::live(&self.readers, service).await
     }
 
     /// Writes `commit` and says of each of its events whether it is new. One that is not is owed to nobody.

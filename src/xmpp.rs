@@ -7,5 +7,6 @@ mod failure;
 pub mod frame;
 pub mod login;
 pub mod options;
+mod sasl;
 pub mod session;
 mod tls;

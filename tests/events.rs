@@ -29,7 +29,7 @@ const ATTRIBUTES: [&str; 11] = [
     "time",
     "type",
 ];
-const CALL_DATA: [&str; 26] = [
+const CALL_DATA: [&str; 27] = [
     "account",
     "answered",
     "answered_elsewhere",
@@ -46,6 +46,7 @@ const CALL_DATA: [&str; 26] = [
     "item_id",
     "node",
     "published_at",
+    "purpose",
     "received_at",
     "replayed",
     "ring_seconds",

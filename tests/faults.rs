@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
+#[path = "faults/wire.rs"]
+mod wire;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use onsip_router::domain::BareJid;
 use onsip_router::domain::moment::Moment;
-use onsip_router::simulator::{Authorize, Request, Simulator, Stall, State, Traffic};
+use onsip_router::simulator::{Authorize, Faults, Request, Simulator, Stall, State, Traffic};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -111,10 +113,12 @@ async fn ordeal(seed: u64) {
             })
             .await;
     }
-    assert_told_once(&daemon, &story);
+    let told = assert_told_once(&daemon, &story);
+    assert!(told > 50, "there was something to tell: {told}");
 }
 
-fn assert_told_once(daemon: &Daemon, story: &[String]) {
+/// How many events were told, each once.
+fn assert_told_once(daemon: &Daemon, story: &[String]) -> usize {
     let events = daemon.events(EVENTS);
     let mut by_id = BTreeMap::new();
     let mut by_content = BTreeMap::new();
@@ -130,7 +134,52 @@ fn assert_told_once(daemon: &Daemon, story: &[String]) {
         }
         assert_ne!(data["item_id"], "stray", "{event:#}");
     }
-    assert!(events.len() > 50, "there was something to tell: {}", events.len());
+    events.len()
+}
+
+/// Every incident of the example file, but far more often, and none of the shares that take long to heal.
+fn relentless() -> Faults {
+    let text = include_str!("../config/faults.example.toml");
+    // What ends before it began, since its beginning was held back, has indeed two ends.
+    let rules = ["approval_silence", "denied", "subscription_limit", "held_back"];
+    let lines = text.lines().filter(|line| rules.iter().all(|rule| !line.starts_with(rule)));
+    let lines = lines.map(|line| match line.split_once("_every = ") {
+        Some((name, _)) => format!("{name}_every = \"2500ms\"\n"),
+        None => format!("{line}\n"),
+    });
+    Faults::from_toml(&lines.collect::<String>().replace("\"2s\"", "\"100ms\"")).unwrap()
+}
+
+#[tokio::test]
+async fn every_fault_of_the_example_file_at_once_is_survived() {
+    let onsip = service().await;
+    let jids: Vec<_> = (1..=4).map(|n| account(&onsip, &format!("user{n}@acme.test"))).collect();
+    let setup = Setup::of(&onsip).xmpp("request_timeout = \"1s\"\nping_interval = \"1s\"");
+    let setup = setup.onsip("subscription_lease = \"5s\"\napproval_timeout = \"2s\"");
+    let setup = jids.iter().enumerate().fold(setup, |setup, (n, jid)| setup.account(&format!("user-{n}"), jid));
+    onsip.behave_all(|b| b.authorize = Authorize::Grant(Duration::from_secs(5)));
+    let daemon = setup.start_active(4).await;
+    let trouble = onsip.run_faults(&relentless());
+    let what = "plenty of incidents, the slowest to heal among them";
+    until_observed(&onsip, &daemon, what, SOON, |saw| saw.conflicts >= 1 && saw.connections_ever >= 12).await;
+    trouble.end();
+    onsip.style(|style| (style.duplicated, style.held_back, style.crowded) = (0.0, 0.0, 0.0));
+    daemon.until_ready().await;
+    daemon.until_active(4).await;
+    for jid in &jids {
+        assert!(onsip.until_subscribed(jid, &node(jid), SOON).await, "{jid}");
+        let alone = onsip.until(SOON, |board| board.subscriptions(jid, Some(&node(jid))).len() == 1);
+        assert!(alone.await, "the surplus of {jid} is gone: {:?}", onsip.subscriptions(jid, &node(jid)));
+    }
+    assert_eq!(daemon.count("actor_restarts_total", &[]).await, 0, "an actor died");
+    let before = calls(daemon.events(EVENTS)).len();
+    for jid in &jids {
+        let mut call = onsip.call_in(jid.as_str(), CALLER, 1);
+        onsip.hang_up(&mut call);
+    }
+    daemon.until_calls(before + 8).await;
+    let told = assert_told_once(&daemon, &[]);
+    assert!(told >= 8, "{told}");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use support::daemon::Daemon;
 use support::stage::*;
 
 async fn until_gaps(daemon: &Daemon, count: usize) -> Vec<Value> {
-    let enough = async || Some(gaps(daemon.events(EVENTS))).filter(|gaps| gaps.len() >= count);
+    let enough = async || Some(gaps(once(daemon.events(EVENTS)))).filter(|gaps| gaps.len() >= count);
     daemon.until(&format!("{count} gaps"), SOON, enough).await
 }
 
@@ -61,6 +61,7 @@ async fn a_restart_is_a_gap_from_the_last_that_was_heard_of_the_old_router() {
     let (from, to) = window(&told[0]);
     assert!(from >= stopping && to > from, "a clean stop is known to the moment: {from} {stopping}");
 
+    daemon.until_settled().await;
     daemon.kill9().await;
     daemon.start_again().await;
     let told = until_gaps(&daemon, 2).await;

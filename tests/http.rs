@@ -63,7 +63,7 @@ impl Daemon {
         let jid = (state == AccountState::Online).then(|| "front@example.com/onsip-router".to_owned());
         let why = Some("<b>because</b>".to_owned());
         let since = Timestamp::UNIX_EPOCH;
-        let status = AccountStatus { state, since, why, jid, authorized_until: None, last_event: None };
+        let status = AccountStatus { why, jid, ..AccountStatus::new(state, since) };
         self.board.view().accounts.insert(name.parse().unwrap(), status);
     }
 }
@@ -189,6 +189,7 @@ async fn the_api_shows_the_board() {
         serde_json::json!([{
             "name": "front", "state": "online", "since": "1970-01-01T00:00:00Z", "why": "<b>because</b>",
             "jid": "front@example.com/onsip-router", "authorized_until": null, "last_event": null,
+            "blind": null, "not_granted": null, "clock_ahead_seconds": null,
         }])
     );
     assert_eq!(

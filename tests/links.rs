@@ -79,6 +79,7 @@ async fn a_link_that_is_dead_is_noticed_by_a_ping() {
     assert_back(&onsip, &daemon, &anna, &before).await;
 }
 
+/// Rule 27: a conflict is held off and loud.
 #[tokio::test]
 async fn after_a_conflict_there_is_no_log_in_for_ten_seconds() {
     let (onsip, anna, daemon) = running().await;
@@ -91,6 +92,7 @@ async fn after_a_conflict_there_is_no_log_in_for_ten_seconds() {
     assert!(daemon.log().contains("is a second router running?"), "{}", daemon.log());
 }
 
+/// Rule 27: subscriptions are kept, and log-ins limited over all accounts.
 #[tokio::test]
 async fn fifty_accounts_come_back_after_a_restart_of_the_service_without_a_second_subscription() {
     let onsip = service().await;
@@ -116,6 +118,7 @@ async fn fifty_accounts_come_back_after_a_restart_of_the_service_without_a_secon
     daemon.until_calls(100).await;
 }
 
+/// Rule 8: permanent, rarely tried, and no harm to others.
 #[tokio::test]
 async fn a_wrong_password_is_refused_tried_rarely_and_nobody_elses_business() {
     let (onsip, anna) = service_with_anna().await;
@@ -154,6 +157,7 @@ async fn a_refused_authorization_is_refused_and_tried_rarely() {
     assert_eq!(asked(&onsip, &anna, Request::Subscribe), 0, "nothing is subscribed without an authorization");
 }
 
+/// Rule 8: what may pass is told from what does not.
 #[tokio::test]
 async fn a_passing_failure_is_waited_out() {
     let (onsip, anna) = service_with_anna().await;
@@ -202,7 +206,7 @@ async fn a_server_that_says_nothing_is_given_up_and_tried_again() {
     onsip.mute(true);
     let setup = Setup::of(&onsip).xmpp("request_timeout = \"1s\"").account("front-desk", &anna);
     let daemon = setup.start().await;
-    daemon.until_metric("connects_total", &[("outcome", "timeout")], Duration::from_secs(3), |n| n >= 1.0).await;
+    daemon.until_metric("connects_total", &[("outcome", "timeout")], SOON, |n| n >= 1.0).await;
     onsip.mute(false);
     daemon.until_active(1).await;
 }
@@ -229,6 +233,49 @@ async fn another_host_named_by_the_server_is_followed() {
     let mut call = elsewhere.call_in(anna.as_str(), CALLER, 1);
     elsewhere.hang_up(&mut call);
     daemon.until_calls(2).await;
+}
+
+/// Rule 27: `see-other-host` is obeyed wherever in the stream it comes.
+#[tokio::test]
+async fn another_host_named_before_or_during_the_log_in_is_followed() {
+    for during_sasl in [false, true] {
+        let (onsip, anna) = service_with_anna().await;
+        let elsewhere = service().await;
+        account(&elsewhere, anna.as_str());
+        let host = elsewhere.addr().to_string();
+        if during_sasl {
+            onsip.behave(&anna, |b| b.login = Login::End("see-other-host", host));
+        } else {
+            onsip.send_elsewhere(Some(&host));
+        }
+        let daemon = Setup::of(&onsip).account("front-desk", &anna).start().await;
+        until_bound(&elsewhere, &daemon, &anna, 1, FIRST_TRY).await;
+        daemon.until_active(1).await;
+        assert_eq!(onsip.observed().connections_ever, 1);
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_send_the_account_around_in_a_circle_are_not_followed_for_ever() {
+    let (onsip, anna) = service_with_anna().await;
+    onsip.send_elsewhere(Some(&onsip.addr().to_string()));
+    let daemon = Setup::of(&onsip).account("front-desk", &anna).start().await;
+    daemon.until_accounts("waiting", 1).await;
+    let stormed = |board: &onsip_router::simulator::Switchboard| board.observed().connections_ever > 20;
+    assert!(!onsip.until(Duration::from_secs(3), stormed).await, "{:?}", onsip.observed());
+    onsip.send_elsewhere(None);
+    daemon.until_active(1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_patience_during_the_log_in_is_given_it() {
+    let (onsip, anna) = service_with_anna().await;
+    onsip.behave(&anna, |b| b.login = Login::End("resource-constraint", String::new()));
+    let daemon = Setup::of(&onsip).account("front-desk", &anna).start().await;
+    daemon.until_count("connects_total", &[("outcome", "throttled")], 1).await;
+    daemon.until_accounts("waiting", 1).await;
+    let again = |board: &onsip_router::simulator::Switchboard| board.observed().count(&anna, Request::Login) > 1;
+    assert!(!onsip.until(Duration::from_secs(5), again).await, "{:?}", onsip.observed());
 }
 
 #[tokio::test]

@@ -69,6 +69,30 @@ async fn an_account_that_is_removed_is_gone_and_forgotten_by_readyz() {
 }
 
 #[tokio::test]
+async fn an_account_that_is_removed_or_disabled_is_unsubscribed_where_that_is_wanted_and_a_changed_one_is_not() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    let setup = setup.account("cleo", &jids[2]);
+    setup.reload(&daemon).await;
+    daemon.until_active(3).await;
+    let kept = subids(&onsip, &jids[2]);
+    let wanted = setup.onsip("unsubscribe_on_stop = true");
+    wanted.reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 2).await;
+    assert_eq!(logins(&onsip, &jids), [1, 1, 1], "the option alone touches nobody");
+    let off = format!("password = \"{PASSWORD}\"\nenabled = false");
+    let changed = format!("password = \"{PASSWORD}\"\nauth_for_all = true");
+    let wanted = wanted.without("anna").without("bert").without("cleo");
+    wanted.account_with("bert", &jids[1], &off).account_with("cleo", &jids[2], &changed).reload(&daemon).await;
+    until_reloaded(&daemon, "applied", 3).await;
+    let gone =
+        onsip.until(SOON, |board| jids[..2].iter().all(|jid| board.subscriptions(jid, Some(&node(jid))).is_empty()));
+    assert!(gone.await, "{}", daemon.log());
+    daemon.until_ready().await;
+    daemon.until_active(1).await;
+    assert_eq!((logins(&onsip, &jids), subids(&onsip, &jids[2])), (vec![1, 1, 2], kept));
+}
+
+#[tokio::test]
 async fn an_account_that_changed_starts_anew_without_a_conflict_and_without_a_second_subscription() {
     let (onsip, jids, setup, daemon) = stage().await;
     onsip.set_password(&jids[1], "changed");
@@ -244,4 +268,45 @@ async fn the_last_of_two_changes_in_a_row_is_what_runs() {
         .await;
     daemon.until_active(2).await;
     assert_eq!(logins(&onsip, &jids)[0], 1);
+}
+
+/// How long a thousand accounts may take to log in, on a busy machine without optimisation.
+const MANY_ONLINE: Duration = Duration::from_mins(2);
+
+#[tokio::test]
+async fn one_change_among_a_thousand_accounts_is_taken_over_at_once_also_while_a_sink_hangs_and_another_fails() {
+    let onsip = service().await;
+    let jids: Vec<_> = (0..1000).map(|n| account(&onsip, &format!("user{n}@acme.test"))).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let setup = Setup::of(&onsip)
+        .xmpp("request_timeout = \"1m\"\nping_interval = \"5m\"")
+        .sink("hanging", &format!("type = \"file\"\npath = \"{}\"", pipe.display()))
+        .sink("failing", "type = \"file\"\npath = \"no/such/folder/events.jsonl\"");
+    let setup = jids.iter().enumerate().fold(setup, |setup, (n, jid)| setup.account(&format!("user-{n}"), jid));
+    let daemon = setup.start().await;
+    let active = [SERVICE, ("state", "active")];
+    daemon.until_metric("subscriptions", &active, MANY_ONLINE, |count| count > 999.5).await;
+    let mut call = onsip.call_in(jids[0].as_str(), CALLER, 1);
+    onsip.hang_up(&mut call);
+    daemon.until_metric("sink_up", &[("sink", "failing")], SOON, |up| up < 0.5).await;
+    daemon.until_metric("sink_queue_events", &[("sink", "hanging")], SOON, |owed| owed > 1.5).await;
+
+    let renamed = format!("password = \"{PASSWORD}\"\nresource = \"other\"");
+    daemon.rewrite_config(&setup.without("user-500").account_with("user-500", &jids[500], &renamed).toml());
+    let begun = tokio::time::Instant::now();
+    daemon.reload().await;
+    until_reloaded(&daemon, "applied", 1).await;
+    let took = begun.elapsed();
+    // Optimised and on an idle machine it is a fraction of a second (`cargo bench --bench fleet -- reload`).
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    let other = onsip.until(SOON, |board| board.resources(&jids[500]) == ["other"]);
+    assert!(other.await, "{}", daemon.log());
+    daemon.until_metric("subscriptions", &active, SOON, |count| count > 999.5).await;
+    let logins = logins(&onsip, &jids);
+    let changed: Vec<_> = logins.iter().enumerate().filter(|(_, count)| **count != 1).collect();
+    assert_eq!(changed, [(500, &2)], "the other 999 kept their connections");
+    assert_eq!(onsip.observed().connections_ever, 1001);
+    assert_call_is_told(&onsip, &daemon, &jids[999]).await;
 }

@@ -147,6 +147,7 @@ async fn a_call_goes_on_where_it_was_and_an_event_seen_before_stays_seen() {
     let (onsip, anna, mut daemon) = running().await;
     let mut call = onsip.call_in(anna.as_str(), CALLER, 2);
     let before = daemon.until_calls(2).await;
+    daemon.until_settled().await;
     daemon.kill9().await;
     daemon.start_again().await;
     daemon.until_active(1).await;
@@ -178,6 +179,7 @@ async fn a_line_that_a_crash_left_half_written_spoils_no_other() {
     let (onsip, anna, mut daemon) = running().await;
     let mut call = onsip.call_in(anna.as_str(), CALLER, 1);
     daemon.until_calls(1).await;
+    daemon.until_settled().await;
     daemon.kill9().await;
     let file = daemon.folder().join(EVENTS);
     let before = std::fs::read_to_string(&file).unwrap();

@@ -7,7 +7,9 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use onsip_router::simulator::{Authorize, Stall};
+use onsip_router::simulator::{Answering, Approval, Authorize, Request, Stall, State};
+use onsip_router::store::Store;
+use onsip_router::store::options::Options;
 use tokio::time::Instant;
 
 use support::condition::SOON;
@@ -49,6 +51,52 @@ async fn a_clean_stop_closes_the_streams_and_keeps_the_subscriptions() {
     assert!(onsip.until(SOON, |board| board.connections() == 0).await);
     assert_eq!(subids(&onsip, &anna), before);
     assert!(!daemon.log().contains("WARN") && !daemon.log().contains("ERROR"), "{}", daemon.log());
+}
+
+#[tokio::test]
+async fn a_clean_stop_unsubscribes_where_that_is_wanted_and_the_ledger_forgets_it() {
+    let (onsip, anna) = service_with_anna().await;
+    let phone = anna.with_resource_str("phone").unwrap();
+    let foreign = onsip.plant("active-calls", &phone, &node(&anna), State::Subscribed);
+    let pending = account(&onsip, "bert@acme.test");
+    onsip.behave(&pending, |b| b.approval = Approval::Silence);
+    let setup = Setup::of(&onsip).account("anna", &anna).account("bert", &pending);
+    let mut daemon = setup.onsip("unsubscribe_on_stop = true").start_active(1).await;
+    daemon.until_subscriptions("pending", 1).await;
+    stop(&mut daemon).await;
+    assert_eq!(subids(&onsip, &anna), [foreign], "only our own is gone");
+    assert_eq!(subids(&onsip, &pending), [""; 0]);
+    assert!(onsip.until(SOON, |board| board.connections() == 0).await);
+    assert_eq!(ledger(&daemon).await, [""; 0]);
+    assert!(!daemon.log().contains("WARN") && !daemon.log().contains("ERROR"), "{}", daemon.log());
+
+    onsip.behave(&pending, |b| b.approval = Approval::After(Duration::ZERO));
+    daemon.start_again().await;
+    daemon.until_active(2).await;
+    let reasons: Vec<_> = gaps(daemon.events(EVENTS)).iter().map(|gap| gap["data"]["reason"].clone()).collect();
+    assert!(reasons.iter().all(|reason| reason == "restart"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_an_unsubscribe_holds_up_no_stop() {
+    let (onsip, anna) = service_with_anna().await;
+    onsip.behave(&anna, |b| b.unsubscribe = Answering::Silence);
+    let setup = Setup::of(&onsip).account("anna", &anna).onsip("unsubscribe_on_stop = true");
+    let mut daemon = setup.start_active(1).await;
+    let took = stop(&mut daemon).await;
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    assert_eq!(asked(&onsip, &anna, Request::Unsubscribe), 1);
+    assert_eq!(ledger(&daemon).await.len(), 1, "it may still be there");
+    assert!(onsip.until(SOON, |board| board.connections() == 0).await, "the stream was closed all the same");
+}
+
+/// The accounts of the lines in the ledger of a daemon that has stopped.
+async fn ledger(daemon: &Daemon) -> Vec<String> {
+    let url = format!("sqlite://{}", daemon.folder().join("state.db").display());
+    let store = Store::open(&Options { url }).await.unwrap();
+    let lines = store.ledger().await.unwrap().into_iter().map(|entry| entry.account.to_string()).collect();
+    store.close().await.unwrap();
+    lines
 }
 
 #[tokio::test]

@@ -62,6 +62,8 @@ fn leg(item: &str, node: &str, ended: Option<Timestamp>) -> Leg {
         answered: None,
         ended,
         touched: ended.unwrap_or(at(0)),
+        account: Some("front".parse().unwrap()),
+        collection: Some("/me/front@a".into()),
     }
 }
 
@@ -161,8 +163,33 @@ async fn legs_and_calls_are_recalled_as_they_were_last_written() {
     let recalled = store.recall(asked).await.unwrap();
     assert_eq!(recalled.legs, [leg("two", "/a/x", Some(at(5)))]);
     assert_eq!(recalled.calls.len(), 2);
-    assert_eq!(store.stale(at(1), 10).await.unwrap().len(), 2);
-    assert_eq!(store.stale(at(0), 10).await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn stale_legs_are_those_of_the_service_and_of_their_state_that_were_not_touched_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let ringing = |item, touched| Leg { touched: at(touched), ..leg(item, "/a/x", None) };
+    let answered = |item, touched| Leg { answered: Some(at(0)), ..ringing(item, touched) };
+    let legs = vec![
+        ringing("a", 1),
+        ringing("b", 3),
+        answered("c", 2),
+        answered("d", 7),
+        Leg { service: "voicemail".to_owned(), ..ringing("e", 0) },
+        leg("f", "/a/x", Some(at(0))),
+    ];
+    store.commit(Commit { legs, ..Commit::default() }).await.unwrap();
+    let stale = async |ringing, answered, limit| {
+        let found = store.stale("active-calls", at(ringing), at(answered), limit).await.unwrap();
+        found.iter().map(|leg| leg.item.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(stale(9, 9, 10).await, ["a", "c", "b", "d"], "the longest untouched first");
+    assert_eq!(stale(9, 9, 2).await, ["a", "c"]);
+    assert_eq!(stale(3, 2, 10).await, ["a"]);
+    assert_eq!(stale(0, 9, 10).await, ["c", "d"]);
+    assert_eq!(stale(9, 0, 10).await, ["a", "b"]);
+    assert_eq!((store.live("active-calls").await, store.live("user-agents").await), (Ok(4), Ok(0)));
 }
 
 #[tokio::test]

@@ -94,5 +94,6 @@ async fn a_server_that_offers_no_encryption_gets_no_password() {
     let (onsip, anna) = service_with_anna().await;
     let daemon = Setup::of(&onsip).xmpp(mode(false)).account("front-desk", &anna).start().await;
     daemon.until_count("connects_total", &[("outcome", "tls")], 1).await;
-    assert_eq!(asked(&onsip, &anna, Request::Login), 0);
+    let sent = [Request::Login, Request::Authorize].map(|request| asked(&onsip, &anna, request));
+    assert_eq!(sent, [0, 0], "neither a log-in nor authorize-plain");
 }

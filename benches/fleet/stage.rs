@@ -20,6 +20,7 @@ pub struct Stage {
     pub daemon: Daemon,
     pub accounts: Vec<Account>,
     pub started: Moment,
+    config: String,
 }
 
 impl Stage {
@@ -33,10 +34,12 @@ impl Stage {
         let onsip = Simulator::start(Options { accounts: known, ..Options::default() }).await.unwrap();
         let config = simulator::configuration(onsip.addr(), onsip.services_domain(), &accounts)
             .replace("type = \"stdout\"", "type = \"file\"\npath = \"events.jsonl\"");
-        let config = config + "[store]\nurl = \"sqlite://router.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
+        let config = "watch_config = false\n".to_owned()
+            + &config
+            + "[store]\nurl = \"sqlite://router.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
         let started = Moment::now();
         let daemon = Daemon::start(&config, &[]).await;
-        Self { onsip, daemon, accounts, started }
+        Self { onsip, daemon, accounts, started, config }
     }
 
     /// Waits until every account has a session that gets its events, and the daemon knows it.
@@ -54,6 +57,40 @@ impl Stage {
         if all.await.is_err() {
             self.daemon.fail("the accounts do not come to life");
         }
+    }
+
+    /// Adds a sink that takes nothing, and an event for it.
+    pub async fn add_a_sink_that_hangs(&mut self) {
+        let pipe = self.daemon.folder().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        self.config.push_str("[sinks.hanging]\ntype = \"file\"\npath = \"pipe\"\n");
+        self.reload().await;
+        let address = self.accounts[0].jid.to_string();
+        let mut call = self.onsip.call_in(&address, "sip:+12125550111@carrier.test", 1);
+        self.onsip.hang_up(&mut call);
+        let owed = [("sink", "hanging")];
+        self.daemon.until_metric("sink_queue_events", &owed, BOUND, |owed| owed > 1.5).await;
+    }
+
+    /// Gives one account in the middle another resource; how long it took until that was taken over.
+    pub async fn change_one_account(&mut self) -> Duration {
+        let jid = format!("jid = \"{}\"\n", self.accounts[self.accounts.len() / 2].jid);
+        assert!(self.config.contains(&jid), "the configuration names its accounts otherwise");
+        self.config = self.config.replace(&jid, &format!("{jid}resource = \"changed\"\n"));
+        self.reload().await
+    }
+
+    async fn reload(&self) -> Duration {
+        let applied =
+            async || self.daemon.metrics().await.value("config_reloads_total", &[("outcome", "applied")]).unwrap();
+        let before = applied().await;
+        self.daemon.rewrite_config(&self.config);
+        let begun = Moment::now();
+        self.daemon.reload().await;
+        while applied().await <= before {
+            tokio::time::sleep(GLANCE).await;
+        }
+        Moment::now().since(begun)
     }
 
     /// A gauge by its state.

@@ -1,15 +1,20 @@
 //! What is told of a transition: the log line, the counter and the board, in one place, so that none goes unseen.
 
+use jiff::SignedDuration;
 use tracing::{debug, error, info, warn};
 
 use super::House;
-use crate::board::{AccountStatus, SubscriptionStatus};
+use crate::board::{AccountStatus, Blind, SubscriptionStatus};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
-use crate::domain::status::{AccountState, RenewalOutcome, SubscriptionState};
+use crate::domain::status::{
+    AccountState, ConnectOutcome, GapReason, ProbeOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome,
+    SubscriptionState,
+};
 use crate::protocol::account::Account;
 use crate::protocol::authorization::Authorization;
+use crate::protocol::coverage::Change;
 use crate::protocol::link::{Failure, Loss};
 use crate::protocol::subscription::{Fact, Memory};
 
@@ -25,16 +30,20 @@ pub(super) fn account(house: &House, name: &AccountName, state: AccountState, wh
         }
     }
     let mut view = house.board.view();
-    let last_event = view.accounts.get(name).and_then(|status| status.last_event);
-    let status = AccountStatus {
-        state,
-        since: Moment::now().utc(),
-        why: why.map(str::to_owned),
-        jid: None,
-        authorized_until: None,
-        last_event,
-    };
+    let since = Moment::now().utc();
+    let before = view.accounts.remove(name).unwrap_or_else(|| AccountStatus::new(state, since));
+    let status =
+        AccountStatus { state, since, why: why.map(str::to_owned), jid: None, authorized_until: None, ..before };
     view.accounts.insert(name.clone(), status);
+}
+
+/// An account's actor begins, perhaps anew: until its subscriptions are seen, nothing is sure to arrive.
+pub(super) fn begun(house: &House, name: &AccountName) {
+    let since = Moment::now().utc();
+    let mut view = house.board.view();
+    let status =
+        view.accounts.entry(name.clone()).or_insert_with(|| AccountStatus::new(AccountState::Connecting, since));
+    status.blind.get_or_insert(Blind { since, reason: GapReason::Restart });
 }
 
 /// What of an account can change without its state.
@@ -42,17 +51,32 @@ pub(super) fn account_details(house: &House, name: &AccountName, machine: &Accou
     let until = machine.authorization().and_then(Authorization::until);
     if let Some(status) = house.board.view().accounts.get_mut(name) {
         status.jid = machine.own().map(ToString::to_string);
-        status.authorized_until = until.map(Moment::utc);
+        status.authorized_until = until.map(|until| until.by(Moment::now()).utc());
     }
 }
 
 /// A session came up.
 pub(super) fn connected(house: &House, name: &AccountName, own: &str, asked: &str) {
-    house.metrics.connected(crate::domain::status::ConnectOutcome::Online);
+    house.metrics.connected(ConnectOutcome::Online);
     if own == asked {
         debug!(account = %name, jid = own, "connected");
     } else {
         warn!(account = %name, jid = own, asked, "the server bound another resource than the configured one");
+    }
+}
+
+/// A lost session was resumed, or is given up.
+pub(super) fn resumption(house: &House, name: &AccountName, outcome: ResumptionOutcome) {
+    house.metrics.resumption(outcome);
+    match outcome {
+        ResumptionOutcome::Resumed => {
+            house.metrics.connected(ConnectOutcome::Online);
+            info!(account = %name, "session resumed, nothing was missed");
+        }
+        ResumptionOutcome::Failed => info!(account = %name, "the lost session could not be resumed"),
+        ResumptionOutcome::GivenUp => {
+            warn!(account = %name, "the server acknowledges too little: this session cannot be resumed after a loss");
+        }
     }
 }
 
@@ -69,6 +93,7 @@ pub(super) fn lost(house: &House, name: &AccountName, loss: &Loss) {
         Loss::Stopped => debug!(account = %name, "disconnected"),
         Loss::Conflict => error!(account = %name, why = loss.why(), "connection lost"),
         Loss::Network(_)
+        | Loss::Closed
         | Loss::Timeout
         | Loss::Redirected(_)
         | Loss::Throttled(_)
@@ -77,11 +102,54 @@ pub(super) fn lost(house: &House, name: &AccountName, loss: &Loss) {
     }
 }
 
-/// What was granted does not cover the configured address.
-pub(super) fn coverage(name: &AccountName, sip_address: &str, machine: &Account) {
+/// An authorization was answered: it may not cover the configured address, which is told once.
+pub(super) fn granted(house: &House, name: &AccountName, sip_address: &str, machine: &Account) {
     let addresses = machine.authorization().map_or(&[][..], |authorization| authorization.addresses());
-    if !addresses.is_empty() && !addresses.iter().any(|granted| granted.eq_ignore_ascii_case(sip_address)) {
-        warn!(account = %name, sip_address, granted = addresses.len(), "the configured address is not among the granted");
+    let missing = !addresses.is_empty() && !addresses.iter().any(|granted| granted.eq_ignore_ascii_case(sip_address));
+    let not_granted = missing.then(|| sip_address.to_owned());
+    let news = house
+        .board
+        .view()
+        .accounts
+        .get_mut(name)
+        .is_some_and(|status| std::mem::replace(&mut status.not_granted, not_granted.clone()) != not_granted);
+    match (news, missing) {
+        (true, true) => {
+            let granted = addresses.len();
+            warn!(account = %name, sip_address, granted, "the configured address is not among the granted");
+        }
+        (true, false) => info!(account = %name, sip_address, "the configured address is granted again"),
+        (false, _) => {}
+    }
+}
+
+/// The service told its time.
+pub(super) fn clock(house: &House, name: &AccountName, ahead: Option<SignedDuration>) {
+    let seconds = ahead.map(|ahead| ahead.as_secs_f64());
+    debug!(account = %name, seconds, "the service's clock is ahead of ours");
+    if let Some(status) = house.board.view().accounts.get_mut(name) {
+        status.clock_ahead_seconds = seconds;
+    }
+}
+
+/// The account turned blind, or its events can arrive again.
+pub(super) fn coverage(house: &House, name: &AccountName, change: &Change) {
+    let blind = match change {
+        Change::Covered { .. } | Change::Continued { .. } => None,
+        Change::Uncovered { since, reason } => Some(Blind { since: *since, reason: *reason }),
+    };
+    let mut view = house.board.view();
+    let Some(status) = view.accounts.get_mut(name) else { return };
+    let before = std::mem::replace(&mut status.blind, blind);
+    drop(view);
+    match (before, blind) {
+        (_, Some(Blind { since, reason })) => {
+            warn!(account = %name, %since, %reason, "account blind: its events cannot arrive");
+        }
+        (Some(Blind { since, reason }), None) => {
+            info!(account = %name, blind_since = %since, %reason, "account sees: its events can arrive");
+        }
+        (None, None) => {}
     }
 }
 
@@ -136,11 +204,20 @@ pub(super) fn fact(house: &House, of: &Subject, fact: Fact) {
         Fact::Created => house.metrics.subscription_created(service),
         Fact::Removed => house.metrics.subscription_removed(service),
         Fact::Renewal(outcome) => house.metrics.renewal(service, outcome),
+        Fact::Resync(outcome) => house.metrics.resync(service, outcome),
+        Fact::Probe(outcome) => house.metrics.probe(service, outcome),
     }
     let (account, node) = (&of.account, &of.node);
     match fact {
         Fact::Renewal(RenewalOutcome::Failed) => warn!(%account, service, %node, "renewal failed"),
-        Fact::Reused | Fact::Created | Fact::Removed | Fact::Renewal(_) => {
+        Fact::Resync(ResyncOutcome::Refused) => {
+            info!(%account, service, %node, "the service does not show its items: missed ends show only by age");
+        }
+        Fact::Probe(ProbeOutcome::Missing) => warn!(%account, service, %node, "subscription vanished without a word"),
+        Fact::Probe(ProbeOutcome::Unanswered) => {
+            warn!(%account, service, %node, "the link answers no listing and is replaced");
+        }
+        Fact::Reused | Fact::Created | Fact::Removed | Fact::Renewal(_) | Fact::Probe(_) | Fact::Resync(_) => {
             debug!(%account, service, %node, ?fact, "subscription");
         }
     }

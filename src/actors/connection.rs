@@ -9,33 +9,40 @@ use actix::prelude::*;
 use futures::future::join_all;
 use jiff::Timestamp;
 use minidom::Element;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use xmpp_parsers::jid::{BareJid, FullJid};
 
 use super::chronicle;
 use super::fleet::{ActorDied, Fleet, Role};
 use super::ledger::Ledger;
-use super::subscription::{Halt, Ready, Reauthorized, Subscription, Suspended};
+use super::subscription::{Halt, Ready, Subscription};
 use super::{Access, House, Obituary};
 use crate::config;
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName, Subid};
 use crate::domain::service::Service;
-use crate::domain::status::{GapReason, RejectReason};
+use crate::domain::status::{GapReason, RejectReason, ResumptionOutcome};
 use crate::protocol::account::{Account, Command};
+use crate::protocol::acknowledgement::Resumption;
 use crate::protocol::admission::Reception;
+use crate::protocol::clock::Clock;
 use crate::protocol::coverage::Coverage;
-use crate::protocol::link::Loss;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
+use crate::protocol::resync::Inquiry;
 use crate::protocol::stanza::{self, Request};
 use crate::xmpp::login::Credential;
-use crate::xmpp::session::{self, Event};
+use crate::xmpp::session::{self, Event, Plan};
 
+mod clock;
+mod coverage;
 mod inbox;
 mod nodes;
+mod resumption;
 
-pub use nodes::{Standing, SubscriptionDied};
+pub use coverage::{Deaf, Ended, Standing};
+pub use nodes::SubscriptionDied;
 
 /// Send this request to a service and answer with what came of it.
 #[derive(Message)]
@@ -50,17 +57,23 @@ pub struct Ask {
 /// Say goodbye and stop; answered when the session is closed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Stop;
+pub struct Stop {
+    /// Whether to remove the subscriptions at the service first.
+    pub unsubscribe: bool,
+}
 
 /// Who waits for the answer to a request.
 enum Asker {
     Account,
-    Subscription(oneshot::Sender<Reply>),
+    Clock,
+    /// With what its answer tells the router, if it does.
+    Subscription(oneshot::Sender<Reply>, Option<Inquiry>),
 }
 
 /// A session under way.
 struct Live {
     outbox: Option<mpsc::Sender<Element>>,
+    handled: watch::Sender<Option<u32>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -82,11 +95,18 @@ pub struct Connection {
     requests: Requests<Asker>,
     reception: Option<Arc<Reception>>,
     live: Option<Live>,
+    /// What it takes to go on with the session that was lost.
+    lost: Option<Box<Resumption>>,
+    /// What is to be sent once it goes on.
+    waiting: Vec<Element>,
     subscriptions: Vec<(Service, NodeName, Addr<Subscription>)>,
     subids: Vec<(Service, NodeName, Subid)>,
     coverage: Coverage,
+    clock: Clock,
     /// When the service was heard last: a dead link is noticed only later.
     heard: Timestamp,
+    /// What the loss of the newest session was for coverage.
+    gap: Option<GapReason>,
     timer: Option<SpawnHandle>,
     stopped: Option<oneshot::Sender<()>>,
     stopping: bool,
@@ -109,7 +129,9 @@ impl Connection {
             account.subscribe.iter().flat_map(|(service, nodes)| nodes.iter().map(|n| (service.clone(), n.clone())));
         Self {
             coverage: Coverage::of(nodes),
+            clock: Clock::new(super::dice()),
             heard: Moment::now().utc(),
+            gap: None,
             machine: Account::new(access.onsip.authorize, super::dice()),
             requests: Requests::new(patience),
             _obituary: Obituary::new(fleet, ActorDied { role: Role::Connection(name.clone()), life }),
@@ -120,6 +142,8 @@ impl Connection {
             ledger: Some(ledger),
             reception: None,
             live: None,
+            lost: None,
+            waiting: Vec::new(),
             subscriptions: Vec::new(),
             subids: Vec::new(),
             timer: None,
@@ -134,11 +158,12 @@ impl Connection {
                 Command::Connect(instead) => self.connect(instead, ctx),
                 Command::Authorize => self.authorize(),
                 Command::Serve(own) => self.tell_all(|| Ready(own.clone()), ctx),
-                Command::Reauthorized => self.tell_all(|| Reauthorized, ctx),
-                Command::Suspend => self.tell_all(|| Suspended, ctx),
+                Command::Reauthorized { lapsed } => self.authorized_again(lapsed, ctx),
+                Command::Suspend => self.suspend(ctx),
                 Command::Became(state, why) => chronicle::account(&self.house, &self.name, state, why.as_deref()),
             }
         }
+        self.see_lapse(ctx);
         chronicle::account_details(&self.house, &self.name, &self.machine);
         self.set_timer(ctx);
     }
@@ -150,9 +175,10 @@ impl Connection {
             resource: self.account.resource.clone(),
         };
         let Access { connector, bounds, .. } = self.access.clone();
-        let session = session::start(connector, credential, instead, bounds);
+        let plan = self.lost.clone().map_or(Plan::Managed, Plan::Resume);
+        let session = session::start(connector, credential, instead, bounds, plan);
         ctx.add_stream(ReceiverStream::new(session.events));
-        self.live = Some(Live { outbox: Some(session.outbox), task: session.task });
+        self.live = Some(Live { outbox: Some(session.outbox), handled: session.handled, task: session.task });
     }
 
     fn authorize(&mut self) {
@@ -166,22 +192,29 @@ impl Connection {
     }
 
     fn request(&mut self, to: &BareJid, request: &Request, asker: Asker) {
-        let Some(own) = self.machine.own() else {
-            if let Asker::Subscription(waiting) = asker {
+        let Some(own) = self.machine.jid() else {
+            if let Asker::Subscription(waiting, _) = asker {
                 drop(waiting.send(Err(NoAnswer::Disconnected)));
             }
             return;
         };
         let own = own.clone();
         let id = self.requests.open(to.clone(), asker, Moment::now());
-        self.send(stanza::iq(&id, to, &own, request));
+        self.send(stanza::iq(&id, to, &own, &self.by_server(request.clone())));
     }
 
-    /// Sends a stanza; one that finds the outbox full is counted, and its request will time out.
-    fn send(&self, stanza: Element) {
+    /// Sends a stanza; one that finds the outbox full is counted, and its request will time out. Where the session is
+    /// lost, it waits for what becomes of that.
+    fn send(&mut self, stanza: Element) {
         let outbox = self.live.as_ref().and_then(|live| live.outbox.as_ref());
-        if outbox.is_some_and(|outbox| outbox.try_send(stanza).is_err()) {
-            self.house.metrics.outbound_stanza_dropped();
+        let sent = match outbox.filter(|_| !self.machine.is_held()) {
+            Some(outbox) => outbox.try_send(stanza),
+            None => Err(TrySendError::Closed(stanza)),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.house.metrics.outbound_stanza_dropped(),
+            Err(TrySendError::Closed(stanza)) => self.keep(stanza),
         }
     }
 
@@ -189,7 +222,8 @@ impl Connection {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        let due = self.machine.deadline().into_iter().chain(self.requests.deadline()).min();
+        let clock = self.machine.own().and(self.clock.deadline());
+        let due = self.machine.deadline().into_iter().chain(self.requests.deadline()).chain(clock).min();
         self.timer = due.map(|due| ctx.run_later(Moment::now().until(due), Self::tick));
     }
 
@@ -199,17 +233,19 @@ impl Connection {
             self.house.metrics.request_timed_out();
             self.answered(asker, Err(NoAnswer::TimedOut), ctx);
         }
-        let commands = self.machine.tick(now);
+        self.ask_time();
+        let commands = self.machine.tick(self.now());
         self.carry_out(commands, ctx);
     }
 
     fn answered(&mut self, asker: Asker, reply: Reply, ctx: &mut Context<Self>) {
         match asker {
             // A subscription that is being rebuilt asks again.
-            Asker::Subscription(waiting) => drop(waiting.send(reply)),
+            Asker::Subscription(waiting, _) => drop(waiting.send(reply)),
+            Asker::Clock => self.time_told(&reply, ctx),
             Asker::Account => {
-                let commands = self.machine.authorized(&reply, Moment::now());
-                chronicle::coverage(&self.name, &self.account.sip_address, &self.machine);
+                let commands = self.machine.authorized(&reply, self.now());
+                chronicle::granted(&self.house, &self.name, &self.account.sip_address, &self.machine);
                 self.carry_out(commands, ctx);
             }
         }
@@ -218,30 +254,26 @@ impl Connection {
     fn up(&mut self, own: FullJid, ctx: &mut Context<Self>) {
         let asked = format!("{}/{}", self.account.jid, self.account.resource);
         chronicle::connected(&self.house, &self.name, own.as_str(), &asked);
+        let given_up = self.machine.not_resumed(self.now());
+        self.carry_out(given_up, ctx);
         self.subids.clear();
         self.heard = Moment::now().utc();
         self.receive_as(own.clone());
         self.send(stanza::presence());
-        let commands = self.machine.connected(own, Moment::now());
+        let commands = self.machine.connected(own, self.now());
+        self.clock.connected(Moment::now());
+        self.ask_time(); // before the authorization: what that grants is told by this clock
         self.carry_out(commands, ctx);
     }
 
-    fn down(&mut self, loss: &Loss, ctx: &mut Context<Self>) {
-        chronicle::lost(&self.house, &self.name, loss);
-        self.reception = None;
-        let reason = if *loss == Loss::Conflict { GapReason::Conflict } else { GapReason::Disconnect };
-        // A clean stop is no gap yet: whoever starts next knows how long it was.
-        if *loss != Loss::Stopped {
-            let change = self.coverage.disconnected(reason, self.heard);
-            self.cover(change, ctx);
+    fn say_goodbye(&mut self, ctx: &mut Context<Self>) {
+        if self.machine.own().is_none() {
+            return self.end(ctx);
         }
-        for asker in self.requests.abandon() {
-            if let Asker::Subscription(waiting) = asker {
-                drop(waiting.send(Err(NoAnswer::Disconnected)));
-            }
+        self.send(stanza::goodbye());
+        if let Some(live) = &mut self.live {
+            live.outbox = None; // the session closes its stream and tells when it is down
         }
-        let commands = self.machine.lost(loss, Moment::now());
-        self.carry_out(commands, ctx);
     }
 
     /// Says that it is over only once nobody of ours can say anything any more.
@@ -274,7 +306,8 @@ impl Actor for Connection {
                     this.subscribe(service.clone(), node, &ledger, ctx);
                 }
             }
-            let commands = this.machine.start(Moment::now());
+            chronicle::begun(&this.house, &this.name);
+            let commands = this.machine.start(this.now());
             this.carry_out(commands, ctx);
         }));
     }
@@ -284,22 +317,21 @@ impl StreamHandler<Event> for Connection {
     fn handle(&mut self, event: Event, ctx: &mut Context<Self>) {
         match event {
             Event::Up(own) => self.up(own, ctx),
-            Event::Received(elements, at, room) => self.received(elements, at, room, ctx),
+            Event::Resumed(own) => self.resumed(own, ctx),
+            Event::Unresumable => chronicle::resumption(&self.house, &self.name, ResumptionOutcome::GivenUp),
+            Event::Received(elements, at, room, upto) => self.received(elements, at, room, upto, ctx),
             Event::Oversize(n) => self.house.metrics.rejected(RejectReason::Oversize, n),
             Event::Failed(failure) => {
                 self.live = None;
                 chronicle::failed(&self.house, &self.name, &failure);
-                let commands = self.machine.failed(&failure, Moment::now());
+                let commands = self.machine.failed(&failure, self.now());
                 self.carry_out(commands, ctx);
             }
-            Event::Down(loss) if self.stopping => {
+            Event::Down(loss, ..) if self.stopping => {
                 chronicle::lost(&self.house, &self.name, &loss);
                 self.end(ctx);
             }
-            Event::Down(loss) => {
-                self.live = None;
-                self.down(&loss, ctx);
-            }
+            Event::Down(loss, heard, resumption) => self.down(&loss, heard.utc(), resumption, ctx),
         }
     }
 
@@ -311,7 +343,8 @@ impl Handler<Ask> for Connection {
     type Result = ResponseFuture<Reply>;
     fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) -> Self::Result {
         let (asker, answer) = oneshot::channel();
-        self.request(&ask.service, &ask.request, Asker::Subscription(asker));
+        let inquiry = self.inquiry(&ask);
+        self.request(&ask.service, &ask.request, Asker::Subscription(asker, inquiry));
         self.set_timer(ctx);
         Box::pin(async move { answer.await.unwrap_or(Err(NoAnswer::Disconnected)) })
     }
@@ -319,17 +352,14 @@ impl Handler<Ask> for Connection {
 
 impl Handler<Stop> for Connection {
     type Result = ResponseFuture<()>;
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) -> Self::Result {
         let (stopped, done) = oneshot::channel();
         self.stopping = true;
         self.stopped = Some(stopped);
-        if self.machine.own().is_some() {
-            self.send(stanza::goodbye());
-            if let Some(live) = &mut self.live {
-                live.outbox = None; // the session closes its stream and tells when it is down
-            }
+        if stop.unsubscribe && self.machine.own().is_some() {
+            self.unsubscribe(ctx);
         } else {
-            self.end(ctx);
+            self.say_goodbye(ctx);
         }
         Box::pin(async move {
             let _ = done.await;

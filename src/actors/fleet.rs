@@ -11,14 +11,14 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Stop};
 use super::ledger::Ledger;
-use super::router::{Reroute, Router};
+use super::router::{Reroute, Router, Stale};
 use super::sink::{Dismiss, Drain, Reopen, SinkActor};
 use super::{Access, House};
-use crate::board::AccountStatus;
+use crate::board::{AccountStatus, Blind};
 use crate::config::{self, Config};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
-use crate::domain::status::{AccountState, ActorKind};
+use crate::domain::status::{AccountState, ActorKind, GapReason};
 use crate::routing::Routes;
 use crate::xmpp::connector::Connector;
 use crate::xmpp::session::Bounds;
@@ -35,13 +35,44 @@ const DRAINING: Duration = Duration::from_secs(3);
 #[rtype(result = "io::Result<Changes>")]
 pub struct Apply(pub Config);
 
-/// What an [`Apply`] did.
+/// What an [`Apply`] did, by name: `accounts.front-desk`, `sinks.crm`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Accounts and sinks that were started, by name.
+    /// Accounts and sinks that run now and did not before.
     pub started: Vec<String>,
-    /// Accounts and sinks that were stopped, by name; a changed one is stopped and started.
+    /// Accounts and sinks that do not run any more.
     pub stopped: Vec<String>,
+    /// Accounts and sinks that were started anew with other settings, and sinks with another rule.
+    pub changed: Vec<String>,
+}
+
+impl Changes {
+    fn between(old: Option<&Config>, new: &Config) -> Self {
+        let mut changes = Self::default();
+        let anew = old.is_some_and(|old| !same_access(old, new));
+        let runs = |config: &Config, name: &AccountName| config.accounts.get(name).is_some_and(|a| a.enabled);
+        let old_accounts = old.into_iter().flat_map(|old| old.accounts.keys());
+        for name in new.accounts.keys().chain(old_accounts).collect::<BTreeSet<_>>() {
+            let other = || anew || old.and_then(|old| old.accounts.get(name)) != new.accounts.get(name);
+            let before = old.is_some_and(|old| runs(old, name));
+            changes.note(before, runs(new, name), other, || format!("accounts.{name}"));
+        }
+        let old_sinks = old.into_iter().flat_map(|old| old.sinks.keys());
+        for name in new.sinks.keys().chain(old_sinks).collect::<BTreeSet<_>>() {
+            let (before, after) = (old.and_then(|old| old.sinks.get(name)), new.sinks.get(name));
+            changes.note(before.is_some(), after.is_some(), || before != after, || format!("sinks.{name}"));
+        }
+        changes
+    }
+
+    fn note(&mut self, before: bool, after: bool, other: impl Fn() -> bool, name: impl Fn() -> String) {
+        match (before, after) {
+            (false, true) => self.started.push(name()),
+            (true, false) => self.stopped.push(name()),
+            (true, true) if other() => self.changed.push(name()),
+            (true, true) | (false, false) => {}
+        }
+    }
 }
 
 /// Stop everything in good order; answered within ten seconds.
@@ -113,29 +144,25 @@ impl Fleet {
     }
 
     fn apply(&mut self, new: Config, ctx: &mut Context<Self>) -> io::Result<Changes> {
-        let same_access = self.config.as_ref().is_some_and(|old| old.xmpp == new.xmpp && old.onsip == new.onsip);
+        let same_access = self.config.as_ref().is_some_and(|old| same_access(old, &new));
         if !same_access {
             self.access = Some(access(&new)?);
         }
-        let mut changes = Changes::default();
+        let changes = Changes::between(self.config.as_ref(), &new);
         if let Some(old) = self.config.take() {
-            self.drop_gone(&old, &new, same_access, &mut changes, ctx);
+            self.drop_gone(&old, &new, same_access, ctx);
         }
         let services = new.accounts.values().flat_map(|account| account.subscribe.iter().map(|(s, _)| s.name()));
         self.house.metrics.declare(new.accounts.keys(), services, new.sinks.keys());
         let config = self.config.insert(new).clone();
         for (name, sink) in &config.sinks {
             if !self.sinks.contains_key(name) {
-                changes.started.push(format!("sinks.{name}"));
                 self.start_sink(name, sink, ctx);
             }
         }
         self.reroute(&config, ctx);
         let ledger = Ledger::of(&self.house.store);
         for (name, account) in &config.accounts {
-            if account.enabled && !self.connections.contains_key(name) {
-                changes.started.push(format!("accounts.{name}"));
-            }
             self.begin(name, account, &ledger, ctx);
         }
         Ok(changes)
@@ -154,9 +181,9 @@ impl Fleet {
     }
 
     /// Lets an account go: its stream must be closed before another one binds the same resource.
-    fn let_go(&mut self, name: &AccountName, connection: Addr<Connection>, ctx: &mut Context<Self>) {
+    fn let_go(&mut self, name: &AccountName, connection: Addr<Connection>, stop: Stop, ctx: &mut Context<Self>) {
         self.leaving.insert(name.clone());
-        let (name, stop) = (name.clone(), timeout(CLOSING, async move { connection.send(Stop).await }));
+        let (name, stop) = (name.clone(), timeout(CLOSING, async move { connection.send(stop).await }));
         ctx.spawn(stop.into_actor(self).map(move |_, this, ctx| {
             this.leaving.remove(&name);
             let Some(config) = this.config.clone() else { return };
@@ -168,28 +195,22 @@ impl Fleet {
     }
 
     /// Stops what is removed or changed.
-    fn drop_gone(
-        &mut self,
-        old: &Config,
-        new: &Config,
-        same_access: bool,
-        changes: &mut Changes,
-        ctx: &mut Context<Self>,
-    ) {
+    fn drop_gone(&mut self, old: &Config, new: &Config, same_access: bool, ctx: &mut Context<Self>) {
         for (name, account) in &old.accounts {
             if same_access && new.accounts.get(name) == Some(account) {
                 continue;
             }
             self.house.board.forget_account(name);
             if let Some(crew) = self.connections.remove(name) {
-                changes.stopped.push(format!("accounts.{name}"));
-                self.let_go(name, crew.addr, ctx);
+                // One that only changed finds its subscriptions again.
+                let stays = new.accounts.get(name).is_some_and(|account| account.enabled);
+                let stop = Stop { unsubscribe: new.onsip.unsubscribe_on_stop && !stays };
+                self.let_go(name, crew.addr, stop, ctx);
             }
         }
         for (name, sink) in &old.sinks {
             if new.sinks.get(name).map(|sink| &sink.options) != Some(&sink.options) {
                 self.house.board.view().sinks.remove(name);
-                changes.stopped.push(format!("sinks.{name}"));
                 if let Some(crew) = self.sinks.remove(name) {
                     let _ = crew.addr.try_send(Dismiss); // what it is owed stays in the queue
                 }
@@ -234,7 +255,8 @@ impl Fleet {
     fn reroute(&mut self, config: &Config, ctx: &mut Context<Self>) {
         let routes = Routes::new(config.sinks.iter().map(|(name, sink)| (name.clone(), sink.when.clone())));
         let sinks = self.sinks.iter().map(|(name, crew)| (name.clone(), crew.addr.clone())).collect();
-        let reroute = Reroute { routes, sinks };
+        let stale = Stale { services_domain: config.onsip.services_domain.clone(), ages: config.onsip.stale };
+        let reroute = Reroute { routes, sinks, stale };
         match &self.router {
             Some(crew) if crew.addr.connected() => {
                 let sent = crew.addr.send(reroute);
@@ -254,7 +276,9 @@ impl Fleet {
 
     fn show(&self, name: &AccountName, state: AccountState) {
         let since = Moment::now().utc();
-        let status = AccountStatus { state, since, why: None, jid: None, authorized_until: None, last_event: None };
+        let enabled = state != AccountState::Disabled;
+        let blind = enabled.then_some(Blind { since, reason: GapReason::Restart });
+        let status = AccountStatus { blind, ..AccountStatus::new(state, since) };
         self.house.board.view().accounts.insert(name.clone(), status);
     }
 
@@ -290,6 +314,11 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Whether accounts reach the service as before.
+fn same_access(old: &Config, new: &Config) -> bool {
+    old.xmpp == new.xmpp && old.onsip.runs_on_under(&new.onsip)
 }
 
 fn access(config: &Config) -> io::Result<Access> {
@@ -332,12 +361,12 @@ impl Handler<Shutdown> for Fleet {
 
     /// First the accounts, so that nothing more is received; then the sinks, so that what was received is delivered.
     fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
-        self.config = None;
+        let unsubscribe = self.config.take().is_some_and(|config| config.onsip.unsubscribe_on_stop);
         self.house.board.view().draining = true;
         let connections: Vec<_> = std::mem::take(&mut self.connections).into_values().map(|crew| crew.addr).collect();
         let sinks: Vec<_> = std::mem::take(&mut self.sinks).into_values().map(|crew| crew.addr).collect();
         Box::pin(async move {
-            let closing = join_all(connections.iter().map(|addr| addr.send(Stop)));
+            let closing = join_all(connections.iter().map(|addr| addr.send(Stop { unsubscribe })));
             if timeout(CLOSING, closing).await.is_err() {
                 tracing::warn!("some streams did not close in time");
             }

@@ -20,11 +20,15 @@ use crate::protocol::legs::{Legs, Verdict, Wanted};
 use crate::protocol::notification::Notification;
 use crate::routing::Routes;
 use crate::store::{Commit, Recall, StoreError};
+use ageing::Age;
 use gaps::Gaps;
 use tally::Tally;
 
+mod ageing;
 mod gaps;
 mod tally;
+
+pub use ageing::Stale;
 
 /// Batches from connections that wait in the mailbox at most.
 const MAILBOX: usize = 1024;
@@ -63,6 +67,7 @@ pub struct Cover {
 enum Batch {
     Deliver(Deliver),
     Cover(Cover),
+    Age(Age),
 }
 
 /// Route to these sinks from now on.
@@ -73,6 +78,8 @@ pub struct Reroute {
     pub routes: Routes,
     /// Whom to wake.
     pub sinks: Vec<(SinkName, Addr<SinkActor>)>,
+    /// Which legs are stale.
+    pub stale: Stale,
 }
 
 /// The actor.
@@ -82,6 +89,9 @@ pub struct Router {
     sinks: Vec<(SinkName, Addr<SinkActor>)>,
     waiting: Vec<(Batch, oneshot::Sender<bool>)>,
     committing: bool,
+    stale: Stale,
+    /// When this life began.
+    born: Moment,
     _obituary: Obituary<ActorDied>,
 }
 
@@ -91,6 +101,8 @@ impl Router {
             house,
             routes: Arc::new(reroute.routes),
             sinks: reroute.sinks,
+            stale: reroute.stale,
+            born: Moment::now(),
             waiting: Vec::new(),
             committing: false,
             _obituary: Obituary::new(fleet, ActorDied { role: Role::Router, life }),
@@ -141,7 +153,14 @@ impl Batch {
     fn cover(&self) -> Option<&Cover> {
         match self {
             Self::Cover(cover) => Some(cover),
-            Self::Deliver(_) => None,
+            Self::Deliver(_) | Self::Age(_) => None,
+        }
+    }
+
+    fn age(&self) -> Option<&Age> {
+        match self {
+            Self::Age(age) => Some(age),
+            Self::Deliver(_) | Self::Cover(_) => None,
         }
     }
 }
@@ -177,6 +196,8 @@ async fn attempt(house: &House, routes: &Routes, batches: &[Batch]) -> Result<(T
     for sighting in &sightings {
         wanted.add(*sighting);
     }
+    let ages: Vec<_> = batches.iter().filter_map(Batch::age).collect();
+    wanted.legs.extend(ages.iter().flat_map(|age| age.legs.iter().cloned()));
     if wanted == Wanted::default() && covers.is_empty() {
         return Ok((tally, Vec::new()));
     }
@@ -201,11 +222,14 @@ async fn attempt(house: &House, routes: &Routes, batches: &[Batch]) -> Result<(T
                     commit.events.push(tally.emit(sighting, &event, routes));
                 }
             }
-            Verdict::Duplicate(kind) => tally.duplicates.push((sighting.service.name().to_owned(), kind)),
+            Verdict::Duplicate(kind) => tally.duplicate(sighting, kind),
         }
     }
+    for event in ages.iter().flat_map(|age| age.carry_out(&mut legs)) {
+        commit.events.push(tally.enqueue(&event, routes));
+    }
     (commit.legs, commit.calls) = legs.changes();
-    if commit.events.is_empty() && commit.coverage.is_empty() {
+    if commit.events.is_empty() && commit.coverage.is_empty() && commit.legs.is_empty() {
         return Ok((tally, Vec::new()));
     }
     let mut woken: Vec<_> = commit.events.iter().flat_map(|event| event.owed.iter().cloned()).collect();
@@ -220,6 +244,7 @@ impl Actor for Router {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        self.age(ctx);
     }
 }
 
@@ -242,5 +267,6 @@ impl Handler<Reroute> for Router {
     fn handle(&mut self, reroute: Reroute, _: &mut Context<Self>) {
         self.routes = Arc::new(reroute.routes);
         self.sinks = reroute.sinks;
+        self.stale = reroute.stale;
     }
 }

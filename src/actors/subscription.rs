@@ -3,21 +3,23 @@
 //! Carries out what [`crate::protocol::subscription`] decides, and keeps the ledger up to date.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use xmpp_parsers::jid::FullJid;
 
 use super::chronicle::{self, Subject};
-use super::connection::{Ask, Connection, Standing, SubscriptionDied};
+use super::connection::{Ask, Connection, Deaf, Ended, Standing, SubscriptionDied};
 use super::{House, Obituary};
 use crate::domain::moment::Moment;
-use crate::domain::status::{GapReason, SubscriptionState};
+use crate::domain::status::{GapReason, ProbeOutcome, SubscriptionState};
 use crate::protocol::coverage::Delivery;
 use crate::protocol::notification::Change;
 use crate::protocol::requests::{NoAnswer, Reply};
 use crate::protocol::stanza::Request;
-use crate::protocol::subscription::{Command, Memory, Subscription as Machine, Terms};
+use crate::protocol::subscription::{Command, Fact, Memory, Subscription as Machine, Terms};
 use crate::store::LedgerEntry;
 
 /// The account is connected as this JID and authorized.
@@ -33,17 +35,39 @@ pub struct Suspended;
 /// The authorization was renewed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Reauthorized;
+pub struct Reauthorized {
+    /// Whether it had ended before.
+    pub lapsed: bool,
+}
 
 /// The service told of a changed subscription.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Changed(pub Change);
 
+/// Remove what is ours at the service; answered once that is over, however it went.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Leave;
+
 /// Stop, for good.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Halt;
+
+/// The authorization ran out: from now on nothing is sure to be delivered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Lapsed;
+
+/// Why an active subscription is not believed to deliver.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Doubt {
+    /// There is no authorization.
+    Unauthorized,
+    /// There is one again since then, and no list has shown the subscription yet.
+    Unseen(Moment),
+}
 
 /// The actor.
 pub struct Subscription {
@@ -60,6 +84,11 @@ pub struct Subscription {
     told: Option<Standing>,
     delivery: Delivery,
     lease_until: Option<Timestamp>,
+    doubt: Option<Doubt>,
+    /// When it was seen last, if it was found missing.
+    unseen_since: Option<Moment>,
+    last_ended: Option<Moment>,
+    leaving: Option<oneshot::Sender<()>>,
     _obituary: Obituary<SubscriptionDied>,
 }
 
@@ -69,12 +98,13 @@ impl Subscription {
         house: Arc<House>,
         subject: Subject,
         terms: Terms,
+        probe: Duration,
         memory: Option<Memory>,
         connection: Addr<Connection>,
     ) -> Self {
         let note = SubscriptionDied { service: subject.service.clone(), node: subject.node.clone() };
         Self {
-            machine: Machine::new(terms, memory, Moment::now(), super::dice()),
+            machine: Machine::new(terms, memory, Moment::now(), super::dice()).probing(probe),
             _obituary: Obituary::new(&connection, note),
             house,
             subject,
@@ -87,6 +117,10 @@ impl Subscription {
             told: None,
             delivery: Delivery::Stopped,
             lease_until: None,
+            doubt: None,
+            unseen_since: None,
+            last_ended: None,
+            leaving: None,
         }
     }
 
@@ -99,11 +133,59 @@ impl Subscription {
                     self.delivery = self.delivery.then(state);
                     chronicle::subscription(&self.house, &self.subject, state, why.as_deref());
                 }
-                Command::Tell(fact) => chronicle::fact(&self.house, &self.subject, fact),
+                Command::Tell(fact) => {
+                    chronicle::fact(&self.house, &self.subject, fact);
+                    self.judge_link(fact, ctx);
+                }
             }
         }
-        self.remember(ctx);
+        if self.leaving.is_some() {
+            self.forget_once_left(ctx);
+        } else {
+            self.believe();
+            self.doubt_authorization(ctx);
+            self.remember(ctx);
+        }
         self.set_timer(ctx);
+    }
+
+    /// After a lapse only a list that shows it proves that it delivers (protocol sheet section 6.4).
+    fn believe(&mut self) {
+        let seen = |since: Moment| self.machine.seen().is_some_and(|seen| seen >= since);
+        if let Some(Doubt::Unseen(since)) = self.doubt
+            && seen(since)
+            && self.machine.delivers(Moment::now())
+        {
+            self.doubt = None;
+            self.delivery = Delivery::Flows;
+        } else if self.doubt.is_some() && self.delivery == Delivery::Flows {
+            self.delivery = Delivery::Stopped;
+        }
+    }
+
+    fn doubt_authorization(&mut self, ctx: &mut Context<Self>) {
+        let ended = self.machine.last_ended();
+        if std::mem::replace(&mut self.last_ended, ended) != ended {
+            ctx.spawn(self.connection.send(Ended).into_actor(self).map(|_, _, _| ()));
+        }
+    }
+
+    /// What a look at the service says of the time since the look before.
+    fn judge_link(&mut self, fact: Fact, ctx: &mut Context<Self>) {
+        let seen = self.machine.seen();
+        match fact {
+            Fact::Probe(ProbeOutcome::Unanswered) => {
+                let deaf = Deaf { since: seen.map(Moment::utc) };
+                ctx.spawn(self.connection.send(deaf).into_actor(self).map(|_, _, _| ()));
+            }
+            Fact::Probe(ProbeOutcome::Missing) => self.unseen_since = seen,
+            Fact::Probe(ProbeOutcome::Found | ProbeOutcome::Failed)
+            | Fact::Reused
+            | Fact::Created
+            | Fact::Removed
+            | Fact::Renewal(_)
+            | Fact::Resync(_) => {}
+        }
     }
 
     fn ask(&mut self, request: Request, ctx: &mut Context<Self>) {
@@ -151,6 +233,9 @@ impl Subscription {
         let write = async move { house.store.write_ledger(entry.clone()).await.map(|()| entry) };
         ctx.spawn(write.into_actor(self).map(|written, this, ctx| {
             this.saving = false;
+            if this.machine.has_left() {
+                return;
+            }
             match written {
                 Ok(entry) => {
                     this.saved = Some(entry);
@@ -164,6 +249,27 @@ impl Subscription {
         }));
     }
 
+    /// Has the ledger forget what is gone from the service; a clean end is no gap, so the connection is told nothing.
+    fn forget_once_left(&mut self, ctx: &mut Context<Self>) {
+        if !self.machine.has_left() {
+            return;
+        }
+        let Some(left) = self.leaving.take() else { return };
+        let gone = self.machine.memory().filter(|memory| memory.subid.is_none());
+        let (house, subject) = (Arc::clone(&self.house), self.subject.clone());
+        let forget = async move {
+            if let Some(memory) = gone {
+                let (service, jid) = (subject.service.name(), memory.jid.to_string());
+                let forgotten = house.store.forget_ledger(&subject.account, service, &subject.node, &jid).await;
+                if let Err(fault) = forgotten {
+                    tracing::error!(account = %subject.account, node = %subject.node, %fault, "the ledger keeps a line");
+                }
+            }
+            let _ = left.send(());
+        };
+        ctx.wait(forget.into_actor(self));
+    }
+
     fn tell_standing(&mut self, memory: &Memory, ctx: &mut Context<Self>) {
         // What delivered until its lease was over was not renewed in time; what stopped before was ended.
         let lapsed = self.lease_until.is_some_and(|until| until <= Moment::now().utc());
@@ -173,7 +279,12 @@ impl Subscription {
             node: self.subject.node.clone(),
             subid: memory.subid.clone(),
             delivery: self.delivery,
-            reason: if lapsed { GapReason::Lease } else { GapReason::Revoked },
+            reason: match self.doubt {
+                Some(_) => GapReason::Authorization,
+                None if lapsed => GapReason::Lease,
+                None => GapReason::Revoked,
+            },
+            since: self.unseen_since.take().map(Moment::utc),
         };
         let same = |told: &Standing| (told.delivery, &told.subid) == (standing.delivery, &standing.subid);
         if !self.told.as_ref().is_some_and(same) {
@@ -221,15 +332,25 @@ impl Handler<Suspended> for Subscription {
     type Result = ();
     fn handle(&mut self, _: Suspended, ctx: &mut Context<Self>) {
         self.turn += 1;
+        self.doubt = None;
         let commands = self.machine.suspended(Moment::now());
         self.carry_out(commands, ctx);
     }
 }
 
+impl Handler<Lapsed> for Subscription {
+    type Result = ();
+    fn handle(&mut self, _: Lapsed, ctx: &mut Context<Self>) {
+        self.doubt = Some(Doubt::Unauthorized);
+        self.carry_out(Vec::new(), ctx);
+    }
+}
+
 impl Handler<Reauthorized> for Subscription {
     type Result = ();
-    fn handle(&mut self, _: Reauthorized, ctx: &mut Context<Self>) {
-        let commands = self.machine.reauthorized(Moment::now());
+    fn handle(&mut self, Reauthorized { lapsed }: Reauthorized, ctx: &mut Context<Self>) {
+        self.doubt = self.doubt.map(|_| Doubt::Unseen(Moment::now()));
+        let commands = self.machine.reauthorized(lapsed, Moment::now());
         self.carry_out(commands, ctx);
     }
 }
@@ -239,6 +360,19 @@ impl Handler<Changed> for Subscription {
     fn handle(&mut self, Changed(change): Changed, ctx: &mut Context<Self>) {
         let commands = self.machine.changed(&change, Moment::now());
         self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<Leave> for Subscription {
+    type Result = ResponseFuture<()>;
+    fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) -> Self::Result {
+        let (left, done) = oneshot::channel();
+        self.leaving = Some(left);
+        let commands = self.machine.leave(Moment::now());
+        self.carry_out(commands, ctx);
+        Box::pin(async move {
+            let _ = done.await;
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use super::sink::SinkActor;
 use super::subscription::Subscription;
 use crate::board::Board;
 use crate::config::Config;
-use crate::domain::status::ActorKind;
+use crate::domain::status::{AccountState, ActorKind};
 use crate::metrics::Metrics;
 use crate::simulator::{self, Request, Simulator};
 use crate::store::Store;
@@ -60,10 +60,15 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::set_with(|_| {}).await
+    }
+
+    async fn set_with(behave: impl FnOnce(&mut simulator::Behaviour)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let accounts = [1, 2].map(|n| simulator::Account::numbered(n).unwrap());
         let options = simulator::Options { accounts: accounts.to_vec(), ..simulator::Options::default() };
         let onsip = Simulator::start(options).await.unwrap();
+        onsip.behave_all(behave);
         let file = folder.path().join("router.toml");
         std::fs::write(&file, simulator::configuration(onsip.addr(), onsip.services_domain(), &accounts)).unwrap();
         let path = folder.path().display().to_string();
@@ -133,6 +138,27 @@ async fn a_subscription_that_panics_is_rebuilt_on_the_same_connection() {
     let first = stage.accounts[0].clone();
     assert!(stage.onsip.until(WITHIN, |onsip| onsip.observed().count(&first, Request::Options) == 1).await);
     assert_eq!(stage.logins(), [1, 1]);
+    assert!(stage.restarts(ActorKind::Subscription));
+    stage.call_arrives(0).await;
+    stage.end().await;
+}
+
+#[actix::test]
+async fn what_a_subscription_asks_while_the_connection_is_lost_is_sent_when_it_is_resumed() {
+    let mut stage = Stage::set_with(|behaviour| behaviour.resumable_for = Some(Duration::from_mins(1))).await;
+    let (name, first) = ("demo-1".parse().unwrap(), stage.accounts[0].clone());
+    stage.onsip.cut(&first);
+    let lost = async {
+        while stage.house.board.view().accounts[&name].state == AccountState::Online {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(WITHIN, lost).await.expect("the loss is noticed");
+    stage.startle(Role::Connection(name), true).await;
+    assert!(stage.onsip.until(WITHIN, |onsip| onsip.observed().resumed == 1).await);
+    assert!(stage.onsip.until(WITHIN, |onsip| onsip.observed().count(&first, Request::Options) == 1).await);
+    let observed = stage.onsip.observed();
+    assert_eq!((observed.count(&first, Request::Bind), observed.count(&first, Request::Subscribe)), (1, 1));
     assert!(stage.restarts(ActorKind::Subscription));
     stage.call_arrives(0).await;
     stage.end().await;

@@ -9,6 +9,9 @@ use tokio::time::timeout;
 use super::{BAD_CONFIGURATION, ConfigArgs, log, open_files};
 use crate::app::App;
 use crate::config::Config;
+use reload::Running;
+
+mod reload;
 
 /// A clean stop takes at most ten seconds; this is the last resort.
 const LAST_RESORT: Duration = Duration::from_secs(9);
@@ -16,7 +19,9 @@ const LAST_RESORT: Duration = Duration::from_secs(9);
 /// Arguments of `run`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-SIGTERM and SIGINT stop it cleanly, SIGHUP reads the configuration again.
+SIGTERM and SIGINT stop it cleanly, SIGHUP reads the configuration again. So does a change of the configuration files, or
+of the files its secrets are in, unless the configuration says `watch_config = false`. A configuration with a problem
+changes nothing.
 Exit codes: 0 clean stop, 78 bad configuration, 1 anything else.
 
 Example:
@@ -29,16 +34,16 @@ pub struct Args {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(args: &Args) -> ExitCode {
-    let config = match args.config.load() {
-        Ok(config) => config,
+    let running = match Running::read(args) {
+        Ok(running) => running,
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    log::start(&config.log);
-    make_room(&config);
-    match actix::System::new().block_on(serve(args, config)) {
+    log::start(&running.config.log);
+    make_room(&running.config);
+    match actix::System::new().block_on(serve(running)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             tracing::error!("{fault:#}");
@@ -51,14 +56,17 @@ fn make_room(config: &Config) {
     open_files::make_room(config.accounts.values().filter(|account| account.enabled).count());
 }
 
-async fn serve(args: &Args, mut config: Config) -> anyhow::Result<()> {
+async fn serve(mut running: Running) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let app = App::start(config.clone()).await?;
+    let app = App::start(running.config.clone()).await?;
+    running.watch();
+    running.follow(&app).await; // what changed before the watch began
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(&app, args, &mut config).await,
+            _ = hangup.recv() => running.reload(&app).await,
+            () = running.stirred() => running.follow(&app).await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -68,30 +76,4 @@ async fn serve(args: &Args, mut config: Config) -> anyhow::Result<()> {
         tracing::warn!("not everything stopped in time");
     }
     Ok(())
-}
-
-/// A configuration with problems changes nothing.
-async fn reload(app: &App, args: &Args, config: &mut Config) {
-    let new = match args.config.load() {
-        Ok(new) => new,
-        Err(problems) => {
-            for problem in problems.to_string().lines() {
-                tracing::error!(problem, "the new configuration is not taken over");
-            }
-            app.reloaded(false);
-            return;
-        }
-    };
-    make_room(&new);
-    match app.reload(config, new.clone()).await {
-        Ok(changes) => {
-            tracing::info!(started = ?changes.started, stopped = ?changes.stopped, "configuration taken over");
-            *config = new;
-            app.reloaded(true);
-        }
-        Err(fault) => {
-            tracing::error!(%fault, "the new configuration is not taken over");
-            app.reloaded(false);
-        }
-    }
 }

@@ -11,11 +11,16 @@ use super::{log, open_files};
 use crate::config::{Log, LogFormat};
 use crate::simulator::{Account, Faults, Options, Simulator, Traffic, configuration};
 
+const EXAMPLE: &str = "\
+Example:
+  onsip-router simulate --accounts 5 > demo.toml &
+  onsip-router run --config demo.toml";
+/// Every fault, with what it is.
+const FAULTS: &str = include_str!("../../config/faults.example.toml");
+
 /// Run only the simulated OnSIP, with accounts and calls, and print a configuration for it
 #[derive(Clone, Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  onsip-router simulate --accounts 5 > demo.toml &\n  onsip-router run --config demo.toml"
-)]
+#[command(after_help = EXAMPLE, after_long_help = format!("{EXAMPLE}\n\nA faults FILE with every key:\n\n{FAULTS}"))]
 pub struct Args {
     /// Where it listens; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5222")]
@@ -26,7 +31,7 @@ pub struct Args {
     /// How many calls begin in a minute, over all accounts
     #[arg(long, value_name = "R", default_value_t = 30.0, value_parser = rate)]
     pub calls_per_minute: f64,
-    /// What goes wrong, as TOML, for example `cut_every = "20s"`
+    /// What goes wrong, as TOML, for example `cut_every = "20s"`; --help shows every key
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
 }
@@ -120,6 +125,20 @@ mod tests {
     fn its_help_has_an_example() {
         let help = Simulate::command().render_help().to_string();
         assert!(help.contains("onsip-router simulate --accounts 5"), "{help}");
+    }
+
+    #[test]
+    fn the_example_of_faults_is_one_and_shows_every_key() {
+        Faults::from_toml(FAULTS).unwrap();
+        let refused = Faults::from_toml("no_such_key = 1").unwrap_err().to_string();
+        let (_, known) = refused.split_once("expected one of").unwrap();
+        let keys: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+        assert!(keys.len() > 30 && keys.contains(&"cut_every"), "{refused}");
+        for key in keys {
+            let shown = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+            assert!(FAULTS.lines().any(shown), "{key} is not shown");
+        }
+        assert!(Simulate::command().render_long_help().to_string().contains("see_other_host_every"));
     }
 
     #[test]

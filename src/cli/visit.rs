@@ -20,7 +20,7 @@ use crate::protocol::stanza::{self, Incoming, Listed, Request};
 use crate::protocol::subscription::moved;
 use crate::xmpp::connector::Connector;
 use crate::xmpp::login::Credential;
-use crate::xmpp::session::{self, Bounds, Event, Session};
+use crate::xmpp::session::{self, Bounds, Event, Plan, Session};
 
 /// Other hosts followed in a row.
 const MOST_HOSTS: u32 = 3;
@@ -80,7 +80,7 @@ impl Visit {
                 resource: format!("{}-{:016x}", door.name, rand::random::<u64>()),
             };
             let (connector, bounds) = (door.connector.clone(), door.bounds.clone());
-            let mut session = session::start(connector, credential, instead.take(), bounds);
+            let mut session = session::start(connector, credential, instead.take(), bounds, Plan::Plain);
             match session.events.recv().await {
                 Some(Event::Up(_)) => {
                     let patience = door.connector.options().request_timeout;
@@ -88,7 +88,10 @@ impl Visit {
                 }
                 Some(Event::Failed(Failure::Redirected(host))) => instead = Some(host),
                 Some(Event::Failed(failure)) => return Err(failure),
-                Some(Event::Down(_) | Event::Received(..) | Event::Oversize(_)) | None => {
+                Some(
+                    Event::Down(..) | Event::Received(..) | Event::Oversize(_) | Event::Resumed(_) | Event::Unresumable,
+                )
+                | None => {
                     return Err(Failure::Network("the session ended as it began".to_owned()));
                 }
             }
@@ -163,7 +166,7 @@ impl Visit {
 
     /// Closes the stream in good order, as far as the server lets us.
     pub async fn leave(self) {
-        let Session { outbox, mut events, task } = self.session;
+        let Session { outbox, mut events, task, .. } = self.session;
         drop(outbox);
         let ended = async { while events.recv().await.is_some() {} };
         if timeout(GOODBYE, ended).await.is_err() {
@@ -181,8 +184,8 @@ impl Visit {
                         return reply;
                     }
                 }
-                Some(Event::Up(_) | Event::Oversize(_)) => {}
-                Some(Event::Down(loss)) => {
+                Some(Event::Up(_) | Event::Resumed(_) | Event::Oversize(_) | Event::Unresumable) => {}
+                Some(Event::Down(loss, ..)) => {
                     self.loss = Some(loss);
                     return Err(NoAnswer::Disconnected);
                 }

@@ -11,6 +11,7 @@ use crate::settings::check::check;
 use crate::settings::layer::{self, Layer};
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::{Named, Section};
+use crate::settings::sources::Sources;
 use crate::settings::{Absent, Environment, Key, Kind, Text, environment, files, schema};
 use crate::{http, sinks, store, xmpp};
 
@@ -25,6 +26,12 @@ impl Config {
             kind: Kind::Text(RESOURCE),
             absent: Absent::Default("onsip-router"),
             help: "Default resource of every account; unique per router process.",
+        },
+        Key {
+            name: "watch_config",
+            kind: Kind::Flag,
+            absent: Absent::Default("true"),
+            help: "Whether changed configuration files, and files of secrets, are taken over without a SIGHUP.",
         },
         section("xmpp", xmpp::options::Options::KEYS, "How to reach the server."),
         section("onsip", Onsip::KEYS, "What is particular to the service."),
@@ -51,6 +58,14 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, by path.
     pub fn load(paths: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> Result<Self, Problems> {
+        Self::load_with_sources(paths, env).0
+    }
+
+    /// As [`Config::load`]; says besides which files it came from, as far as they could be read.
+    pub fn load_with_sources(
+        paths: &[PathBuf],
+        env: impl Iterator<Item = (String, String)>,
+    ) -> (Result<Self, Problems>, Sources) {
         let env: Environment = env.collect();
         let mut problems = Problems::default();
         let mut layers: Vec<Layer> = Vec::new();
@@ -62,19 +77,21 @@ impl Config {
         // With a file unread every key in it would seem missing.
         let unread = !problems.is_empty();
         layers.push(environment::layer(Self::KEYS, &env, &mut problems));
-        if unread {
-            return Err(problems.sorted());
-        }
         let merged = layer::merge(&layers);
+        let sources = Sources::of(paths, &merged);
+        if unread {
+            return (Err(problems.sorted()), sources);
+        }
         check(Self::KEYS, &merged, &mut problems);
         let read = Self::read(&Section::root(Self::KEYS, &merged, &env), &mut problems);
-        match read {
+        let outcome = match read {
             Some(config) if problems.is_empty() => Ok(config),
             read => {
                 silent("configuration", read.is_none(), &mut problems);
                 Err(problems.sorted())
             }
-        }
+        };
+        (outcome, sources)
     }
 
     fn read(root: &Section<'_>, problems: &mut Problems) -> Option<Self> {
@@ -98,6 +115,7 @@ impl Config {
         let sinks = sinks.collect();
         Some(Self {
             instance: instance?,
+            watch_config: root.get("watch_config")?,
             xmpp: xmpp?,
             onsip: onsip?,
             accounts,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Onsip;
 use super::address::{SERVICES_DOMAIN, auth};
 use crate::domain::BareJid;
+use crate::protocol::legs::Ages;
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind};
 
@@ -36,6 +37,37 @@ impl Onsip {
             absent: Absent::Default("30s"),
             help: "How long to wait for `subscribed` or `none` after `pending`.",
         },
+        Key {
+            name: "resync",
+            kind: Kind::Flag,
+            absent: Absent::Default("true"),
+            help: "Whether to ask for the live calls and registrations once events can arrive again: what is missing ends.",
+        },
+        Key {
+            name: "stale_ringing",
+            kind: Kind::Duration { min: Duration::from_secs(1) },
+            absent: Absent::Default("10m"),
+            help: "Without news for so long, a leg of a call that nobody answered ends as `stale`.",
+        },
+        Key {
+            name: "stale_answered",
+            kind: Kind::Duration { min: Duration::from_secs(1) },
+            absent: Absent::Default("12h"),
+            help: "Without news for so long, an answered leg of a call ends as `stale`.",
+        },
+        Key {
+            name: "probe_interval",
+            kind: Kind::Duration { min: Duration::from_secs(1) },
+            absent: Absent::Default("5m"),
+            help: "How often an active subscription is looked up at the service, at the latest.",
+        },
+        Key {
+            name: "unsubscribe_on_stop",
+            kind: Kind::Flag,
+            absent: Absent::Default("false"),
+            help: "Whether a clean stop, or a reload that removes or disables an account, unsubscribes; \
+                   by default subscriptions are kept and used again.",
+        },
     ];
 
     /// Reads the section.
@@ -46,7 +78,17 @@ impl Onsip {
             authorize: section.get("authorize")?,
             subscription_lease: section.duration("subscription_lease")?,
             approval_timeout: section.duration("approval_timeout")?,
+            resync: section.get("resync")?,
+            stale: Ages { ringing: section.duration("stale_ringing")?, answered: section.duration("stale_answered")? },
+            probe_interval: section.duration("probe_interval")?,
+            unsubscribe_on_stop: section.get("unsubscribe_on_stop")?,
             services_domain,
         })
+    }
+
+    /// Whether a running account may go on under `new`: what only matters at its end may differ.
+    #[must_use]
+    pub fn runs_on_under(&self, new: &Self) -> bool {
+        Self { unsubscribe_on_stop: new.unsubscribe_on_stop, ..self.clone() } == *new
     }
 }

@@ -11,6 +11,10 @@ use super::identity::Token;
 use super::service::ServiceKind;
 use super::status::GapReason;
 
+pub use leg::{EndReason, Purpose};
+
+mod leg;
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 pub enum EventType {
@@ -258,20 +262,6 @@ pub enum Direction {
     Unknown,
 }
 
-/// Why a leg is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EndReason {
-    /// The service retracted the item.
-    Retracted,
-    /// The service purged or deleted the node.
-    Purged,
-    /// The end fell into a window in which nothing could be received.
-    Gap,
-    /// No end was seen for longer than a call can last.
-    Stale,
-}
-
 /// `data` of call events.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CallData {
@@ -285,6 +275,8 @@ pub struct CallData {
     pub call: CallFields,
     /// Seen from the node's user.
     pub direction: Direction,
+    /// What the leg is for; `null` where nothing was ever published of it.
+    pub purpose: Option<Purpose>,
     /// When.
     #[serde(flatten)]
     pub receipt: Receipt,
@@ -300,9 +292,9 @@ pub struct Outcome {
     pub answered: Option<bool>,
     /// Whether another leg of the same call was answered and this one was not.
     pub answered_elsewhere: Option<bool>,
-    /// Seconds from the first event to the answer, or to the end if never answered.
+    /// Seconds from the first event to the answer, or to the end if never answered and the end was seen.
     pub ring_seconds: Option<f64>,
-    /// Seconds from the answer to the end.
+    /// Seconds from the answer to the end; `null` where the end was not seen (`gap`, `stale`).
     pub talk_seconds: Option<f64>,
     /// Why it is over.
     pub end_reason: Option<EndReason>,

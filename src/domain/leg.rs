@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{CallFields, Direction};
 use super::identity::Token;
-use super::name::{ItemId, NodeName};
+use super::name::{AccountName, ItemId, NodeName};
 
 /// One published item over its life: for `active-calls` the leg of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,8 +32,14 @@ pub struct Leg {
     pub answered: Option<Timestamp>,
     /// Receipt of the end. An ended leg is remembered for a while, so that late copies are known.
     pub ended: Option<Timestamp>,
-    /// Receipt of the newest event.
+    /// Receipt of the newest sign of life.
     pub touched: Timestamp,
+    /// The account that told of it last.
+    #[serde(default)]
+    pub account: Option<AccountName>,
+    /// The collection it was told through last (XEP-0248).
+    #[serde(default)]
+    pub collection: Option<NodeName>,
 }
 
 /// What the legs of one call share.

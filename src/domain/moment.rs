@@ -47,6 +47,19 @@ impl Moment {
         Self { monotonic: self.monotonic.saturating_add(utc.saturating_sub(self.utc)), utc }
     }
 
+    /// The same instant, with UTC as the clock of `reading` has it: what is told by one clock, put into another's words.
+    #[must_use]
+    pub fn by(self, reading: Self) -> Self {
+        let apart = self.monotonic.saturating_sub(reading.monotonic);
+        Self { monotonic: self.monotonic, utc: reading.utc.saturating_add(apart) }
+    }
+
+    /// The same instant, at which another clock reads `utc`.
+    #[must_use]
+    pub fn reading(self, utc: Timestamp) -> Self {
+        Self { monotonic: self.monotonic, utc: utc.as_microsecond() }
+    }
+
     /// How long from this moment until `later`; zero if `later` has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
@@ -109,6 +122,16 @@ mod tests {
         let due = now.at_utc("2026-01-01T01:00:00Z".parse().unwrap());
         assert_eq!(now.until(due), Duration::from_hours(1));
         assert_eq!(due, now + Duration::from_hours(1));
+    }
+
+    #[test]
+    fn an_instant_can_be_told_by_another_clock() {
+        let now = Moment::virtual_at(Duration::from_secs(100), "2026-01-01T00:00:00Z".parse().unwrap());
+        let elsewhere = now.reading("2026-01-01T02:00:00Z".parse().unwrap());
+        let later = (now + Duration::from_mins(1)).by(elsewhere);
+        assert_eq!(later, now + Duration::from_mins(1));
+        assert_eq!(later.utc().to_string(), "2026-01-01T02:01:00Z");
+        assert_eq!((now - Duration::from_mins(1)).by(elsewhere).utc().to_string(), "2026-01-01T01:59:00Z");
     }
 
     #[test]

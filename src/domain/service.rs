@@ -6,6 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use xmpp_parsers::jid::{BareJid, Jid};
 
+/// Short name of the service of calls.
+pub const CALLS: &str = "active-calls";
+
 /// What the events of a service are (interface section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceKind {
@@ -22,9 +25,18 @@ impl ServiceKind {
     #[must_use]
     pub fn named(name: &str) -> Self {
         match name {
-            "active-calls" => Self::Calls,
+            CALLS => Self::Calls,
             "user-agents" => Self::Registrations,
             _ => Self::Items,
+        }
+    }
+
+    /// Whether its items are what is going on now, so that those that are gone are over; else they are kept for years.
+    #[must_use]
+    pub fn comes_and_goes(self) -> bool {
+        match self {
+            Self::Calls | Self::Registrations => true,
+            Self::Items => false,
         }
     }
 }

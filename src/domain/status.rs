@@ -91,6 +91,32 @@ labels! {
 }
 
 labels! {
+    /// Label `outcome` of `subscription_resyncs_total`: what came of asking for the items there are.
+    ResyncOutcome {
+        /// They were shown.
+        Shown = "shown",
+        /// The service does not show them.
+        Refused = "refused",
+        /// No answer came in time.
+        Timeout = "timeout",
+    }
+}
+
+labels! {
+    /// Label `outcome` of `subscription_probes_total`.
+    ProbeOutcome {
+        /// It is there.
+        Found = "found",
+        /// It is not there any more.
+        Missing = "missing",
+        /// The service did not answer.
+        Unanswered = "unanswered",
+        /// The service answered with an error.
+        Failed = "failed",
+    }
+}
+
+labels! {
     /// Label `outcome` of `connects_total`.
     ConnectOutcome {
         /// Logged in and bound.
@@ -107,6 +133,18 @@ labels! {
         Protocol = "protocol",
         /// The peer asked for patience.
         Throttled = "throttled",
+    }
+}
+
+labels! {
+    /// Label `outcome` of `resumptions_total` (XEP-0198).
+    ResumptionOutcome {
+        /// The lost session goes on.
+        Resumed = "resumed",
+        /// The server had it no more, or the time for it was over.
+        Failed = "failed",
+        /// The server acknowledged so little that the session could not be kept.
+        GivenUp = "given_up",
     }
 }
 

@@ -77,14 +77,8 @@ mod tests {
     use crate::board::AccountStatus;
 
     fn view(fleet: impl IntoIterator<Item = (String, AccountState)>) -> View {
-        let status = |state| AccountStatus {
-            state,
-            since: Timestamp::UNIX_EPOCH,
-            why: Some("secret place".to_owned()),
-            jid: None,
-            authorized_until: None,
-            last_event: None,
-        };
+        let why = || Some("secret place".to_owned());
+        let status = |state| AccountStatus { why: why(), ..AccountStatus::new(state, Timestamp::UNIX_EPOCH) };
         let accounts = fleet.into_iter().map(|(name, state)| (name.parse().unwrap(), status(state))).collect();
         View { accounts, store_open: true, ..View::default() }
     }

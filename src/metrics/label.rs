@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::event::EventType;
+use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
-    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
-    RenewalOutcome, SubscriptionState,
+    AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason,
+    ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -48,6 +48,12 @@ pub enum Label {
     SubscriptionState,
     /// [`RenewalOutcome`]
     RenewalOutcome,
+    /// [`ResyncOutcome`]
+    ResyncOutcome,
+    /// [`ResumptionOutcome`]
+    ResumptionOutcome,
+    /// [`ProbeOutcome`]
+    ProbeOutcome,
     /// [`ConnectOutcome`]
     ConnectOutcome,
     /// [`DisconnectReason`]
@@ -60,6 +66,8 @@ pub enum Label {
     DeliveryOutcome,
     /// [`GapReason`]
     GapReason,
+    /// [`EndReason`]
+    EndReason,
     /// [`ReloadOutcome`]
     ReloadOutcome,
     /// [`ActorKind`]
@@ -78,8 +86,14 @@ impl Label {
             Self::Service => "service",
             Self::Sink => "sink",
             Self::AccountState | Self::SubscriptionState => "state",
-            Self::RenewalOutcome | Self::ConnectOutcome | Self::DeliveryOutcome | Self::ReloadOutcome => "outcome",
-            Self::DisconnectReason | Self::RejectReason | Self::GapReason => "reason",
+            Self::RenewalOutcome
+            | Self::ResyncOutcome
+            | Self::ProbeOutcome
+            | Self::ConnectOutcome
+            | Self::ResumptionOutcome
+            | Self::DeliveryOutcome
+            | Self::ReloadOutcome => "outcome",
+            Self::DisconnectReason | Self::RejectReason | Self::GapReason | Self::EndReason => "reason",
             Self::EventType => "type",
             Self::ActorKind => "actor",
             Self::Version => "version",
@@ -102,12 +116,16 @@ impl Label {
             Self::AccountState => texts(AccountState::ALL, AccountState::as_str),
             Self::SubscriptionState => texts(SubscriptionState::ALL, SubscriptionState::as_str),
             Self::RenewalOutcome => texts(RenewalOutcome::ALL, RenewalOutcome::as_str),
+            Self::ResyncOutcome => texts(ResyncOutcome::ALL, ResyncOutcome::as_str),
+            Self::ProbeOutcome => texts(ProbeOutcome::ALL, ProbeOutcome::as_str),
             Self::ConnectOutcome => texts(ConnectOutcome::ALL, ConnectOutcome::as_str),
+            Self::ResumptionOutcome => texts(ResumptionOutcome::ALL, ResumptionOutcome::as_str),
             Self::DisconnectReason => texts(DisconnectReason::ALL, DisconnectReason::as_str),
             Self::EventType => texts(&EventType::ALL, EventType::as_str),
             Self::RejectReason => texts(RejectReason::ALL, RejectReason::as_str),
             Self::DeliveryOutcome => texts(DeliveryOutcome::ALL, DeliveryOutcome::as_str),
             Self::GapReason => texts(GapReason::ALL, GapReason::as_str),
+            Self::EndReason => texts(&EndReason::ALL, EndReason::as_str),
             Self::ReloadOutcome => texts(ReloadOutcome::ALL, ReloadOutcome::as_str),
             Self::ActorKind => texts(ActorKind::ALL, ActorKind::as_str),
         }

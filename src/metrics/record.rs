@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use super::Metrics;
-use crate::domain::event::EventType;
+use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
-    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, RejectReason, ReloadOutcome,
-    RenewalOutcome,
+    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, GapReason, ProbeOutcome, RejectReason, ReloadOutcome,
+    RenewalOutcome, ResumptionOutcome, ResyncOutcome,
 };
 
 impl Metrics {
@@ -20,6 +20,11 @@ impl Metrics {
     /// A connection ended.
     pub fn disconnected(&self, reason: DisconnectReason) {
         self.disconnects.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// A session that was lost, or would be, was resumed or not.
+    pub fn resumption(&self, outcome: ResumptionOutcome) {
+        self.resumptions.with_label_values(&[outcome.as_str()]).inc();
     }
 
     /// The server did not answer a request in time.
@@ -35,6 +40,16 @@ impl Metrics {
     /// A renewal ended so.
     pub fn renewal(&self, service: &str, outcome: RenewalOutcome) {
         self.subscription_renewals.with_label_values(&[service, outcome.as_str()]).inc();
+    }
+
+    /// The items of a node were asked for, and this came of it.
+    pub fn resync(&self, service: &str, outcome: ResyncOutcome) {
+        self.subscription_resyncs.with_label_values(&[service, outcome.as_str()]).inc();
+    }
+
+    /// An active subscription was looked up.
+    pub fn probe(&self, service: &str, outcome: ProbeOutcome) {
+        self.subscription_probes.with_label_values(&[service, outcome.as_str()]).inc();
     }
 
     /// A subscription was found at the server and taken over.
@@ -90,6 +105,16 @@ impl Metrics {
     /// Events of a service may have been missed.
     pub fn gap(&self, service: &str, reason: GapReason) {
         self.gaps.with_label_values(&[service, reason.as_str()]).inc();
+    }
+
+    /// A leg of a call ended.
+    pub fn leg_ended(&self, reason: EndReason) {
+        self.legs_ended.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// How many legs of calls are live.
+    pub fn legs_live(&self, live: u64) {
+        self.legs_live.set(i64::try_from(live).unwrap_or(i64::MAX));
     }
 
     /// A reload was applied, or failed and changed nothing.

@@ -20,12 +20,15 @@ pub fn set(families: &Families, names: &Names, view: &View) {
 
 fn set_accounts(families: &Families, names: &Names, view: &View) {
     families.account_online.reset();
+    families.account_covered.reset();
     families.account_authorized_until_timestamp.reset();
     families.account_last_event_timestamp.reset();
     let show = |name: &str, status: Option<&AccountStatus>| {
         let online = status.is_some_and(|status| status.state == AccountState::Online);
         let until = status.and_then(|status| status.authorized_until);
         let last = status.and_then(|status| status.last_event);
+        let sees = |status: &AccountStatus| status.blind.is_none() && status.state != AccountState::Disabled;
+        families.account_covered.with_label_values(&[name]).set(i64::from(status.is_some_and(sees)));
         families.account_online.with_label_values(&[name]).set(i64::from(online));
         families.account_authorized_until_timestamp.with_label_values(&[name]).set(unix(until));
         families.account_last_event_timestamp.with_label_values(&[name]).set(unix(last));
@@ -33,6 +36,10 @@ fn set_accounts(families: &Families, names: &Names, view: &View) {
     for name in names.accounts.iter().filter(|name| !view.accounts.contains_key(name.as_str())) {
         show(name, None);
     }
+    let blind = view.accounts.values().filter(|status| status.blind.is_some()).count();
+    families.accounts_blind.set(i64::try_from(blind).unwrap_or(i64::MAX));
+    let apart = view.accounts.values().filter_map(|status| status.clock_ahead_seconds).map(f64::abs);
+    families.clock_offset.set(apart.fold(0.0, f64::max));
     let mut by_state: BTreeMap<AccountState, i64> = AccountState::ALL.iter().map(|state| (*state, 0)).collect();
     for (name, status) in &view.accounts {
         show(name.as_str(), Some(status));

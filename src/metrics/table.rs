@@ -3,7 +3,7 @@
 //! A unit is the last word of a name before `_total`. Must not know who counts.
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result,
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result,
 };
 
 use super::family::{Family, Kind};
@@ -108,6 +108,12 @@ table! {
 
     accounts: IntGaugeVec = "accounts" [AccountState],
         "Accounts by state.";
+    accounts_blind: IntGauge = "accounts_blind" [],
+        "Enabled accounts whose events cannot arrive now.";
+    account_covered: IntGaugeVec = "account_covered" [Account],
+        "1 while the account's events can arrive: authorized, and every subscription that is not denied delivers; else 0.";
+    clock_offset: Gauge = "clock_offset_seconds" [],
+        "Largest difference between the service's clock and ours that an account has seen; 0 before the first.";
     account_online: IntGaugeVec = "account_online" [Account],
         "1 while the account is connected and authorized, else 0.";
     account_authorized_until_timestamp: GaugeVec = "account_authorized_until_timestamp_seconds" [Account],
@@ -118,6 +124,8 @@ table! {
         "Attempts to connect and log in, by how they ended.";
     disconnects: IntCounterVec = "disconnects_total" [DisconnectReason],
         "Connections that ended, by reason.";
+    resumptions: IntCounterVec = "resumptions_total" [ResumptionOutcome],
+        "Lost sessions that could be resumed, by whether they were.";
     requests_timed_out: IntCounter = "requests_timed_out_total" [],
         "Requests the server did not answer in time.";
     outbound_stanzas_dropped: IntCounter = "outbound_stanzas_dropped_total" [],
@@ -129,6 +137,10 @@ table! {
         "Unix time of the renewal longest ago among the service's active subscriptions; 0 where there is none.";
     subscription_renewals: IntCounterVec = "subscription_renewals_total" [Service, RenewalOutcome],
         "Renewals of subscriptions, by how they ended.";
+    subscription_resyncs: IntCounterVec = "subscription_resyncs_total" [Service, ResyncOutcome],
+        "Times the items of a subscribed node were asked for after a gap, by what came of it.";
+    subscription_probes: IntCounterVec = "subscription_probes_total" [Service, ProbeOutcome],
+        "Looks at the service whether an active subscription is still there, by what was seen.";
     subscriptions_reused: IntCounterVec = "subscriptions_reused_total" [Service],
         "Subscriptions found at the server and taken over.";
     subscriptions_created: IntCounterVec = "subscriptions_created_total" [Service],
@@ -150,6 +162,10 @@ table! {
         "Time from an event's receipt to the sink's acknowledgement.";
     gaps: IntCounterVec = "gaps_total" [Service, GapReason],
         "Windows in which events may have been missed, by reason.";
+    legs_live: IntGauge = "legs_live" [],
+        "Legs of calls whose end was not seen yet; counted every now and then.";
+    legs_ended: IntCounterVec = "legs_ended_total" [EndReason],
+        "Legs of calls that ended, by reason.";
 
     sink_deliveries: IntCounterVec = "sink_deliveries_total" [Sink, DeliveryOutcome],
         "Deliveries tried, by how they ended.";

@@ -6,9 +6,9 @@ use super::family::Kind;
 use super::label::Label;
 use super::table::TABLE;
 use super::*;
-use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
+use crate::board::{AccountStatus, Blind, SinkStatus, SubscriptionStatus};
 use crate::domain::event::EventType;
-use crate::domain::status::{AccountState, DeliveryOutcome, RejectReason, SubscriptionState};
+use crate::domain::status::{AccountState, DeliveryOutcome, GapReason, RejectReason, SubscriptionState};
 
 const NONE: [&str; 0] = [];
 
@@ -18,7 +18,7 @@ fn metrics() -> Metrics {
 
 fn account(state: AccountState) -> AccountStatus {
     let since = "2026-01-01T00:00:00Z".parse().unwrap();
-    AccountStatus { state, since, why: None, jid: None, authorized_until: None, last_event: None }
+    AccountStatus::new(state, since)
 }
 
 fn line(text: &str, series: &str) -> Option<String> {
@@ -98,19 +98,31 @@ fn state_gauges_are_read_off_the_board_anew_each_time() {
     let until = "2026-01-01T00:00:01.5Z".parse().unwrap();
     let online = AccountStatus { authorized_until: Some(until), ..account(AccountState::Online) };
     view.accounts.insert("front".parse().unwrap(), online);
-    view.accounts.insert("back".parse().unwrap(), account(AccountState::Waiting));
+    let blind = Some(Blind { since: Timestamp::UNIX_EPOCH, reason: GapReason::Disconnect });
+    let clock_ahead_seconds = Some(-7.5);
+    let back = AccountStatus { blind, clock_ahead_seconds, ..account(AccountState::Waiting) };
+    view.accounts.insert("back".parse().unwrap(), back);
+    view.accounts.insert("off".parse().unwrap(), account(AccountState::Disabled));
     let text = metrics.render(&view);
     let value = |text: &str, series: &str| line(text, &format!("onsip_router_{series}"));
     assert_eq!(value(&text, r#"accounts{state="online"}"#).unwrap(), "1");
     assert_eq!(value(&text, r#"accounts{state="waiting"}"#).unwrap(), "1");
     assert_eq!(value(&text, r#"account_online{account="front"}"#).unwrap(), "1");
     assert_eq!(value(&text, r#"account_online{account="back"}"#).unwrap(), "0");
+    assert_eq!(value(&text, "accounts_blind").unwrap(), "1");
+    for (name, covered) in [("front", "1"), ("back", "0"), ("off", "0")] {
+        let series = format!(r#"account_covered{{account="{name}"}}"#);
+        assert_eq!(value(&text, &series).unwrap(), covered, "{name}");
+    }
+    assert_eq!(value(&text, "clock_offset_seconds").unwrap(), "7.5", "the largest, either way");
     let until = r#"account_authorized_until_timestamp_seconds{account="front"}"#;
     assert_eq!(value(&text, until).unwrap(), "1767225601.5");
     view.accounts.remove("back");
     let text = metrics.render(&view);
     assert_eq!(value(&text, r#"accounts{state="waiting"}"#).unwrap(), "0");
     assert_eq!(value(&text, r#"account_online{account="back"}"#), None);
+    assert_eq!(value(&text, "accounts_blind").unwrap(), "0");
+    assert_eq!(value(&text, "clock_offset_seconds").unwrap(), "0");
 }
 
 #[test]

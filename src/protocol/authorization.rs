@@ -1,6 +1,11 @@
 //! The authorization of one account: `authorize-plain`, asked again before the granted hour ends.
+//!
+//! The end of a grant is told by the server's clock: the UTC of every `now` must be the server's, as far as it is known
+//! ([`super::clock`]).
 
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::backoff::{Backoff, Dice};
 use super::requests::{NoAnswer, Reply};
@@ -12,6 +17,9 @@ const USUAL: Duration = Duration::from_hours(1);
 /// A renewal comes at the latest then (protocol sheet section 17, rule 7), and when 75 % of the time has passed.
 const LATEST_RENEWAL: Duration = Duration::from_mins(45);
 
+/// One that is this fresh is not asked for again, whatever happens to the subscriptions.
+const FRESH: Duration = Duration::from_secs(2);
+
 /// Tries to renew while the old grant lasts are at least this far apart.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -19,13 +27,28 @@ const LEAST_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Authorization {
     phase: Phase,
+    asked: Option<Moment>,
+    grant: Option<Held>,
     until: Option<Moment>,
+    /// When it ran out, if nothing was granted since.
+    lapsed: Option<Moment>,
     /// Whether this session was granted it: what an earlier one was granted is asked for again before it counts.
     confirmed: bool,
     addresses: Vec<String>,
     dice: Dice,
     fault: Backoff,
     refused: Backoff,
+}
+
+/// A grant as it was given.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// When it was asked for: what the service granted, it granted after that.
+    asked: Moment,
+    /// Its end, by the server's clock.
+    expires: Option<Timestamp>,
+    /// The share of its time after which it is renewed.
+    share: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +87,10 @@ impl Authorization {
     pub fn new(dice: Dice) -> Self {
         Self {
             phase: Phase::Idle,
+            asked: None,
+            grant: None,
             until: None,
+            lapsed: None,
             confirmed: false,
             addresses: Vec::new(),
             dice,
@@ -78,13 +104,14 @@ impl Authorization {
     pub fn connected(&mut self, now: Moment) -> bool {
         match self.phase {
             Phase::Pausing { until, refused: true, .. } if until > now => false,
-            Phase::Idle | Phase::Asking | Phase::Settled { .. } | Phase::Pausing { .. } => self.ask(),
+            Phase::Idle | Phase::Asking | Phase::Settled { .. } | Phase::Pausing { .. } => self.ask(now),
         }
     }
 
     /// The session is over. What was granted stays granted until its time.
     pub fn disconnected(&mut self) {
         self.confirmed = false;
+        self.lapsed = None;
         if !matches!(self.phase, Phase::Pausing { refused: true, .. }) {
             self.phase = Phase::Idle;
         }
@@ -95,13 +122,11 @@ impl Authorization {
         let granted = reply.as_ref().map(Granted::read);
         match granted {
             Ok(Granted::Yes(grant)) => {
-                let until = grant.expires.map(|utc| now.at_utc(utc)).filter(|until| *until > now);
-                let until = until.unwrap_or(now + USUAL);
-                let life = now.until(until);
-                let renew_in = self.dice.between(life.mul_f64(0.6), life.mul_f64(0.7)).min(LATEST_RENEWAL);
-                self.phase = Phase::Settled { renew_at: now + renew_in };
-                self.until = Some(until);
+                let share = 0.6 + 0.1 * self.dice.roll();
+                let asked = self.asked.take().unwrap_or(now);
+                self.settle(Held { asked, expires: grant.expires, share }, now);
                 self.confirmed = true;
+                self.lapsed = None;
                 self.addresses = grant.addresses;
                 self.fault.reset();
                 self.refused.reset();
@@ -113,13 +138,38 @@ impl Authorization {
         }
     }
 
+    /// The service ended a subscription; it may have ended the authorization too: returns whether to ask now (protocol
+    /// sheet section 17, rule 13).
+    pub fn doubted(&mut self, now: Moment) -> bool {
+        let fresh = self.grant.is_some_and(|held| now.since(held.asked) < FRESH);
+        matches!(self.phase, Phase::Settled { .. }) && !fresh && self.ask(now)
+    }
+
+    /// The server's clock is known better than before: what was granted already ends when it says.
+    pub fn corrected(&mut self, now: Moment) {
+        if let (Some(held), Some(_), Phase::Settled { .. }) = (self.grant, self.until, &self.phase) {
+            self.settle(held, now);
+        }
+    }
+
+    /// An end that is not readable, or over already, is no end the service meant.
+    fn settle(&mut self, held: Held, now: Moment) {
+        let until = held.expires.map(|utc| now.at_utc(utc)).filter(|until| *until > now);
+        let until = until.unwrap_or_else(|| (held.asked + USUAL).by(now));
+        let renew_in = held.asked.until(until).mul_f64(held.share).min(LATEST_RENEWAL);
+        self.phase = Phase::Settled { renew_at: held.asked + renew_in };
+        self.until = Some(until);
+        self.grant = Some(held);
+    }
+
     /// Time has passed: returns whether to ask now.
     pub fn tick(&mut self, now: Moment) -> bool {
-        if self.until.is_some_and(|until| until <= now) {
+        if let Some(until) = self.until.filter(|until| *until <= now) {
             self.until = None;
+            self.lapsed = Some(until).filter(|_| self.confirmed);
         }
         match self.phase {
-            Phase::Settled { renew_at: due } | Phase::Pausing { until: due, .. } if due <= now => self.ask(),
+            Phase::Settled { renew_at: due } | Phase::Pausing { until: due, .. } if due <= now => self.ask(now),
             Phase::Idle | Phase::Asking | Phase::Settled { .. } | Phase::Pausing { .. } => false,
         }
     }
@@ -151,14 +201,21 @@ impl Authorization {
         self.until
     }
 
+    /// When it ran out in this session, if nothing was granted since.
+    #[must_use]
+    pub fn lapsed(&self) -> Option<Moment> {
+        self.lapsed
+    }
+
     /// The addresses of the newest grant.
     #[must_use]
     pub fn addresses(&self) -> &[String] {
         &self.addresses
     }
 
-    fn ask(&mut self) -> bool {
+    fn ask(&mut self, now: Moment) -> bool {
         self.phase = Phase::Asking;
+        self.asked = Some(now);
         true
     }
 

@@ -60,6 +60,11 @@ pub enum Change {
         /// Why.
         reason: GapReason,
     },
+    /// They can again, and nothing was missed.
+    Continued {
+        /// From this moment on.
+        since: Timestamp,
+    },
 }
 
 /// The coverage of one account.
@@ -68,13 +73,17 @@ pub struct Coverage {
     nodes: BTreeMap<(Service, NodeName), Delivery>,
     /// Since when, while it is covered.
     covered: Option<Timestamp>,
+    /// While the connection is lost and may be resumed: whether it was covered before.
+    interrupted: Option<bool>,
+    /// Whether the authorization has run out: without it nothing is sure to arrive.
+    lapsed: bool,
 }
 
 impl Coverage {
     /// Of an account that wants these nodes and has none yet.
     #[must_use]
     pub fn of(nodes: impl IntoIterator<Item = (Service, NodeName)>) -> Self {
-        Self { nodes: nodes.into_iter().map(|node| (node, Delivery::Stopped)).collect(), covered: None }
+        Self { nodes: nodes.into_iter().map(|node| (node, Delivery::Stopped)).collect(), ..Self::default() }
     }
 
     /// A subscription's delivery changed at `at`, for `reason` if it stopped.
@@ -94,15 +103,60 @@ impl Coverage {
 
     /// The connection is gone; it was alive last at `heard`. A denial is asked about anew in the next session.
     pub fn disconnected(&mut self, reason: GapReason, heard: Timestamp) -> Option<Change> {
+        self.interrupted = None;
         self.nodes.values_mut().for_each(|delivery| *delivery = Delivery::Stopped);
+        self.lapsed = false;
         self.conclude(reason, heard)
     }
 
+    /// The connection is gone, but may be resumed; it was alive last at `heard`. Should it never be, the window begins
+    /// then, also for a router that starts after this one crashed.
+    pub fn interrupted(&mut self, heard: Timestamp) -> Option<Change> {
+        self.interrupted = Some(self.covered.is_some());
+        let begun = self.covered.take()?;
+        Some(Change::Uncovered { since: heard.max(begun), reason: GapReason::Disconnect })
+    }
+
+    /// The connection was resumed at `at`: the server kept what it could not deliver meanwhile.
+    pub fn resumed(&mut self, at: Timestamp) -> Option<Change> {
+        let was_covered = self.interrupted.take().unwrap_or_default();
+        if was_covered && self.delivers() {
+            self.covered = Some(at);
+            return Some(Change::Continued { since: at });
+        }
+        self.conclude(GapReason::Disconnect, at)
+    }
+
+    fn delivers(&self) -> bool {
+        let has = |wanted| self.nodes.values().any(|delivery| *delivery == wanted);
+        !self.lapsed && !has(Delivery::Stopped) && has(Delivery::Flows)
+    }
+
+    /// The authorization ran out at `at`. What delivered must be seen to deliver again after the next one.
+    pub fn lapse(&mut self, at: Timestamp) -> Option<Change> {
+        let delivering = self.nodes.values_mut().filter(|delivery| **delivery == Delivery::Flows);
+        delivering.for_each(|delivery| *delivery = Delivery::Stopped);
+        self.lapsed = true;
+        self.conclude(GapReason::Authorization, at)
+    }
+
+    /// There is an authorization again.
+    pub fn authorized(&mut self) {
+        self.lapsed = false;
+    }
+
+    /// Whether the authorization has run out.
+    #[must_use]
+    pub fn has_lapsed(&self) -> bool {
+        self.lapsed
+    }
+
     fn conclude(&mut self, reason: GapReason, at: Timestamp) -> Option<Change> {
+        if self.interrupted.is_some() {
+            return None;
+        }
         let flowing = || self.nodes.iter().filter(|(_, delivery)| **delivery == Delivery::Flows);
-        let stopped = self.nodes.values().any(|delivery| *delivery == Delivery::Stopped);
-        let covered = !stopped && flowing().next().is_some();
-        match (self.covered, covered) {
+        match (self.covered, self.delivers()) {
             (None, true) => {
                 let services: BTreeSet<_> = flowing().map(|((service, _), _)| service.name().to_owned()).collect();
                 self.covered = Some(at);
@@ -225,6 +279,46 @@ mod tests {
         assert_eq!(gap, Some(Change::Uncovered { since: at(5), reason: GapReason::Disconnect }));
     }
 
+    fn one_covered() -> Coverage {
+        let mut coverage = Coverage::of([(service("active-calls"), "/me/a".into())]);
+        set(&mut coverage, "active-calls", Delivery::Flows, 1);
+        coverage
+    }
+
+    #[test]
+    fn a_connection_that_is_resumed_leaves_no_gap() {
+        let mut coverage = one_covered();
+        let lost = Some(Change::Uncovered { since: at(5), reason: GapReason::Disconnect });
+        assert_eq!(coverage.interrupted(at(5)), lost);
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 6), None, "nothing is known yet");
+        assert_eq!(coverage.resumed(at(7)), Some(Change::Continued { since: at(7) }));
+        assert_eq!(
+            coverage.interrupted(at(8)),
+            Some(Change::Uncovered { since: at(8), reason: GapReason::Disconnect })
+        );
+    }
+
+    #[test]
+    fn a_connection_that_is_not_resumed_leaves_a_gap_from_when_it_was_heard_last() {
+        let mut coverage = one_covered();
+        coverage.interrupted(at(5));
+        assert_eq!(coverage.disconnected(GapReason::Disconnect, at(5)), None, "told already");
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 9), Some(covered(9, &["active-calls"])));
+    }
+
+    #[test]
+    fn a_resumption_hides_no_gap_that_was_there_before_it_or_came_of_itself() {
+        let mut coverage = one_covered();
+        set(&mut coverage, "active-calls", Delivery::Stopped, 2);
+        assert_eq!(coverage.interrupted(at(3)), None);
+        set(&mut coverage, "active-calls", Delivery::Flows, 4);
+        assert_eq!(coverage.resumed(at(5)), Some(covered(5, &["active-calls"])));
+        coverage.interrupted(at(6));
+        set(&mut coverage, "active-calls", Delivery::Stopped, 7);
+        assert_eq!(coverage.resumed(at(8)), None, "the lease ran out meanwhile");
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 9), Some(covered(9, &["active-calls"])));
+    }
+
     #[test]
     fn a_denied_node_does_not_hold_the_others_back_but_alone_covers_nothing() {
         let mut coverage = two();
@@ -233,6 +327,23 @@ mod tests {
         assert_eq!(
             set(&mut coverage, "active-calls", Delivery::Denied, 3),
             Some(Change::Uncovered { since: at(3), reason: GapReason::Lease })
+        );
+    }
+
+    #[test]
+    fn a_lapse_is_one_gap_that_ends_when_every_node_is_seen_to_deliver_after_the_next_authorization() {
+        let mut coverage = two();
+        set(&mut coverage, "active-calls", Delivery::Flows, 1);
+        set(&mut coverage, "user-agents", Delivery::Denied, 1);
+        let gap = Some(Change::Uncovered { since: at(5), reason: GapReason::Authorization });
+        assert_eq!((coverage.lapse(at(5)), coverage.has_lapsed()), (gap, true));
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 6), None, "nobody is authorized");
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Stopped, 7), None);
+        coverage.authorized();
+        assert_eq!(
+            set(&mut coverage, "active-calls", Delivery::Flows, 8),
+            Some(covered(8, &["active-calls"])),
+            "what is denied does not hold it back"
         );
     }
 

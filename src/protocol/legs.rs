@@ -10,19 +10,25 @@ use jiff::Timestamp;
 use super::admission::Reception;
 use super::notification::{Content, Notification, Part};
 use crate::domain::event::{
-    CallData, EndReason, Event, EventData, EventType, ItemData, Outcome, RegistrationData, RegistrationFields,
+    CallData, EndReason, Event, EventData, EventType, ItemData, Outcome, Receipt, RegistrationData, RegistrationFields,
 };
 use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
 use crate::domain::name::{ItemId, NodeName};
 use crate::domain::service::{Service, ServiceKind};
-use emission::{envelope, origin, publish_time, receipt};
+use emission::{Ending, ending, envelope, origin, publish_time, receipt};
 use life::{comes_late, learn, new_leg, outcome, unseen_leg};
 use naming::{end_event, end_type, item_event, item_type, partition};
+use purpose::purpose;
 
+mod ageing;
 mod emission;
 mod life;
 mod naming;
+mod purpose;
+mod rest;
+
+pub use ageing::Ages;
 
 #[cfg(test)]
 mod tests;
@@ -90,7 +96,9 @@ impl Wanted {
                 self.calls.push(leg.clone());
                 self.legs.push(leg);
             }
-            Part::Purge { node } => self.nodes.push((sighting.service.name().to_owned(), node.clone())),
+            Part::Purge { node } | Part::Rest { node, .. } => {
+                self.nodes.push((sighting.service.name().to_owned(), node.clone()));
+            }
             Part::Subscription(_) => {}
         }
     }
@@ -116,6 +124,7 @@ impl Legs {
             }
             Part::Retract { node, item } => self.retract(sighting, node, item),
             Part::Purge { node } => Verdict::New(self.purge(sighting, node)),
+            Part::Rest { node, present, told_by } => Verdict::New(self.rest(sighting, node, present, told_by.as_ref())),
             Part::Subscription(_) => Verdict::New(Vec::new()),
         }
     }
@@ -150,17 +159,21 @@ impl Legs {
             return Verdict::Duplicate(kind);
         }
         let published_at = published.and_then(publish_time);
+        let known = self.table.remove(&token);
+        let overtaken = known.as_ref().is_some_and(|leg| rest::overtaken(sighting, leg));
         let receipt = receipt(sighting, published, published_at);
+        let receipt = Receipt { replayed: receipt.replayed || overtaken, ..receipt };
         let time = published_at.unwrap_or(sighting.received);
-        let leg = match self.table.remove(&token) {
-            Some(leg)
-                if leg.ended.is_none_or(|ended| comes_late(&leg, ended, content, receipt.replayed, published_at)) =>
-            {
-                leg
-            }
-            Some(_) | None => new_leg(sighting, &token, node, item, content, &id, time),
+        let goes_on = |leg: &Leg, ended| overtaken || comes_late(leg, ended, content, receipt.replayed, published_at);
+        let leg = known
+            .filter(|leg| leg.ended.is_none_or(|ended| goes_on(leg, ended)))
+            .unwrap_or_else(|| new_leg(sighting, &token, node, item, content, &id, time));
+        let leg = Leg {
+            touched: sighting.received,
+            account: Some(sighting.reception.account.clone()),
+            collection: sighting.note.collection.clone(),
+            ..learn(leg, content, time)
         };
-        let leg = Leg { touched: sighting.received, ..learn(leg, content, time) };
         self.changed.insert(token.clone());
         let call = self.advance(&leg.partition);
         if leg.answered.is_some() && call.answered_by.is_none() {
@@ -174,6 +187,7 @@ impl Legs {
                 dialog_state: Some(*state),
                 call: fields.clone(),
                 direction: leg.direction,
+                purpose: Some(purpose(&leg.call)),
                 receipt,
                 outcome: Outcome::default(),
             })),
@@ -199,41 +213,47 @@ impl Legs {
             return Verdict::Duplicate(end_type(sighting.service));
         }
         let leg = leg.unwrap_or_else(|| unseen_leg(sighting, &token, node, item, &id));
-        Verdict::New(vec![self.end(sighting, leg, id, EndReason::Retracted)])
+        let ending = ending(sighting, &leg, EndReason::Retracted);
+        Verdict::New(vec![self.end(ending, leg, id)])
     }
 
     fn purge(&mut self, sighting: Sighting<'_>, node: &NodeName) -> Vec<Event> {
-        let service = sighting.service.name();
-        let live = self
-            .table
-            .values()
-            .filter(|leg| leg.service == service && leg.node == *node && leg.ended.is_none())
-            .cloned();
-        let mut live: Vec<Leg> = live.collect();
+        let live = self.live(sighting.service, node);
+        self.end_all(sighting, live, EndReason::Purged)
+    }
+
+    /// The live legs of a leaf.
+    fn live(&self, service: &Service, node: &NodeName) -> Vec<Leg> {
+        let here = |leg: &&Leg| leg.service == service.name() && leg.node == *node && leg.ended.is_none();
+        self.table.values().filter(here).cloned().collect()
+    }
+
+    /// Ends live legs, the oldest first.
+    fn end_all(&mut self, sighting: Sighting<'_>, mut live: Vec<Leg>, reason: EndReason) -> Vec<Event> {
         live.sort_by_key(|leg| leg.began);
         live.into_iter()
             .map(|leg| {
                 let id = end_event(&leg.token, Some(&leg.first_event));
-                self.end(sighting, leg, id, EndReason::Purged)
+                self.end(ending(sighting, &leg, reason), leg, id)
             })
             .collect()
     }
 
     /// Ends a leg and makes the event of it.
-    fn end(&mut self, sighting: Sighting<'_>, leg: Leg, id: Token, reason: EndReason) -> Event {
-        let now = sighting.received;
+    fn end(&mut self, ending: Ending<'_>, leg: Leg, id: Token) -> Event {
+        let Ending { service, origin, receipt, reason } = ending;
+        let now = receipt.received_at;
         let leg = Leg { ended: Some(now), touched: now, ..leg };
         let call = self.advance(&leg.partition);
         let elsewhere = leg.answered.is_none() && call.answered_by.as_ref().is_some_and(|by| *by != leg.token);
         let sequence = call.sequence;
-        let origin = origin(sighting, &leg.node, &leg.item);
-        let receipt = receipt(sighting, None, None);
-        let data = match sighting.service.kind() {
+        let data = match service.kind() {
             ServiceKind::Calls => EventData::Call(Box::new(CallData {
                 origin,
                 dialog_state: None,
                 call: leg.call.clone(),
                 direction: leg.direction,
+                purpose: (leg.first_event != id).then(|| purpose(&leg.call)),
                 receipt,
                 outcome: outcome(&leg, now, elsewhere, reason, &id),
             })),
@@ -244,7 +264,7 @@ impl Legs {
             })),
             ServiceKind::Items => EventData::Item(Box::new(ItemData { origin, payload: None, receipt })),
         };
-        let event = envelope(sighting.service, &leg, id.clone(), end_type(sighting.service), now, sequence, data);
+        let event = envelope(service, &leg, id.clone(), end_type(service), now, sequence, data);
         self.known.insert(id);
         self.changed.insert(leg.token.clone());
         self.table.insert(leg.token.clone(), leg);

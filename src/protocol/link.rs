@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backoff::{Backoff, Dice};
 use crate::domain::moment::Moment;
-use crate::domain::status::{ConnectOutcome, DisconnectReason};
+use crate::domain::status::{ConnectOutcome, DisconnectReason, GapReason};
 
 /// An online session at least this long shows that connecting works.
 const STABLE: Duration = Duration::from_mins(1);
@@ -58,6 +58,15 @@ impl Failure {
             Self::Redirected(host) => format!("the server sent us to {host}"),
         }
     }
+
+    /// Whether a lost stream may still be there after it: the fault was on the way, or is one of the moment.
+    #[must_use]
+    pub fn leaves_resumption(&self) -> bool {
+        match self {
+            Self::Network(_) | Self::Timeout | Self::Tls(_) | Self::Throttled(_) | Self::Redirected(_) => true,
+            Self::Refused(_) | Self::Protocol(_) => false,
+        }
+    }
 }
 
 /// Why a session ended. The text is free of secrets.
@@ -65,8 +74,10 @@ impl Failure {
 pub enum Loss {
     /// We ended it.
     Stopped,
-    /// TCP fault or a plain close.
+    /// TCP fault, or a connection closed without a word.
     Network(String),
+    /// The peer ended the stream in good order.
+    Closed,
     /// Nothing came back in time.
     Timeout,
     /// Another session bound our resource.
@@ -87,12 +98,28 @@ impl Loss {
     pub fn reason(&self) -> DisconnectReason {
         match self {
             Self::Stopped => DisconnectReason::Stopped,
-            Self::Network(_) => DisconnectReason::Network,
+            Self::Network(_) | Self::Closed => DisconnectReason::Network,
             Self::Timeout => DisconnectReason::Timeout,
             Self::Conflict => DisconnectReason::Conflict,
             Self::Redirected(_) => DisconnectReason::Redirected,
             Self::Throttled(_) | Self::StreamError(_) => DisconnectReason::StreamError,
             Self::Protocol(_) => DisconnectReason::Protocol,
+        }
+    }
+
+    /// The reason of the gap it leaves. A clean stop leaves none yet: whoever starts next knows how long it was.
+    #[must_use]
+    pub fn gap(&self) -> Option<GapReason> {
+        match self {
+            Self::Stopped => None,
+            Self::Conflict => Some(GapReason::Conflict),
+            Self::Network(_)
+            | Self::Closed
+            | Self::Timeout
+            | Self::Redirected(_)
+            | Self::Throttled(_)
+            | Self::StreamError(_)
+            | Self::Protocol(_) => Some(GapReason::Disconnect),
         }
     }
 
@@ -102,11 +129,28 @@ impl Loss {
         match self {
             Self::Stopped => "stopped".to_owned(),
             Self::Network(why) | Self::Protocol(why) => why.clone(),
+            Self::Closed => "the server closed the stream".to_owned(),
             Self::Timeout => "the link answered nothing".to_owned(),
             Self::Conflict => "another session bound the same resource: is a second router running?".to_owned(),
             Self::Redirected(host) => format!("the server sent us to {host}"),
             Self::Throttled(why) => format!("the server asked for patience: {why}"),
             Self::StreamError(condition) => format!("the server closed the stream: {condition}"),
+        }
+    }
+
+    /// Whether the server may still have the stream and wait for us: nobody ended it, only the way to it is gone
+    /// (XEP-0198 section 5).
+    #[must_use]
+    pub fn leaves_resumption(&self) -> bool {
+        match self {
+            Self::Network(_) | Self::Timeout => true,
+            Self::Stopped
+            | Self::Closed
+            | Self::Conflict
+            | Self::Redirected(_)
+            | Self::Throttled(_)
+            | Self::StreamError(_)
+            | Self::Protocol(_) => false,
         }
     }
 }
@@ -228,7 +272,12 @@ impl Link {
                 self.state = State::Down;
                 return Next::Wait;
             }
-            Loss::Network(_) | Loss::Timeout | Loss::Redirected(_) | Loss::StreamError(_) | Loss::Protocol(_) => {
+            Loss::Network(_)
+            | Loss::Closed
+            | Loss::Timeout
+            | Loss::Redirected(_)
+            | Loss::StreamError(_)
+            | Loss::Protocol(_) => {
                 // A server that lets in and throws out must not be asked many times a second.
                 let least = if stable { Duration::ZERO } else { FIRST_TRY / 3 };
                 self.fault.next(&mut self.dice).max(least).min(FIRST_TRY)
@@ -315,6 +364,7 @@ mod tests {
         }
     }
 
+    /// Rule 27: a long hold-off.
     #[test]
     fn after_a_conflict_nothing_is_tried_for_ten_seconds() {
         for seed in 0..200 {
@@ -324,6 +374,7 @@ mod tests {
         }
     }
 
+    /// Rule 8: credentials are no fault that passes.
     #[test]
     fn rejected_credentials_are_tried_again_after_a_quarter_of_an_hour_and_then_later() {
         let mut link = Link::new(Dice::seeded(1));
@@ -336,6 +387,7 @@ mod tests {
         assert!(first >= Duration::from_mins(15) && pause(&link, at(5000)) >= Duration::from_mins(30));
     }
 
+    /// Rule 27: with limited hops.
     #[test]
     fn another_host_is_followed_a_few_times_and_then_waited_for() {
         let mut link = Link::new(Dice::seeded(1));
@@ -360,6 +412,7 @@ mod tests {
         assert_eq!(link.lost(&away, at(3600)), Next::Connect(Some("b.test".into())), "an hour later it is news");
     }
 
+    /// Rule 27: exponential, with full jitter.
     #[test]
     fn repeated_network_faults_are_waited_out_for_longer_and_longer_up_to_a_minute() {
         let mut link = Link::new(Dice::seeded(3));

@@ -4,12 +4,13 @@
 //! that cannot be read is counted and never costs its neighbours. Whether the message may be believed is decided by
 //! [`super::admission`], not here.
 
+use jiff::Timestamp;
 use minidom::Element;
 use xmpp_parsers::jid::Jid;
 
 use super::stanza::ns;
 use crate::domain::event::{CallFields, DialogState, RegistrationFields};
-use crate::domain::name::{ItemId, NodeName, Subid};
+use crate::domain::name::{AccountName, ItemId, NodeName, Subid};
 use crate::domain::service::ServiceKind;
 
 /// One message.
@@ -25,6 +26,8 @@ pub struct Notification {
     pub subids: Vec<Subid>,
     /// Whether it carries a delay stamp (XEP-0203 or jabber:x:delay).
     pub delayed: bool,
+    /// Where it is the answer to a request for items (see [`super::resync`]): when that was sent.
+    pub asked: Option<Timestamp>,
     /// What it says, in its order.
     pub parts: Vec<Part>,
     /// How many parts could not be read.
@@ -57,6 +60,15 @@ pub enum Part {
     Purge {
         /// The leaf.
         node: NodeName,
+    },
+    /// Nothing else is at a leaf: the answer to a request for items was whole.
+    Rest {
+        /// The leaf.
+        node: NodeName,
+        /// The items it has.
+        present: Vec<ItemId>,
+        /// If given, it holds only for what this account told of.
+        told_by: Option<AccountName>,
     },
     /// A subscription changed its state.
     Subscription(Change),
@@ -143,7 +155,8 @@ impl Notification {
         }
     }
 
-    fn read_item(&mut self, node: &NodeName, element: &Element, kind: ServiceKind) {
+    /// Reads an `item` or a `retract` of a leaf.
+    pub(super) fn read_item(&mut self, node: &NodeName, element: &Element, kind: ServiceKind) {
         let Some(item) = element.attr("id").filter(|id| !id.is_empty()).map(ItemId::from) else {
             self.malformed += 1;
             return;

@@ -9,20 +9,26 @@ use xso::exports::rxml::NcName;
 
 mod answer;
 mod greeting;
+mod management;
 mod request;
+mod sasl;
 
-pub use answer::{Grant, Granted, Listed, Refusal, SubscribeReply};
-pub use greeting::{demands_session, goodbye, presence, reply, service_ping, session};
+pub use answer::{Grant, Granted, Listed, Refusal, SubscribeReply, time};
+pub use greeting::{demands_session, goodbye, presence, reply, service_ping, session, time_request};
+pub use management::{Management, acknowledge, ask, enable, is_stanza, management, resume};
 pub use request::{Request, iq};
+pub use sasl::{Challenge, challenge, sasl_auth, sasl_response};
 
 pub(super) mod ns {
     pub use xmpp_parsers::ns::{
-        DATA_FORMS, DELAY, JABBER_CLIENT as CLIENT, PING, PUBSUB, PUBSUB_ERRORS, PUBSUB_EVENT, STREAM, XMPP_STANZAS,
-        XMPP_STREAMS,
+        DATA_FORMS, DELAY, JABBER_CLIENT as CLIENT, PING, PUBSUB, PUBSUB_ERRORS, PUBSUB_EVENT, SASL, SM as MANAGEMENT,
+        STREAM, XMPP_STANZAS, XMPP_STREAMS,
     };
     pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
+    pub const RESULT_SET: &str = "http://jabber.org/protocol/rsm";
     pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
     pub const SHIM: &str = "http://jabber.org/protocol/shim";
+    pub const TIME: &str = "urn:xmpp:time";
     pub const OLD_DELAY: &str = "jabber:x:delay";
     pub const SUBSCRIBE_OPTIONS: &str = "http://jabber.org/protocol/pubsub#subscribe_options";
 }

@@ -16,16 +16,19 @@ use super::stanza::Request;
 use crate::domain::moment::Moment;
 use crate::domain::name::{NodeName, Subid};
 use crate::domain::service::Service;
-use crate::domain::status::{RenewalOutcome, SubscriptionState};
+use crate::domain::status::{ProbeOutcome, RenewalOutcome, ResyncOutcome, SubscriptionState};
 use holding::{Held, Lease};
 use phase::{Ask, Pause, Phase, Said, Why};
+use probe::Probe;
 
 pub use verdict::moved;
 
 mod answers;
 mod entries;
 mod holding;
+mod leaving;
 mod phase;
+mod probe;
 mod steps;
 mod verdict;
 
@@ -43,6 +46,8 @@ pub struct Terms {
     pub lease: Duration,
     /// How long to wait for `subscribed` or `none` after `pending`.
     pub approval_timeout: Duration,
+    /// Whether to ask what is there once events can arrive again (protocol sheet section 6.9).
+    pub resync: bool,
 }
 
 /// What the ledger keeps, so that a restart finds its own again.
@@ -76,14 +81,20 @@ pub enum Fact {
     Reused,
     /// The service took a new subscription.
     Created,
-    /// A surplus or dead subscription of our own was removed.
+    /// A subscription of our own was removed: one too many, a dead one, or the last at a stop that unsubscribes.
     Removed,
     /// A renewal ended so.
     Renewal(RenewalOutcome),
+    /// The items there are were asked for.
+    Resync(ResyncOutcome),
+    /// It was looked up and this was seen. [`ProbeOutcome::Unanswered`], which is told only of the second look in a row,
+    /// means more: the link delivers nothing, and should be replaced.
+    Probe(ProbeOutcome),
 }
 
 /// One subscription.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent notes of what is still to be done")]
 pub struct Subscription {
     terms: Terms,
     /// The node redirects led to; the configured one at first.
@@ -96,9 +107,16 @@ pub struct Subscription {
     recheck: bool,
     /// The authorization was renewed while a request was under way: the lease is still to follow.
     refresh: bool,
+    /// Events may have been missed since the service last said what is there.
+    unsynced: bool,
     /// Nothing new is asked for before its end, whatever the phase.
     pause: Option<Pause>,
     last_loss: Option<Moment>,
+    /// When the lease was asked for, and when to renew it.
+    renewal: Option<(Moment, Moment)>,
+    probe: Probe,
+    /// It is to be removed at the service, and nothing else any more.
+    leaving: bool,
     dice: Dice,
     denied: Backoff,
     trouble: Backoff,
@@ -124,8 +142,12 @@ impl Subscription {
             held,
             recheck: false,
             refresh: false,
+            unsynced: true,
             pause: None,
             last_loss: None,
+            renewal: None,
+            probe: Probe::default(),
+            leaving: false,
             dice,
             denied: Backoff::at_least(Pause::LEAST_AFTER_REFUSAL, Duration::from_mins(10)),
             // 2.5 s, 5 s, 10 s: three tries in the first 15 s, also counting the one that failed.
@@ -134,14 +156,44 @@ impl Subscription {
         }
     }
 
+    /// The same, looked up at least every `interval` while it delivers (protocol sheet section 17, rule 13: a
+    /// subscription may end without a word). Without this it is looked up only when it is renewed.
+    #[must_use]
+    pub fn probing(mut self, interval: Duration) -> Self {
+        self.probe.interval = Some(interval);
+        self
+    }
+
+    /// When a list of this session showed it last: what a silent end may have swallowed since is not known.
+    #[must_use]
+    pub fn seen(&self) -> Option<Moment> {
+        self.probe.seen
+    }
+
+    /// When a list last showed that the service had ended it; its authorization may have ended with it.
+    #[must_use]
+    pub fn last_ended(&self) -> Option<Moment> {
+        self.last_loss
+    }
+
+    /// Whether it delivers for all we know.
+    #[must_use]
+    pub fn delivers(&self, now: Moment) -> bool {
+        matches!(self.state(now).0, SubscriptionState::Active | SubscriptionState::Renewing)
+    }
+
     /// The account is connected as `own` and authorized.
     ///
     /// A refusal is waited out across connections; other trouble is not.
     pub fn ready(&mut self, own: FullJid, now: Moment) -> Vec<Command> {
+        if self.leaving {
+            return Vec::new();
+        }
         if self.own.as_ref() != Some(&own) {
             self.held = None; // what another resource holds is not ours
         }
         self.own = Some(own);
+        self.probe.forget();
         self.pause = self.pause.take().filter(|pause| pause.denied).map(Pause::shortened);
         let commands = if self.waits(now) { self.wait() } else { self.find() };
         self.conclude(commands, now)
@@ -156,15 +208,20 @@ impl Subscription {
     }
 
     /// The authorization was renewed: the lease follows (protocol sheet section 17, rule 15), and a refusal is worth
-    /// another try before its time.
-    pub fn reauthorized(&mut self, now: Moment) -> Vec<Command> {
+    /// another try before its time. If it had `lapsed`, events may have been missed though the lease lasted.
+    pub fn reauthorized(&mut self, lapsed: bool, now: Moment) -> Vec<Command> {
+        self.unsynced |= lapsed;
         let commands = match self.phase {
             Phase::Holding { .. } => self.renew(Vec::new(), false, now),
             Phase::Pausing => {
                 self.pause = self.pause.take().map(Pause::shortened);
                 if self.waits(now) { Vec::new() } else { self.find() }
             }
-            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. }) => {
+            Phase::Asking(
+                Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. })
+                | Ask::Remove { .. }
+                | Ask::Items,
+            ) => {
                 self.refresh = true;
                 Vec::new()
             }
@@ -179,11 +236,14 @@ impl Subscription {
         self.phase = Phase::Offline;
         let commands = match ask {
             _ if matches!(reply, Err(NoAnswer::Disconnected)) => Vec::new(),
+            ask if self.leaving => self.left(&ask, reply),
             Ask::List(why) => self.listed(reply, why, now),
             Ask::Subscribe { asked, said } => self.subscribed(reply, asked, said, now),
             Ask::Renew { asked, surplus, listed } => self.renewed(reply, asked, surplus, listed, now),
             Ask::Remove { surplus } => self.removed(reply, surplus, now),
             Ask::Withdraw { rest, why } => self.withdrawn(reply, rest, why, now),
+            Ask::Items => self.synced(reply, now),
+            Ask::Leave { .. } => Vec::new(), // only while leaving
         };
         self.conclude(commands, now)
     }
@@ -214,6 +274,7 @@ impl Subscription {
                 self.find()
             }
             Phase::Holding { renew_at } if renew_at <= now => self.renew(Vec::new(), false, now),
+            Phase::Holding { .. } if self.probe.is_due(now) => self.list(Why::Probe { again: false }),
             Phase::Pausing if !self.waits(now) => self.find(),
             Phase::Offline | Phase::Asking(_) | Phase::Pending { .. } | Phase::Holding { .. } | Phase::Pausing => {
                 Vec::new()
@@ -232,7 +293,7 @@ impl Subscription {
             Phase::Asking(_) => lease_end.filter(|_| self.reported_as_delivering()),
             Phase::Pending { until } => Some(until),
             Phase::Pausing => self.pause.as_ref().map(|pause| pause.until),
-            Phase::Holding { renew_at } => Some(lease_end.map_or(renew_at, |end| end.min(renew_at))),
+            Phase::Holding { renew_at } => [Some(renew_at), lease_end, self.probe.due].into_iter().flatten().min(),
         }
     }
 
@@ -249,7 +310,11 @@ impl Subscription {
     }
 
     fn conclude(&mut self, mut commands: Vec<Command>, now: Moment) -> Vec<Command> {
+        if self.leaving && !self.has_left() {
+            return commands; // on the way out the last state stands until it is over
+        }
         let state = self.state(now);
+        self.unsynced |= !matches!(state.0, SubscriptionState::Active | SubscriptionState::Renewing);
         if self.reported.as_ref() != Some(&state) {
             commands.push(Command::Became(state.0, state.1.clone()));
             self.reported = Some(state);
@@ -278,7 +343,12 @@ impl Subscription {
                 return (SubscriptionState::Lost, Some("the lease ran out".to_owned()));
             }
             Phase::Asking(Ask::Renew { .. }) => SubscriptionState::Renewing,
-            Phase::Asking(Ask::List(Why::Approved | Why::Ended | Why::Renewed) | Ask::Remove { .. })
+            Phase::Asking(
+                Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. } | Why::Leaving)
+                | Ask::Remove { .. }
+                | Ask::Leave { .. }
+                | Ask::Items,
+            )
             | Phase::Holding { .. } => {
                 if delivers {
                     SubscriptionState::Active

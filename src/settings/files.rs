@@ -27,19 +27,8 @@ pub fn layers(paths: &[PathBuf], problems: &mut Problems) -> Vec<Layer> {
 
 /// The file itself, or every `*.toml` of a folder by name, without hidden ones.
 fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
-    if !path.is_dir() {
-        return vec![path.to_owned()];
-    }
-    let listed = fs::read_dir(path)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>());
-    let wanted = |path: &PathBuf| {
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        path.extension().is_some_and(|extension| extension == "toml") && !hidden && !path.is_dir()
-    };
-    match listed {
-        Ok(listed) => {
-            let mut files: Vec<_> = listed.into_iter().filter(wanted).collect();
-            files.sort();
+    match listed(path) {
+        Ok(files) => {
             if files.is_empty() {
                 problems.add(path.display(), "holds no *.toml file");
             }
@@ -50,6 +39,21 @@ fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
             Vec::new()
         }
     }
+}
+
+/// As [`files`], without a judgement.
+pub(super) fn listed(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let listed = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    let wanted = |path: &PathBuf| {
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        path.extension().is_some_and(|extension| extension == "toml") && !hidden && !path.is_dir()
+    };
+    let mut files: Vec<_> = listed.into_iter().filter(wanted).collect();
+    files.sort();
+    Ok(files)
 }
 
 fn read(path: &Path, problems: &mut Problems) -> Option<Layer> {

@@ -97,7 +97,7 @@ fn lay(upper: Value, lower: &mut Value) {
 }
 
 /// Whether this table says where a secret is: then it is one value, not a section.
-fn is_place(table: &Map<String, Value>) -> bool {
+pub(super) fn is_place(table: &Map<String, Value>) -> bool {
     let scalar = |value: &Value| !matches!(value.kind, ValueKind::Table(_) | ValueKind::Array(_));
     !table.is_empty() && table.iter().all(|(key, value)| matches!(key.as_str(), "env" | "file") && scalar(value))
 }

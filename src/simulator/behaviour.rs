@@ -28,8 +28,12 @@ pub struct Behaviour {
     pub unsubscribe: Answering,
     /// Answer to asking for items.
     pub items: Answering,
+    /// Answer to asking for the time.
+    pub time: Answering,
     /// Whether a ping is answered.
     pub pings: bool,
+    /// How long a lost session can be resumed (XEP-0198); `None`: stream management is not offered.
+    pub resumable_for: Option<Duration>,
     /// How long every answer to a request is held back.
     pub reply_delay: Duration,
 }
@@ -47,7 +51,9 @@ impl Default for Behaviour {
             list: Answering::AsDocumented,
             unsubscribe: Answering::AsDocumented,
             items: Answering::AsDocumented,
+            time: Answering::AsDocumented,
             pings: true,
+            resumable_for: None,
             reply_delay: Duration::ZERO,
         }
     }
@@ -60,6 +66,8 @@ pub enum Login {
     Check,
     /// The SASL failure with this condition, e.g. `temporary-auth-failure`.
     Fail(&'static str),
+    /// The end of the stream with this condition and its content, e.g. `see-other-host` and a host.
+    End(&'static str, String),
     /// None at all.
     Silence,
 }
@@ -82,6 +90,8 @@ pub enum Bind {
 pub enum Authorize {
     /// With the right password: authorised for this long.
     Grant(Duration),
+    /// The same, for this address in place of the one asked for.
+    GrantOther(Duration, String),
     /// As with a wrong password.
     Refuse,
     /// An error that asks to come back later.
@@ -110,6 +120,17 @@ pub enum Answering {
     Fail(Failure),
     /// None at all.
     Silence,
+}
+
+/// How a link is half-dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// It accepts bytes and answers nothing.
+    Dead,
+    /// It answers requests and delivers no messages.
+    Deaf,
+    /// It answers pings and nothing else.
+    OnlyPings,
 }
 
 /// A stanza error.

@@ -17,8 +17,9 @@ impl Switchboard {
         if query.payload.attr("node") != Some("authorize-plain") {
             return Failure::new("cancel", "item-not-found").into();
         }
-        let lifetime = match self.behaviour(&sender).authorize {
-            Authorize::Grant(lifetime) => lifetime,
+        let (lifetime, other) = match self.behaviour(&sender).authorize.clone() {
+            Authorize::Grant(lifetime) => (lifetime, None),
+            Authorize::GrantOther(lifetime, other) => (lifetime, Some(other)),
             Authorize::Refuse => return refused(),
             Authorize::Wait => return Failure::new("wait", "internal-server-error").into(),
             Authorize::Silence => return Answer::Silence,
@@ -33,7 +34,11 @@ impl Switchboard {
             return refused();
         }
         let all = matches!(field(form, "auth-for-all").as_deref(), Some("true" | "1"));
-        let addresses = if all { owner.addresses.clone() } else { vec![address.to_owned()] };
+        let addresses = match other {
+            Some(other) => vec![other],
+            None if all => owner.addresses.clone(),
+            None => vec![address.to_owned()],
+        };
         let jid = match field(form, "jid").map(|jid| Jid::new(&jid)) {
             None => sender,
             Some(Ok(jid)) => jid.to_bare(),
@@ -54,7 +59,7 @@ impl Switchboard {
             self.authorizations.grant(jid, address, until);
         }
         // Whole seconds, rounded down: nobody is told more than was granted.
-        let expires = until.utc().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let expires = self.utc(until).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let note = format!("{jid} is authorized for {} until {expires}.", addresses.join(", "));
         let fields = addresses.iter().map(|address| fixed("sip", address));
         let form = Tag::of("x", DATA).attr("type", "result").child(fixed("expires", &expires)).children(fields);

@@ -89,8 +89,10 @@ impl Shared {
     pub(super) fn act<R>(&self, act: impl FnOnce(&mut Switchboard, Moment) -> R) -> R {
         let mut state = self.state();
         let before = state.board.due();
-        let result = act(&mut state.board, Moment::now());
-        state.pass_on();
+        let now = Moment::now();
+        let result = act(&mut state.board, now);
+        state.board.hand_on(now);
+        state.pass_on(now);
         let after = state.board.due();
         drop(state);
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
@@ -121,14 +123,12 @@ impl Shared {
         self.open.send_replace(true);
     }
 
-    /// Drops every connection.
+    /// Drops every connection and forgets every session.
     pub(super) fn drop_all(&self) {
         let mut state = self.state();
-        let lines = std::mem::take(&mut state.lines);
-        for (id, line) in lines {
-            line.cut();
-            state.board.disconnected(id);
-        }
+        std::mem::take(&mut state.lines).into_values().for_each(Line::cut);
+        state.board.forget_sessions();
+        state.board.hand_on(Moment::now());
         drop(state);
         self.changed.send_replace(());
     }
@@ -153,7 +153,7 @@ impl Shared {
 }
 
 impl State {
-    fn pass_on(&mut self) {
+    fn pass_on(&mut self, now: Moment) {
         for (id, order) in self.board.orders() {
             if order == Order::Cut {
                 if let Some(line) = self.lines.remove(&id) {
@@ -166,7 +166,7 @@ impl State {
                 Some(Err(TrySendError::Full(_))) => {
                     self.lines.remove(&id).into_iter().for_each(Line::cut);
                     self.board.observed.overflows += 1;
-                    self.board.disconnected(id);
+                    self.board.disconnected(id, now);
                 }
             }
         }
@@ -236,7 +236,7 @@ struct Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.shared.state().lines.remove(&self.id);
-        self.shared.act(|board, _| board.disconnected(self.id));
+        self.shared.act(|board, now| board.disconnected(self.id, now));
     }
 }
 

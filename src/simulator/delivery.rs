@@ -59,6 +59,10 @@ pub struct Style {
     pub crowded: f64,
     /// Share of approvals that never come, 0 to 1.
     pub forgotten_approvals: f64,
+    /// Whether published items are kept, so that they are there for who asks.
+    pub items_kept: bool,
+    /// Share of approvals that are a refusal, 0 to 1.
+    pub denied_approvals: f64,
 }
 
 impl Default for Style {
@@ -75,6 +79,8 @@ impl Default for Style {
             held_back_for: Duration::ZERO,
             crowded: 0.0,
             forgotten_approvals: 0.0,
+            items_kept: true,
+            denied_approvals: 0.0,
         }
     }
 }

@@ -4,13 +4,12 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::behaviour::Approval;
+use super::behaviour::{Answering, Approval, Failure};
 use super::delivery::Headers;
-use super::markup::Tag;
-use super::names::{CLIENT, PUBSUB_EVENT};
-use super::node::leaf_of;
+use super::mischief::{Detour, Severity, stray};
 use super::span::{Share, Span};
 use super::switchboard::{Stall, Switchboard};
 use crate::domain::BareJid;
@@ -20,7 +19,7 @@ use crate::domain::moment::Moment;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// A connection breaks without a word.
+    /// A connection breaks without a word; with `resumable_for` the session waits to be resumed.
     pub cut_every: Option<Span>,
     /// A connection goes silent: it takes bytes and answers nothing.
     pub stall_every: Option<Span>,
@@ -44,14 +43,48 @@ pub struct Faults {
     pub malformed_every: Option<Span>,
     /// Bytes arrive that are not XML.
     pub bad_xml_every: Option<Span>,
+    /// A stream ends with `see-other-host`.
+    pub see_other_host_every: Option<Span>,
+    /// The host named then, `host` or `host:port`; default: the service itself.
+    pub other_host: Option<String>,
+    /// A connection breaks in the middle of a stanza.
+    pub half_stanza_every: Option<Span>,
+    /// The first subscription of an account is doubled until the limit is reached.
+    pub surplus_every: Option<Span>,
+    /// Calls begin on the leaf of an account in one message, and end in one.
+    pub many_items_every: Option<Span>,
+    /// How many calls there are in it; default 50.
+    pub many_items: Option<u16>,
+    /// Calls begin and end on the leaf of an account, all at once, a message each.
+    pub flood_every: Option<Span>,
+    /// How many calls there are in a flood; default 300.
+    pub flood_calls: Option<u16>,
+    /// Subscriptions one JID may have on one node; default 10.
+    pub subscription_limit: Option<usize>,
+    /// How often a request for a collection is redirected before it is served; default 0.
+    pub redirect_hops: u16,
+    /// Whether the last redirect leads back to the first.
+    pub redirect_loop: bool,
     /// The whole service restarts.
     pub restart_every: Option<Span>,
     /// How long it is away then; default 1s.
     pub restart_for: Option<Span>,
+    /// A connection answers pings and nothing else.
+    pub muteness_every: Option<Span>,
+    /// A subscription is taken away and nobody is told.
+    pub forget_every: Option<Span>,
+    /// How far the service's clock is ahead of the true time.
+    pub clock_ahead: Option<Span>,
+    /// How far it is behind.
+    pub clock_behind: Option<Span>,
     /// Share of approvals that never come.
     pub approval_silence: Share,
+    /// Share of approvals that are a refusal: `none`.
+    pub denied: Share,
     /// How long approvals take; default 20ms.
     pub approval_after: Option<Span>,
+    /// How long a lost session can be resumed (XEP-0198), unless the service restarts; default not at all.
+    pub resumable_for: Option<Span>,
     /// How long answers take; default none.
     pub reply_after: Option<Span>,
     /// Share of notifications that arrive twice.
@@ -62,6 +95,8 @@ pub struct Faults {
     pub held_back_for: Option<Span>,
     /// Share of notifications with a retract of an unknown item in front.
     pub crowded: Share,
+    /// What is answered to who asks for items; default those there are.
+    pub items: Option<ItemsAnswer>,
     /// Where the SHIM headers stand; default mixed.
     pub headers: Option<HeaderPlace>,
     /// Seed of everything that is left to chance.
@@ -80,6 +115,34 @@ pub enum HeaderPlace {
     Mixed,
     /// Nowhere.
     Absent,
+}
+
+/// What is answered to who asks for items, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ItemsAnswer {
+    /// None, as if items were not kept.
+    Empty,
+    /// `feature-not-implemented`.
+    Unsupported,
+    /// `forbidden`.
+    Forbidden,
+    /// `item-not-found`.
+    Missing,
+    /// Nothing at all.
+    Silence,
+}
+
+impl ItemsAnswer {
+    fn answering(self) -> Answering {
+        match self {
+            Self::Empty => Answering::AsDocumented,
+            Self::Unsupported => Answering::Fail(Failure::unsupported("retrieve-items")),
+            Self::Forbidden => Answering::Fail(Failure::new("auth", "forbidden")),
+            Self::Missing => Answering::Fail(Failure::new("cancel", "item-not-found")),
+            Self::Silence => Answering::Silence,
+        }
+    }
 }
 
 /// A faults file cannot be used; the message names the line and the key.
@@ -111,6 +174,10 @@ impl Faults {
             foreign_sender_every: every(25),
             malformed_every: every(25),
             bad_xml_every: every(80),
+            see_other_host_every: every(95),
+            half_stanza_every: every(70),
+            surplus_every: every(65),
+            many_items_every: every(55),
             restart_every: every(150),
             approval_silence: Share(0.1),
             duplicated: Share(0.05),
@@ -124,6 +191,7 @@ impl Faults {
     pub(super) fn rules(&self, board: &mut Switchboard) {
         let style = &mut board.style;
         style.forgotten_approvals = self.approval_silence.0;
+        style.denied_approvals = self.denied.0;
         style.duplicated = self.duplicated.0;
         style.held_back = self.held_back.0;
         style.held_back_for = self.held_back_for.map_or(Duration::from_secs(2), |span| span.0);
@@ -135,21 +203,35 @@ impl Faults {
             Some(HeaderPlace::Absent) => style.headers = Headers::Absent,
             None => {}
         }
+        style.items_kept = self.items != Some(ItemsAnswer::Empty);
+        board.clock_ahead = apart(self.clock_ahead) - apart(self.clock_behind);
+        board.detour = Detour { hops: self.redirect_hops, circle: self.redirect_loop };
+        if let Some(limit) = self.subscription_limit {
+            board.terms.most_subscriptions = limit;
+        }
         board.change_behaviour(None, |behaviour| {
             if let Some(after) = self.approval_after {
                 behaviour.approval = Approval::After(after.0);
             }
+            if let Some(patience) = self.resumable_for {
+                behaviour.resumable_for = Some(patience.0);
+            }
             if let Some(after) = self.reply_after {
                 behaviour.reply_delay = after.0;
+            }
+            if let Some(items) = self.items {
+                behaviour.items = items.answering();
             }
         });
     }
 
-    fn incidents(&self) -> [(Incident, Option<Span>); 13] {
+    fn incidents(&self) -> [(Incident, Option<Span>); 20] {
         [
             (Incident::Cut, self.cut_every),
             (Incident::Stall, self.stall_every),
             (Incident::Deafness, self.deafness_every),
+            (Incident::Muteness, self.muteness_every),
+            (Incident::Forget, self.forget_every),
             (Incident::Conflict, self.conflict_every),
             (Incident::Shutdown, self.shutdown_every),
             (Incident::Revoke, self.revoke_every),
@@ -159,6 +241,11 @@ impl Faults {
             (Incident::ForeignSender, self.foreign_sender_every),
             (Incident::Malformed, self.malformed_every),
             (Incident::BadXml, self.bad_xml_every),
+            (Incident::Elsewhere, self.see_other_host_every),
+            (Incident::HalfStanza, self.half_stanza_every),
+            (Incident::Surplus, self.surplus_every),
+            (Incident::ManyItems, self.many_items_every),
+            (Incident::Flood, self.flood_every),
             (Incident::Restart, self.restart_every),
         ]
     }
@@ -169,6 +256,8 @@ enum Incident {
     Cut,
     Stall,
     Deafness,
+    Muteness,
+    Forget,
     Conflict,
     Shutdown,
     Revoke,
@@ -178,6 +267,11 @@ enum Incident {
     ForeignSender,
     Malformed,
     BadXml,
+    Elsewhere,
+    HalfStanza,
+    Surplus,
+    ManyItems,
+    Flood,
     Restart,
 }
 
@@ -186,16 +280,23 @@ enum Incident {
 pub(super) struct Fate {
     plan: Vec<(Moment, Incident, Duration)>,
     restart_for: Duration,
+    severity: Severity,
 }
 
 impl Fate {
-    pub(super) fn new(faults: &Faults, now: Moment) -> Self {
+    /// `host` is where the service itself is.
+    pub(super) fn new(faults: &Faults, host: &str, now: Moment) -> Self {
         let plan = faults.incidents().into_iter().filter_map(|(incident, every)| {
             let every = every?.0.max(Duration::from_millis(10));
             Some((now + every, incident, every))
         });
         let restart_for = faults.restart_for.map_or(Duration::from_secs(1), |span| span.0);
-        Self { plan: plan.collect(), restart_for }
+        let severity = Severity {
+            host: faults.other_host.clone().unwrap_or_else(|| host.to_owned()),
+            many_items: faults.many_items.unwrap_or(50),
+            flood_calls: faults.flood_calls.unwrap_or(300),
+        };
+        Self { plan: plan.collect(), restart_for, severity }
     }
 
     pub(super) fn due(&self) -> Option<Moment> {
@@ -210,7 +311,7 @@ impl Fate {
             if *incident == Incident::Restart {
                 restart = Some(self.restart_for);
             } else if let Some(victim) = board.somebody() {
-                board.suffer(*incident, &victim, now);
+                board.suffer(*incident, &victim, &self.severity, now);
             }
         }
         restart
@@ -227,13 +328,19 @@ impl Switchboard {
         all.into_iter().nth(at)
     }
 
-    fn suffer(&mut self, incident: Incident, victim: &BareJid, now: Moment) {
+    fn suffer(&mut self, incident: Incident, victim: &BareJid, severity: &Severity, now: Moment) {
         let empty = "<active-call xmlns='onsip:active-calls'/>";
         let service = self.service_jid(super::calls::SERVICE);
         match incident {
             Incident::Cut => self.each_session(victim, Self::cut),
             Incident::Stall => self.each_session(victim, |board, id| board.stall(id, Stall::Dead)),
             Incident::Deafness => self.each_session(victim, |board, id| board.stall(id, Stall::Deaf)),
+            Incident::Muteness => self.each_session(victim, |board, id| board.stall(id, Stall::OnlyPings)),
+            Incident::Forget => {
+                if let Some(entry) = self.subscriptions(victim, None).first() {
+                    self.forget(victim, &entry.node);
+                }
+            }
             Incident::Conflict => self.each_session(victim, |board, id| {
                 board.observed.conflicts += 1;
                 board.stream_error(id, "conflict", "");
@@ -258,6 +365,16 @@ impl Switchboard {
                 }
             }
             Incident::BadXml => self.intrude(victim, "<message><body>&nbsp;</message>"),
+            Incident::Elsewhere => {
+                self.each_session(victim, |board, id| board.stream_error(id, "see-other-host", &severity.host));
+            }
+            Incident::HalfStanza => {
+                let text = stray(&service, victim, "", empty);
+                self.each_session(victim, |board, id| board.break_off(id, &text, now));
+            }
+            Incident::Surplus => self.fill_up(victim, now),
+            Incident::ManyItems => self.crowd(victim, severity.many_items, now),
+            Incident::Flood => self.flood(victim, severity.flood_calls, now),
             Incident::Restart => {}
         }
     }
@@ -269,13 +386,8 @@ impl Switchboard {
     }
 }
 
-/// An event on the victim's own leaf, to a resource of it or, without one, to its bare JID.
-fn stray(from: &str, victim: &BareJid, resource: &str, payload: &str) -> String {
-    let to = if resource.is_empty() { victim.to_string() } else { format!("{victim}/{resource}") };
-    let item = Tag::new("item").attr("id", "stray").raw(payload);
-    let items = Tag::new("items").attr("node", &leaf_of(victim.as_str())).child(item);
-    let event = Tag::of("event", PUBSUB_EVENT).child(items);
-    Tag::of("message", CLIENT).attr("from", from).attr("to", &to).child(event).finish()
+fn apart(span: Option<Span>) -> SignedDuration {
+    span.map(|span| SignedDuration::try_from(span.0).unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -300,7 +412,8 @@ mod tests {
         let jid = FullJid::new(&format!("{}/router", account.jid)).unwrap();
         board.directory.add(account);
         let start = Moment::virtual_at(Duration::ZERO, "2026-01-01T00:00:00Z".parse().unwrap());
-        let (mut fate, mut restarts, mut said) = (Fate::new(&Faults::preset(), start), 0, String::new());
+        let (mut fate, mut restarts, mut said) =
+            (Fate::new(&Faults::preset(), "192.0.2.1:5222", start), 0, String::new());
         while let Some(due) = fate.due().filter(|due| *due < start + Duration::from_mins(10)) {
             if board.session_of(&jid).is_none() {
                 let id = board.connected(false, due);
@@ -316,7 +429,9 @@ mod tests {
             }
         }
         assert!(restarts > 0);
-        for word in ["[cut]", "conflict", "system-shutdown", "/elsewhere", "evil.test", "musing", "&nbsp;"] {
+        for word in
+            ["[cut]", "conflict", "system-shutdown", "/elsewhere", "evil.test", "musing", "&nbsp;", "192.0.2.1:5222"]
+        {
             assert!(said.contains(word), "{word}");
         }
     }

@@ -6,7 +6,7 @@ use minidom::Element;
 
 use super::behaviour::{Bind, Failure, Login};
 use super::markup::Tag;
-use super::names::{BIND, CLIENT, SASL, SESSION, STREAMS, TLS};
+use super::names::{BIND, CLIENT, MANAGEMENT, SASL, SESSION, STREAMS, TLS};
 use super::observed::Request;
 use super::scram::{Challenge, ClientFirst, Mechanism};
 use super::switchboard::{Next, SessionId, Switchboard};
@@ -39,7 +39,12 @@ impl Switchboard {
             .attr("version", "1.0")
             .finish();
         let features = self.features(&stage, secure).finish();
-        self.write(id, format!("<?xml version='1.0'?>{}>{features}", header.trim_end_matches("/>")));
+        let header = format!("<?xml version='1.0'?>{}>", header.trim_end_matches("/>"));
+        if let Some(host) = self.elsewhere.clone() {
+            self.write(id, header);
+            return self.stream_error(id, "see-other-host", &host);
+        }
+        self.write(id, header + &features);
     }
 
     fn features(&self, stage: &Stage, secure: bool) -> Tag {
@@ -53,9 +58,12 @@ impl Switchboard {
                 features.child(Tag::of("mechanisms", SASL).children(names))
             }
             Stage::Authenticated(jid) if self.offers_no_bind(jid) => features,
-            Stage::Authenticated(_) | Stage::Bound(_) => {
-                features.child(Tag::of("bind", BIND)).child(Tag::of("session", SESSION).child(Tag::new("optional")))
+            Stage::Authenticated(jid) => {
+                let management = self.offers_management(jid).then(|| Tag::of("sm", MANAGEMENT));
+                let features = features.child(Tag::of("bind", BIND)).children(management);
+                features.child(Tag::of("session", SESSION).child(Tag::new("optional")))
             }
+            Stage::Bound(_) => features,
         }
     }
 
@@ -91,10 +99,11 @@ impl Switchboard {
         let Some((user, password)) = credentials(response) else { return self.refuse(id, "incorrect-encoding") };
         let Some(jid) = self.claimed(id, &user) else { return self.refuse(id, "not-authorized") };
         self.observed.saw(&jid, Request::Login, now);
-        match self.behaviour(&jid).login {
+        match self.behaviour(&jid).login.clone() {
             Login::Check if self.directory.checks(&jid, &password) => self.accept(id, jid, ""),
             Login::Check => self.refuse(id, "not-authorized"),
             Login::Fail(condition) => self.refuse(id, condition),
+            Login::End(condition, content) => self.end(id, condition, &content),
             Login::Silence => Next::Go,
         }
     }
@@ -105,9 +114,10 @@ impl Switchboard {
         let Some(first) = first else { return self.refuse(id, "malformed-request") };
         let Some(jid) = self.claimed(id, &first.user) else { return self.refuse(id, "not-authorized") };
         self.observed.saw(&jid, Request::Login, now);
-        match self.behaviour(&jid).login {
+        match self.behaviour(&jid).login.clone() {
             Login::Check => {}
             Login::Fail(condition) => return self.refuse(id, condition),
+            Login::End(condition, content) => return self.end(id, condition, &content),
             Login::Silence => return Next::Go,
         }
         let nonce = self.dice.nonce();
@@ -152,6 +162,11 @@ impl Switchboard {
         Next::Go
     }
 
+    fn end(&mut self, id: SessionId, condition: &'static str, content: &str) -> Next {
+        self.stream_error(id, condition, content);
+        Next::Go
+    }
+
     /// Takes the elements between log-in and binding.
     pub(super) fn bind(&mut self, id: SessionId, jid: &BareJid, element: &Element, now: Moment) {
         let Some(bind) = element.get_child("bind", BIND).filter(|_| element.is("iq", CLIENT)) else {
@@ -172,9 +187,13 @@ impl Switchboard {
             let iq = answer(element, "error").child(Failure::new("modify", "bad-request").tag());
             return self.write(id, iq.finish());
         };
-        if let Some(old) = self.session_of(&full) {
-            self.observed.conflicts += 1;
-            self.stream_error(old, "conflict", "");
+        match self.session_of(&full) {
+            Some(old) if self.is_away(old) => self.ended(old),
+            Some(old) => {
+                self.observed.conflicts += 1;
+                self.stream_error(old, "conflict", "");
+            }
+            None => {}
         }
         self.register(id, &full);
         self.observed.logins += 1;

@@ -8,6 +8,7 @@ pub(super) const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 pub(super) const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 pub(super) const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 pub(super) const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
+pub(super) const MANAGEMENT: &str = "urn:xmpp:sm:3";
 pub(super) const PING: &str = "urn:xmpp:ping";
 pub(super) const TIME: &str = "urn:xmpp:time";
 pub(super) const DELAY: &str = "urn:xmpp:delay";

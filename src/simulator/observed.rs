@@ -18,6 +18,8 @@ pub enum Request {
     Login,
     /// Resource binding.
     Bind,
+    /// Resumption of a lost session (XEP-0198), granted or not.
+    Resume,
     /// Presence, available or not.
     Presence,
     /// `authorize-plain`.
@@ -66,6 +68,10 @@ pub struct Observed {
     pub most_handshakes: usize,
     /// Log-ins that ended in a bound resource.
     pub logins: u64,
+    /// Acknowledgements heard (XEP-0198), whatever they said.
+    pub acknowledgements: u64,
+    /// Lost sessions that were resumed.
+    pub resumed: u64,
     /// `subscribed` messages sent.
     pub approvals: u64,
     /// `none` messages sent.

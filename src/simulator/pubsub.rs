@@ -124,6 +124,9 @@ impl Switchboard {
         if let Some(target) = self.redirects.get(node) {
             return Some(target.clone());
         }
+        if let Some(target) = self.detour.from(node, jid) {
+            return Some(target);
+        }
         match Node::parse(node) {
             Node::Root => Some(format!("/me/{jid}")),
             Node::Domain(domain) => Some(format!("/me/{jid}/{domain}")),
@@ -166,12 +169,13 @@ impl Switchboard {
         let form = query.payload.get_child("options", PUBSUB).and_then(|options| options.get_child("x", DATA));
         let subid = self.subids.next(query.now);
         let mut entry = Subscription::new(service, node, jid.clone(), subid.clone());
-        entry.options = form.and_then(Options::from_form);
+        entry.options = form.and_then(Options::from_form).map(|options| options.meant_by(self.clock_ahead));
         self.hub(service).add(entry);
         let forgotten = self.dice.chance(self.style.forgotten_approvals);
+        let denied = self.dice.chance(self.style.denied_approvals);
         let (after, grant) = match self.behaviour(&jid.to_bare()).approval {
             _ if forgotten => (None, false),
-            Approval::After(delay) => (Some(delay), true),
+            Approval::After(delay) => (Some(delay), !denied),
             Approval::Deny(delay) => (Some(delay), false),
             Approval::Silence => (None, false),
         };
@@ -254,9 +258,10 @@ impl Switchboard {
         let Some(form) = request.get_child("x", DATA) else {
             return Failure::new("modify", "bad-request").pubsub("invalid-options").into();
         };
+        let ahead = self.clock_ahead;
         match self.hub(service).subscriptions.get_mut(node).and_then(|entries| entries.get_mut(at)) {
             Some(entry) if entry.state == State::Subscribed => {
-                entry.options = Options::from_form(form);
+                entry.options = Options::from_form(form).map(|options| options.meant_by(ahead));
                 entry.renewals += 1;
                 Answer::done()
             }
@@ -292,7 +297,8 @@ impl Switchboard {
         };
         let hub = self.hubs.get(service);
         let blocks = leaves.iter().map(|leaf| {
-            let live = hub.and_then(|hub| hub.items.get(leaf)).into_iter().flat_map(|items| &items.0);
+            let kept = hub.filter(|_| self.style.items_kept).and_then(|hub| hub.items.get(leaf));
+            let live = kept.into_iter().flat_map(|items| &items.0);
             let items = live.map(|(id, payload)| Tag::new("item").attr("id", id).raw(payload));
             Tag::new("items").attr("node", leaf).children(items)
         });

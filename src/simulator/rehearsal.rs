@@ -7,6 +7,7 @@ use minidom::Element;
 use super::behaviour::{Answering, Approval, Authorize, Bind, Failure, Login};
 use super::delivery::{Entry, Headers, Publication};
 use super::directory::Account;
+use super::faults::Faults;
 use super::names::{CLIENT, SASL};
 use super::observed::Request;
 use super::reader::Incoming;
@@ -14,6 +15,8 @@ use super::scram::Mechanism;
 use super::switchboard::{CountedBy, Next, Order, SessionId, Stall, Switchboard, Terms};
 use crate::domain::moment::Moment;
 use crate::domain::{BareJid, FullJid};
+
+mod resumption;
 
 const NODE: &str = "/me/anna@acme.test";
 const LEAF: &str = "/acme.test/anna";
@@ -308,7 +311,7 @@ fn what_an_absent_resource_subscribed_goes_to_another_one_under_its_old_name() {
     let mut r = Rehearsal::new();
     let old = r.subscribed("router", "");
     let (low, high) = (r.online_as("anna@acme.test/low", 0), r.online_as("anna@acme.test/high", 5));
-    r.board.disconnected(old);
+    r.board.disconnected(old, r.now);
     r.publish();
     let orders = r.board.orders();
     assert_eq!(orders.len(), 1);
@@ -321,7 +324,7 @@ fn what_nobody_could_take_comes_at_the_next_log_in_with_a_delay_stamp() {
     let mut r = Rehearsal::new();
     r.board.style.store_offline = true;
     let old = r.subscribed("router", "");
-    r.board.disconnected(old);
+    r.board.disconnected(old, r.now);
     r.publish();
     let id = r.online("router");
     r.hear(id);
@@ -337,6 +340,15 @@ fn live_items_of_every_address_are_returned_by_leaf() {
     let answer = String::from(&r.pubsub(id, "get", &format!("<items node='{NODE}'/>")));
     assert!(answer.contains(LEAF) && answer.contains("a:b=/+") && answer.contains("active-call"), "{answer}");
     fails(&r.pubsub(id, "get", "<items node='/acme.test/bert'/>"), &["forbidden"]);
+    Faults::from_toml("items = 'empty'").unwrap().rules(&mut r.board);
+    let answer = String::from(&r.pubsub(id, "get", &format!("<items node='{NODE}'/>")));
+    assert!(answer.contains(LEAF) && !answer.contains("<active-call"), "{answer}");
+    for (items, condition) in
+        [("unsupported", "feature-not-implemented"), ("forbidden", "forbidden"), ("missing", "item-not-found")]
+    {
+        Faults::from_toml(&format!("items = '{items}'")).unwrap().rules(&mut r.board);
+        fails(&r.pubsub(id, "get", &format!("<items node='{NODE}'/>")), &[condition]);
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Stanzas of a client that is online: presence, and requests by the component they go to (protocol sheet section 2).
 
+use jiff::Timestamp;
 use minidom::Element;
 
 use super::behaviour::{Answering, Failure};
 use super::markup::Tag;
 use super::names::{CLIENT, COMMANDS, DISCO_INFO, PING, PUBSUB, SESSION, TIME};
 use super::observed::Request;
-use super::switchboard::{Deed, SessionId, Switchboard};
+use super::switchboard::{Deed, SessionId, Stall, Switchboard};
 use crate::domain::FullJid;
 use crate::domain::moment::Moment;
 
@@ -95,6 +96,10 @@ impl Switchboard {
             Some("set") => true,
             _ => return self.observed.saw(&from.to_bare(), Request::Answer, now),
         };
+        let stall = self.sessions.get(&id).and_then(|session| session.stall);
+        if stall == Some(Stall::OnlyPings) && !iq.has_child("ping", PING) {
+            return;
+        }
         let answer = match iq.children().next() {
             Some(payload) => self.answer(iq.attr("to"), &Query { from, set, payload, now }),
             None => Failure::new("modify", "bad-request").into(),
@@ -130,7 +135,10 @@ impl Switchboard {
             Some("commands.auth") if query.payload.is("time", TIME) => {
                 self.observed.saw(&jid, Request::Time, query.now);
                 let time = Tag::of("time", TIME).child(Tag::new("tzo").text("+00:00"));
-                Answer::of(time.child(Tag::new("utc").text(&query.now.utc().to_string())))
+                match self.behaviour(&jid).time.scripted() {
+                    Some(answer) => answer,
+                    None => Answer::of(time.child(Tag::new("utc").text(&self.utc(query.now).to_string()))),
+                }
             }
             Some("commands.auth") if query.payload.is("command", COMMANDS) => self.authorize(query),
             Some(_) if query.payload.is("query", DISCO_INFO) && !query.set => disco(component),
@@ -141,6 +149,11 @@ impl Switchboard {
             None if query.payload.is("session", SESSION) => Answer::done(),
             Some(_) | None => self.unknown(query),
         }
+    }
+
+    /// What the service's clock reads: it may be wrong, and what it means by a date is wrong by the same.
+    pub(super) fn utc(&self, now: Moment) -> Timestamp {
+        now.utc().saturating_add(self.clock_ahead).unwrap_or_else(|_| now.utc())
     }
 
     fn unknown(&mut self, query: &Query<'_>) -> Answer {

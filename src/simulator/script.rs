@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::behaviour::Behaviour;
 use super::calls::Call;
 use super::delivery::{Entry, Publication, Style};
@@ -57,6 +59,11 @@ impl Simulator {
     /// Changes how notifications look and travel.
     pub fn style(&self, change: impl FnOnce(&mut Style)) {
         self.shared.act(|board, _| change(&mut board.style));
+    }
+
+    /// Sets the service's clock ahead of the true time, or behind it.
+    pub fn set_clock(&self, ahead: SignedDuration) {
+        self.shared.act(|board, _| board.clock_ahead = ahead);
     }
 
     /// Redirects requests for one node to another, on every service.
@@ -142,6 +149,11 @@ impl Simulator {
     /// Ends the streams of `jid` and sends it to another host, `host` or `host:port`.
     pub fn see_other_host(&self, jid: &BareJid, host: &str) {
         self.each_session(jid, |board, id| board.stream_error(id, "see-other-host", host));
+    }
+
+    /// Sends every new stream to another host before it logs in, or no more.
+    pub fn send_elsewhere(&self, host: Option<&str>) {
+        self.shared.act(|board, _| board.elsewhere = host.map(str::to_owned));
     }
 
     /// Closes the streams of `jid` in good order.
@@ -332,7 +344,7 @@ impl Switchboard {
         }
     }
 
-    fn forget(&mut self, jid: &BareJid, node: &str) {
+    pub(super) fn forget(&mut self, jid: &BareJid, node: &str) {
         for hub in self.hubs.values_mut() {
             hub.keep(node, |entry| !entry.belongs_to(jid));
         }

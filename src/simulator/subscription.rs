@@ -1,6 +1,6 @@
 //! One subscription, its options, and whether it delivers (protocol sheet sections 6.2, 6.8 and 11).
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use minidom::Element;
 
 use super::names::DATA;
@@ -40,6 +40,11 @@ impl Subscription {
             renewals: 0,
             collection: Node::parse(node).is_collection(),
         }
+    }
+
+    /// Another one just like it.
+    pub(super) fn doubled(&self, subid: String) -> Self {
+        Self { subid, ..self.clone() }
     }
 
     pub(super) fn belongs_to(&self, jid: &BareJid) -> bool {
@@ -107,6 +112,14 @@ impl Options {
         form.children().next()?;
         let expire = value("pubsub#expire").map_or(Expire::Never, |text| date_time(&text));
         Some(Self { kind: value("pubsub#subscription_type"), depth: value("pubsub#subscription_depth"), expire })
+    }
+
+    /// The same, if the date was meant by a clock that is `ahead` of ours.
+    pub(super) fn meant_by(mut self, ahead: SignedDuration) -> Self {
+        if let Expire::At(end) = &mut self.expire {
+            *end = end.saturating_sub(ahead).unwrap_or(*end);
+        }
+        self
     }
 
     fn deliver(&self, collection: bool, now: Moment) -> bool {

@@ -5,16 +5,20 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
+use jiff::SignedDuration;
 use minidom::Element;
 
 use super::authorization::Authorizations;
 use super::behaviour::Behaviour;
+pub use super::behaviour::Stall;
 use super::delivery::{Notification, Style};
 use super::dice::Dice;
 use super::directory::Directory;
 use super::login::Stage;
+use super::management::Managed;
 use super::markup::Tag;
-use super::names::STREAM_ERRORS;
+use super::mischief::Detour;
+use super::names::{MANAGEMENT, STREAM_ERRORS};
 use super::observed::Observed;
 use super::pubsub::Hub;
 use super::reader::Incoming;
@@ -49,15 +53,6 @@ pub(super) enum Next {
     StartTls,
 }
 
-/// How a link is half-dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stall {
-    /// It accepts bytes and answers nothing.
-    Dead,
-    /// It answers requests and delivers no messages.
-    Deaf,
-}
-
 /// Something to do later.
 #[derive(Debug)]
 pub(super) enum Deed {
@@ -67,6 +62,8 @@ pub(super) enum Deed {
     Answer(SessionId, String),
     /// Deliver a notification that was held back.
     Deliver(Notification),
+    /// End a session nobody resumed.
+    Expire(SessionId),
 }
 
 /// What the service knows of a connection.
@@ -79,6 +76,9 @@ pub(super) struct Session {
     pub(super) shaking_hands: bool,
     pub(super) stall: Option<Stall>,
     pub(super) challenge: Option<Challenge>,
+    pub(super) managed: Option<Managed>,
+    /// Its connection is lost, and it waits to be resumed.
+    pub(super) away: bool,
 }
 
 /// Whose subscriptions on a node count together against the limit.
@@ -110,6 +110,7 @@ pub struct Switchboard {
     pub(super) authorizations: Authorizations,
     pub(super) hubs: BTreeMap<String, Hub>,
     pub(super) redirects: HashMap<String, String>,
+    pub(super) detour: Detour,
     pub(super) offline: HashMap<BareJid, Vec<(Moment, String)>>,
     pub(super) observed: Observed,
     pub(super) style: Style,
@@ -117,12 +118,18 @@ pub struct Switchboard {
     pub(super) dice: Dice,
     pub(super) turn: bool,
     pub(super) mute: bool,
+    /// Where every new stream is sent.
+    pub(super) elsewhere: Option<String>,
+    /// By how much the service's clock is ahead of the true time.
+    pub(super) clock_ahead: SignedDuration,
     pub(super) sessions: HashMap<SessionId, Session>,
     bound: HashMap<BareJid, BTreeMap<String, (SessionId, Option<i8>)>>,
     behaviour: Behaviour,
     behaviours: HashMap<BareJid, Behaviour>,
+    /// Messages of sessions that are over.
+    pub(super) orphans: Vec<Notification>,
     orders: Vec<(SessionId, Order)>,
-    deeds: BTreeMap<u64, Deed>,
+    pub(super) deeds: BTreeMap<u64, Deed>,
     agenda: BinaryHeap<Reverse<(Moment, u64)>>,
     last: u64,
 }
@@ -136,6 +143,7 @@ impl Switchboard {
             authorizations: Authorizations::default(),
             hubs: BTreeMap::new(),
             redirects: HashMap::new(),
+            detour: Detour::default(),
             offline: HashMap::new(),
             observed: Observed::default(),
             style: Style::default(),
@@ -143,10 +151,13 @@ impl Switchboard {
             dice,
             turn: false,
             mute: false,
+            elsewhere: None,
+            clock_ahead: SignedDuration::ZERO,
             sessions: HashMap::new(),
             bound: HashMap::new(),
             behaviour: Behaviour::default(),
             behaviours: HashMap::new(),
+            orphans: Vec::new(),
             orders: Vec::new(),
             deeds: BTreeMap::new(),
             agenda: BinaryHeap::new(),
@@ -161,23 +172,43 @@ impl Switchboard {
         self.observed.connected(now);
         let stall = self.mute.then_some(Stall::Dead);
         let (stage, domain) = (Stage::Open, String::new());
-        let session = Session { stage, domain, secure, shaking_hands: true, stall, challenge: None };
+        let (challenge, managed) = (None, None);
+        let session = Session { stage, domain, secure, shaking_hands: true, stall, challenge, managed, away: false };
         self.sessions.insert(id, session);
         id
     }
 
-    /// A client is gone.
-    pub(super) fn disconnected(&mut self, id: SessionId) {
+    /// A session is over.
+    pub(super) fn ended(&mut self, id: SessionId) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
         self.observed.shook_hands(&mut session.shaking_hands);
         if let Stage::Bound(jid) = session.stage {
-            let bare = jid.to_bare();
-            if let Some(resources) = self.bound.get_mut(&bare) {
-                resources.retain(|_, (session, _)| *session != id);
-                if resources.is_empty() {
-                    self.bound.remove(&bare);
-                }
+            self.unbind(id, &jid);
+        }
+        if let Some(managed) = session.managed {
+            self.orphan(&managed);
+        }
+    }
+
+    pub(super) fn unbind(&mut self, id: SessionId, jid: &FullJid) {
+        let bare = jid.to_bare();
+        if let Some(resources) = self.bound.get_mut(&bare) {
+            resources.retain(|_, (session, _)| *session != id);
+            if resources.is_empty() {
+                self.bound.remove(&bare);
             }
+        }
+    }
+
+    /// Another connection is `jid` from now on, with the presence it had.
+    pub(super) fn rebind(&mut self, jid: &FullJid, id: SessionId) {
+        let resources = self.bound.get_mut(&jid.to_bare());
+        if let Some((known, _)) = resources.and_then(|all| all.get_mut(jid.resource().as_str())) {
+            *known = id;
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.stage = Stage::Bound(jid.clone());
+            self.observed.shook_hands(&mut session.shaking_hands);
         }
     }
 
@@ -204,12 +235,19 @@ impl Switchboard {
             Some(Stage::Open) => self.log_in(id, element, now),
             Some(Stage::Authenticated(jid)) => {
                 let jid = jid.clone();
-                self.bind(id, &jid, element, now);
+                if element.is("resume", MANAGEMENT) {
+                    self.resume(id, &jid, element, now);
+                } else {
+                    self.bind(id, &jid, element, now);
+                }
                 Next::Go
             }
             Some(Stage::Bound(jid)) => {
                 let jid = jid.clone();
-                self.stanza(id, &jid, element, now);
+                if !self.manage(id, &jid.to_bare(), element) {
+                    self.stanza(id, &jid, element, now);
+                    self.count(id, element);
+                }
                 Next::Go
             }
             None => Next::Go,
@@ -228,33 +266,42 @@ impl Switchboard {
     pub(super) fn close(&mut self, id: SessionId) {
         self.order(id, Order::Write("</stream:stream>".to_owned()));
         self.order(id, Order::Close);
-        self.disconnected(id);
+        self.ended(id);
     }
 
     /// Drops a connection without a word.
     pub(super) fn cut(&mut self, id: SessionId) {
         self.order(id, Order::Cut);
-        self.disconnected(id);
+        if !self.lose(id) {
+            self.ended(id);
+        }
     }
 
-    fn order(&mut self, id: SessionId, order: Order) {
+    pub(super) fn order(&mut self, id: SessionId, order: Order) {
         self.orders.push((id, order));
     }
 
     /// Writes an answer.
     pub(super) fn write(&mut self, id: SessionId, text: String) {
-        if self.sessions.get(&id).is_some_and(|session| session.stall != Some(Stall::Dead)) {
+        self.keep(id, &text);
+        if self.sessions.get(&id).is_some_and(|session| session.stall != Some(Stall::Dead) && !session.away) {
             self.order(id, Order::Write(text));
+            self.ask(id);
         }
     }
 
-    /// Writes a message nobody asked for; whether the link lets it through.
+    /// Writes a message nobody asked for; whether the link lets it through, or the session keeps it.
     pub(super) fn notify(&mut self, id: SessionId, text: String) -> bool {
-        let open = self.sessions.get(&id).is_some_and(|session| session.stall.is_none());
+        let Some((stall, away)) = self.sessions.get(&id).map(|session| (session.stall, session.away)) else {
+            return false;
+        };
+        let kept = stall != Some(Stall::Deaf) && self.keep(id, &text);
+        let open = stall.is_none() && !away;
         if open {
             self.order(id, Order::Write(text));
+            self.ask(id);
         }
-        open
+        open || kept
     }
 
     /// Takes the orders given since the last call, in order.
@@ -281,6 +328,7 @@ impl Switchboard {
                 Some(Deed::Decide { service, node, subid, grant }) => self.decide(&service, &node, &subid, grant, now),
                 Some(Deed::Answer(id, text)) => self.write(id, text),
                 Some(Deed::Deliver(notification)) => self.deliver(&notification, now),
+                Some(Deed::Expire(id)) => self.expire(id),
                 None => {}
             }
         }
@@ -374,7 +422,12 @@ impl Switchboard {
 
     /// Connections open now.
     pub fn connections(&self) -> usize {
-        self.sessions.len()
+        self.sessions.values().filter(|session| !session.away).count()
+    }
+
+    /// Sessions whose connection is lost and that can be resumed.
+    pub fn resumable(&self) -> usize {
+        self.sessions.len() - self.connections()
     }
 
     /// Full JIDs bound now for `jid`.

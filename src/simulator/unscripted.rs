@@ -21,32 +21,30 @@ impl Simulator {
         Ongoing { end }
     }
 
-    /// Makes trouble until the simulator stops.
-    pub fn run_faults(&self, faults: &Faults) {
+    /// Makes trouble until the simulator stops, or until it is ended; shares and rules stay.
+    pub fn run_faults(&self, faults: &Faults) -> Ongoing {
+        let (end, ended) = oneshot::channel();
         self.shared.act(|board, _| faults.rules(board));
-        self.attend(trouble(self.shared.clone(), Fate::new(faults, Moment::now())));
+        self.attend(trouble(self.shared.clone(), Fate::new(faults, &self.address.to_string(), Moment::now()), ended));
+        Ongoing { end }
     }
 }
 
-/// Traffic that is running. Letting go of it does not end it.
+/// Traffic or trouble that is running. Letting go of it does not end it.
 #[derive(Debug)]
 pub struct Ongoing {
     end: oneshot::Sender<()>,
 }
 
 impl Ongoing {
-    /// Starts no more calls and hangs up all there are.
+    /// Starts no more calls and hangs up all there are; strikes no more.
     pub fn end(self) {
         let _ = self.end.send(());
     }
 }
 
 async fn calls(shared: Arc<Shared>, numbers: Arc<AtomicU64>, mut exchange: Exchange, ended: oneshot::Receiver<()>) {
-    let ended = async {
-        if ended.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
+    let ended = until_ended(ended);
     tokio::pin!(ended);
     while let Some(due) = exchange.due() {
         let happened = tokio::select! {
@@ -63,9 +61,20 @@ async fn calls(shared: Arc<Shared>, numbers: Arc<AtomicU64>, mut exchange: Excha
     }
 }
 
-async fn trouble(shared: Arc<Shared>, mut fate: Fate) {
+async fn until_ended(ended: oneshot::Receiver<()>) {
+    if ended.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn trouble(shared: Arc<Shared>, mut fate: Fate, ended: oneshot::Receiver<()>) {
+    let ended = until_ended(ended);
+    tokio::pin!(ended);
     while let Some(due) = fate.due() {
-        sleep_until(due).await;
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = &mut ended => return,
+        }
         if let Some(down_for) = shared.act(|board, now| fate.strike(board, now)) {
             shared.restart(down_for).await;
         }

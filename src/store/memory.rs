@@ -18,7 +18,9 @@ pub(super) const LEGS: &str = "SELECT body FROM legs WHERE token IN (SELECT valu
     ON legs.service = asked.value ->> 0 AND legs.node = asked.value ->> 1 AND legs.ended IS NULL";
 pub(super) const CALLS: &str = "SELECT partition, sequence, answered_by FROM calls \
     WHERE partition IN (SELECT value FROM json_each(?1))";
-pub(super) const LIVE: &str = "SELECT body FROM legs WHERE ended IS NULL AND touched < ?1 ORDER BY touched LIMIT ?2";
+pub(super) const STALE: &str = "SELECT body FROM legs WHERE ended IS NULL AND service = ?1 AND touched < max(?2, ?3) \
+    AND touched < iif(body ->> '$.answered' IS NULL, ?2, ?3) ORDER BY touched LIMIT ?4";
+pub(super) const LIVE: &str = "SELECT count(*) FROM legs WHERE ended IS NULL AND service = ?1";
 pub(super) const WRITE_LEGS: &str = "INSERT INTO legs (token, service, node, partition, touched, ended, body) \
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
     FROM json_each(?1) WHERE true \
@@ -58,10 +60,22 @@ pub(super) async fn recall(readers: &SqlitePool, recall: &Recall) -> Result<Reca
     Ok(recalled)
 }
 
-/// Live legs untouched since `before`, the oldest first.
-pub(super) async fn live(readers: &SqlitePool, before: Timestamp, limit: i64) -> Result<Vec<Leg>, StoreError> {
-    let bodies = sqlx::query_scalar(LIVE).bind(before.as_microsecond()).bind(limit).fetch_all(readers).await?;
-    legs(&bodies)
+/// Live legs untouched since `ringing`, or since `answered` where they were answered, the oldest first.
+pub(super) async fn stale(
+    readers: &SqlitePool,
+    service: &str,
+    ringing: Timestamp,
+    answered: Timestamp,
+    limit: i64,
+) -> Result<Vec<Leg>, StoreError> {
+    let query = sqlx::query_scalar(STALE).bind(service).bind(ringing.as_microsecond()).bind(answered.as_microsecond());
+    legs(&query.bind(limit).fetch_all(readers).await?)
+}
+
+/// How many legs are live.
+pub(super) async fn live(readers: &SqlitePool, service: &str) -> Result<u64, StoreError> {
+    let count: i64 = sqlx::query_scalar(LIVE).bind(service).fetch_one(readers).await?;
+    u64::try_from(count).map_err(|error| unreadable("count of legs", &error))
 }
 
 fn legs(bodies: &[String]) -> Result<Vec<Leg>, StoreError> {

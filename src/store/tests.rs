@@ -27,6 +27,7 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (memory::KNOWN, &[]),
     (memory::LEGS, &[]),
     (memory::CALLS, &[]),
+    (memory::STALE, &[]),
     (memory::LIVE, &[]),
     (memory::WRITE_LEGS, &[]),
     (memory::WRITE_CALLS, &[]),

@@ -117,7 +117,8 @@ impl Connector {
             Some(Ok(FallibleStreamElement::Ok(XmppStreamElement::Starttls(Nonza::Proceed(_))))) => {
                 Ok(stream.into_inner().into_inner())
             }
-            Some(_) | None => Err(Failure::Tls("the server did not proceed with TLS".to_owned())),
+            Some(Ok(FallibleStreamElement::Ok(other))) => Err(failure::of_no_tls(Some(other))),
+            Some(_) | None => Err(failure::of_no_tls(None)),
         }
     }
 
@@ -195,6 +196,26 @@ fn split_port(text: &str, usual: u16) -> (String, u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_configured_host_is_used_and_only_without_one_the_domain_is_looked_up() {
+        let mut options = Options {
+            host: Some("127.0.0.9".to_owned()),
+            port: 5333,
+            tls: Mode::Off,
+            ca_file: None,
+            tls_name: None,
+            concurrent_logins: 1,
+            request_timeout: Duration::from_secs(1),
+            ping_interval: Duration::from_secs(1),
+        };
+        let named = Connector::new(options.clone()).unwrap();
+        assert!(named.inner.resolver.is_none(), "nothing is looked up");
+        assert_eq!(named.hosts("acme.test", None).await, [("127.0.0.9".to_owned(), 5333)]);
+        assert_eq!(named.hosts("acme.test", Some("b.test")).await, [("b.test".to_owned(), 5333)]);
+        options.host = None;
+        assert!(Connector::new(options).unwrap().inner.resolver.is_some());
+    }
 
     #[test]
     fn another_host_may_carry_a_port() {

@@ -5,10 +5,7 @@
 use std::io;
 
 use minidom::Element;
-use tokio_xmpp::Error;
-use tokio_xmpp::error::AuthError;
-use tokio_xmpp::parsers::sasl::DefinedCondition;
-use tokio_xmpp::xmlstream::RecvFeaturesError;
+use tokio_xmpp::xmlstream::{RecvFeaturesError, XmppStreamElement};
 use xso::exports::rxml;
 
 use crate::protocol::link::Failure;
@@ -38,10 +35,23 @@ pub(super) fn of_features(fault: RecvFeaturesError) -> Failure {
         RecvFeaturesError::Io(fault) => of_io(&fault),
         RecvFeaturesError::StreamError(error) => {
             let element: Element = error.0.into();
-            of_stream(
-                stanza::stream_error(&element).unwrap_or_else(|| StreamError::Other("undefined-condition".to_owned())),
-            )
+            of_stream(told(&element))
         }
+    }
+}
+
+fn told(element: &Element) -> StreamError {
+    stanza::stream_error(element).unwrap_or_else(|| StreamError::Other("undefined-condition".to_owned()))
+}
+
+/// What came in place of the consent to TLS: a stream error is as good there as anywhere.
+pub(super) fn of_no_tls(element: Option<XmppStreamElement>) -> Failure {
+    match element {
+        Some(XmppStreamElement::StreamError(error)) => {
+            let element: Element = error.0.into();
+            of_stream(told(&element))
+        }
+        Some(_) | None => Failure::Tls("the server did not proceed with TLS".to_owned()),
     }
 }
 
@@ -55,23 +65,11 @@ pub(super) fn of_stream(error: StreamError) -> Failure {
     }
 }
 
-/// A log-in that failed.
-pub(super) fn of_login(fault: &Error) -> Failure {
-    match fault {
-        Error::Auth(AuthError::Fail(condition)) => match condition {
-            DefinedCondition::NotAuthorized => Failure::Refused("not-authorized".to_owned()),
-            DefinedCondition::AccountDisabled => Failure::Refused("account-disabled".to_owned()),
-            DefinedCondition::CredentialsExpired => Failure::Refused("credentials-expired".to_owned()),
-            DefinedCondition::TemporaryAuthFailure => Failure::Throttled("temporary-auth-failure".to_owned()),
-            other => Failure::Protocol(format!("log-in failed: {other:?}")),
-        },
-        Error::Auth(AuthError::NoMechanism) => {
-            Failure::Protocol("the server offers no log-in mechanism that we allow".to_owned())
-        }
-        Error::Auth(_) => Failure::Protocol("the server failed the log-in exchange".to_owned()),
-        Error::Io(fault) => of_io(fault),
-        Error::Disconnected => Failure::Network("the server closed the stream during log-in".to_owned()),
-        Error::StreamError(_) => Failure::Protocol("the server closed the stream during log-in".to_owned()),
-        _ => Failure::Protocol("the server broke the protocol during log-in".to_owned()),
+/// A log-in that failed with this SASL condition (RFC 6120 section 6.5).
+pub(super) fn of_sasl(condition: &str) -> Failure {
+    match condition {
+        "not-authorized" | "account-disabled" | "credentials-expired" => Failure::Refused(condition.to_owned()),
+        "temporary-auth-failure" => Failure::Throttled(condition.to_owned()),
+        other => Failure::Protocol(format!("log-in failed: {other}")),
     }
 }

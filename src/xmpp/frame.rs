@@ -8,6 +8,8 @@ use xso::error::{Error, FromEventsError};
 use xso::exports::rxml::{AttrMap, Event, QName};
 use xso::{Context, FromEventsBuilder, FromXml};
 
+use crate::protocol::stanza;
+
 /// Bytes of one top-level element that are kept at most.
 pub const MOST_BYTES: usize = 256 * 1024;
 /// Levels of nesting that are kept at most.
@@ -19,7 +21,10 @@ pub enum Frame {
     /// Read whole.
     Whole(Element),
     /// Larger or deeper than the cap; it was read to its end and thrown away.
-    Oversize,
+    Oversize {
+        /// Whether it was a stanza, which the peer counts.
+        stanza: bool,
+    },
 }
 
 /// Builds a [`Frame`] from parser events.
@@ -27,14 +32,16 @@ pub struct FrameBuilder {
     element: Option<<Element as FromXml>::Builder>,
     bytes: usize,
     depth: usize,
+    stanza: bool,
 }
 
 impl FromXml for Frame {
     type Builder = FrameBuilder;
 
     fn from_events(name: QName, attrs: AttrMap, ctx: &Context<'_>) -> Result<FrameBuilder, FromEventsError> {
+        let stanza = stanza::is_stanza(name.0.as_str(), name.1.as_str());
         let element = Element::from_events(name, attrs, ctx)?;
-        Ok(FrameBuilder { element: Some(element), bytes: 0, depth: 1 })
+        Ok(FrameBuilder { element: Some(element), bytes: 0, depth: 1, stanza })
     }
 }
 
@@ -53,7 +60,7 @@ impl FromEventsBuilder for FrameBuilder {
         }
         match &mut self.element {
             Some(element) => Ok(element.feed(event, ctx)?.map(Frame::Whole)),
-            None if self.depth == 0 => Ok(Some(Frame::Oversize)),
+            None if self.depth == 0 => Ok(Some(Frame::Oversize { stanza: self.stanza })),
             None => Ok(None),
         }
     }
@@ -75,8 +82,11 @@ mod tests {
     #[test]
     fn too_large_or_too_deep_is_read_to_the_end_and_dropped() {
         let text = "x".repeat(MOST_BYTES + 1);
-        assert!(matches!(read(&format!("<message xmlns='jabber:client'>{text}</message>")), Frame::Oversize));
+        assert!(matches!(
+            read(&format!("<message xmlns='jabber:client'>{text}</message>")),
+            Frame::Oversize { stanza: true }
+        ));
         let deep = format!("<m xmlns='jabber:client'>{}{}</m>", "<a>".repeat(1000), "</a>".repeat(1000));
-        assert!(matches!(read(&deep), Frame::Oversize));
+        assert!(matches!(read(&deep), Frame::Oversize { stanza: false }));
     }
 }

@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use futures::{FutureExt, SinkExt, StreamExt};
 use minidom::Element;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_xmpp::xmlstream::ReadError;
 use xmpp_parsers::jid::{BareJid, FullJid};
 
 use super::connector::Connector;
-use super::failure::is_cut_off;
 use super::frame::Frame;
-use super::login::{Credential, Stream, login};
+use super::login::{Beginning, Credential, Stream, login};
 use crate::domain::moment::Moment;
+use crate::protocol::acknowledgement::{Acknowledgement, Resumption};
 use crate::protocol::link::{Failure, Loss};
-use crate::protocol::stanza::{self, StreamError};
+use crate::protocol::stanza;
+use batch::Batch;
+
+mod batch;
 
 /// Stanzas handed over at once at most; also how long a busy stream may keep its thread.
 const MOST_AT_ONCE: usize = 64;
@@ -37,14 +40,30 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub enum Event {
     /// It is up, bound to this full JID.
     Up(FullJid),
+    /// The one of this full JID that was lost goes on.
+    Resumed(FullJid),
     /// It did not come up.
     Failed(Failure),
-    /// What arrived, in order, when it was read, and the room its messages take until they are on the disk.
-    Received(Vec<Element>, Moment, Option<OwnedSemaphorePermit>),
+    /// What arrived, in order, when it was read, the room its messages take until they are on the disk, and what
+    /// [`Session::handled`] is to be told once all of it is dealt with.
+    Received(Vec<Element>, Moment, Option<OwnedSemaphorePermit>, u32),
     /// This many stanzas were over the cap and thrown away.
     Oversize(u64),
-    /// It is over.
-    Down(Loss),
+    /// The server acknowledges too little: should the session be lost, it cannot be resumed.
+    Unresumable,
+    /// It is over, when the server was heard last, and what it takes to resume it if that is possible.
+    Down(Loss, Moment, Option<Box<Resumption>>),
+}
+
+/// How a session is to begin.
+#[derive(Debug)]
+pub enum Plan {
+    /// Anew, without stream management.
+    Plain,
+    /// Anew, with stream management where the server has it (XEP-0198).
+    Managed,
+    /// Where a lost one ended; where that cannot be, as [`Self::Managed`].
+    Resume(Box<Resumption>),
 }
 
 /// Both ends of a running session. Dropping the outbox ends it in good order; aborting the task ends it at once.
@@ -54,6 +73,8 @@ pub struct Session {
     pub outbox: mpsc::Sender<Element>,
     /// What it tells; ends with `Failed` or `Down`.
     pub events: mpsc::Receiver<Event>,
+    /// As far as which stanza everything is dealt with; the server is told nothing else.
+    pub handled: watch::Sender<Option<u32>>,
     /// The task.
     pub task: tokio::task::JoinHandle<()>,
 }
@@ -84,22 +105,46 @@ impl Bounds {
 
 /// Starts a session on the current thread's runtime. With the others it keeps to `bounds`.
 #[must_use]
-pub fn start(connector: Connector, credential: Credential, instead: Option<String>, bounds: Bounds) -> Session {
-    let (outbox, outgoing) = mpsc::channel(OUTBOX);
+pub fn start(
+    connector: Connector,
+    credential: Credential,
+    instead: Option<String>,
+    bounds: Bounds,
+    plan: Plan,
+) -> Session {
+    let (outbox, mut outgoing) = mpsc::channel(OUTBOX);
     let (inbox, events) = mpsc::channel(INBOX);
+    let (handled, handled_upto) = watch::channel(None);
     let task = tokio::spawn(async move {
+        let (managed, resumption) = match plan {
+            Plan::Plain => (false, None),
+            Plan::Managed => (true, None),
+            Plan::Resume(resumption) => (true, Some(*resumption)),
+        };
         let up = {
             let _permit = bounds.logins.acquire().await;
             let patience = connector.options().request_timeout;
-            timeout(patience, login(&connector, &credential, instead.as_deref())).await
+            timeout(patience, login(&connector, &credential, instead.as_deref(), resumption)).await
         };
         let end = match up {
-            Ok(Ok((stream, own))) => {
-                let server = BareJid::from_parts(None, credential.jid.domain());
-                if inbox.send(Event::Up(own)).await.is_err() {
+            Ok(Ok((stream, beginning))) => {
+                let (own, counters, up) = match beginning {
+                    Beginning::Bound { own, manageable } if managed && manageable => {
+                        (own.clone(), Acknowledgement::asked_for(), Event::Up(own))
+                    }
+                    Beginning::Bound { own, .. } => (own.clone(), Acknowledgement::off(), Event::Up(own)),
+                    Beginning::Resumed(own, counters) => (own.clone(), counters, Event::Resumed(own)),
+                };
+                if inbox.send(up).await.is_err() {
                     return;
                 }
-                Event::Down(run(stream, server, outgoing, &inbox, &bounds.messages).await)
+                let server = BareJid::from_parts(None, credential.jid.domain());
+                let (handled, heard) = (handled_upto, Moment::now());
+                let mut talk = Talk { stream, server, pings: 0, counters, handled, heard, inbox: &inbox };
+                let loss = talk.run(&mut outgoing, &bounds.messages).await;
+                let heard = talk.heard;
+                let resumption = talk.end(&loss, &mut outgoing).and_then(|counters| counters.resumption(own));
+                Event::Down(loss, heard, resumption.map(Box::new))
             }
             Ok(Err(failure)) => Event::Failed(failure),
             Err(_) => Event::Failed(Failure::Timeout),
@@ -107,171 +152,179 @@ pub fn start(connector: Connector, credential: Credential, instead: Option<Strin
         // Nobody listening any more is no loss: the account is gone.
         let _ = inbox.send(end).await;
     });
-    Session { outbox, events, task }
+    Session { outbox, events, handled, task }
 }
 
-async fn run(
-    mut stream: Stream,
+/// A session that is up.
+struct Talk<'a> {
+    stream: Stream,
     server: BareJid,
-    mut outgoing: mpsc::Receiver<Element>,
-    inbox: &mpsc::Sender<Event>,
-    messages: &Arc<Semaphore>,
-) -> Loss {
-    let mut pings = 0u64;
-    loop {
-        let read = tokio::select! {
-            stanza = outgoing.recv() => match stanza {
-                Some(stanza) => {
-                    if let Err(loss) = write(&mut stream, stanza, &mut outgoing).await {
-                        return loss;
-                    }
-                    continue;
-                }
-                None => return close(stream).await,
-            },
-            read = stream.next() => read,
-        };
-        if matches!(read, Some(Err(ReadError::SoftTimeout))) {
-            pings += 1;
-            let ping = stanza::service_ping(&format!("ping-{pings}"), &server);
-            if stream.send(&ping).await.is_err() {
-                return Loss::Network("connection lost".to_owned());
-            }
-            continue;
+    pings: u64,
+    counters: Acknowledgement,
+    handled: watch::Receiver<Option<u32>>,
+    heard: Moment,
+    inbox: &'a mpsc::Sender<Event>,
+}
+
+impl Talk<'_> {
+    async fn run(&mut self, outgoing: &mut mpsc::Receiver<Element>, messages: &Arc<Semaphore>) -> Loss {
+        if let Err(loss) = self.begin().await {
+            return loss;
         }
-        let mut batch = Batch::default();
-        let mut end = batch.add(read);
-        while end.is_none()
-            && batch.take_room(messages)
-            && batch.read < MOST_AT_ONCE
-            && let Some(read) = stream.next().now_or_never()
-        {
+        loop {
+            let read = tokio::select! {
+                stanza = outgoing.recv() => match stanza {
+                    Some(stanza) => match self.write(stanza, outgoing).await {
+                        Ok(()) => continue,
+                        Err(loss) => return loss,
+                    },
+                    None => return self.close().await,
+                },
+                Ok(()) = self.handled.changed() => {
+                    let due = self.catch_up();
+                    match self.tell(due).await {
+                        Ok(()) => continue,
+                        Err(loss) => return loss,
+                    }
+                }
+                read = self.stream.next() => read,
+            };
             if matches!(read, Some(Err(ReadError::SoftTimeout))) {
-                break;
-            }
-            end = batch.add(read);
-        }
-        batch.wait_for_room(messages).await;
-        let heard = batch.pass_on(inbox).await;
-        match (end, heard) {
-            (Some(loss), _) => return loss,
-            (None, false) => return close(stream).await,
-            (None, true) => tokio::task::yield_now().await,
-        }
-    }
-}
-
-/// What one wake-up brought.
-#[derive(Default)]
-struct Batch {
-    elements: Vec<Element>,
-    oversize: u64,
-    read: usize,
-    messages: u32,
-    room: Option<OwnedSemaphorePermit>,
-}
-
-impl Batch {
-    /// Adds what was read; returns the end of the session, if that is what it was.
-    fn add(&mut self, read: Option<Result<Frame, ReadError>>) -> Option<Loss> {
-        self.read += 1;
-        match read {
-            Some(Ok(Frame::Whole(element))) => {
-                if let Some(error) = stanza::stream_error(&element) {
-                    return Some(loss(error));
+                match self.probe().await {
+                    Ok(()) => continue,
+                    Err(loss) => return loss,
                 }
-                self.messages += u32::from(element.name() == "message");
-                self.elements.push(element);
             }
-            Some(Ok(Frame::Oversize)) => self.oversize += 1,
-            Some(Err(ReadError::SoftTimeout)) => {}
-            Some(Err(ReadError::ParseError(_))) => return Some(Loss::Protocol("bad stream element".to_owned())),
-            Some(Err(ReadError::HardError(fault))) => {
-                return Some(match fault.kind() {
-                    std::io::ErrorKind::TimedOut => Loss::Timeout,
-                    std::io::ErrorKind::InvalidData if is_cut_off(&fault) => {
-                        Loss::Network("the server closed the connection".to_owned())
-                    }
-                    std::io::ErrorKind::InvalidData => Loss::Protocol("bad XML".to_owned()),
-                    kind => Loss::Network(format!("connection lost: {kind}")),
-                });
+            let mut batch = Batch::default();
+            let mut end = batch.add(read, &mut self.counters);
+            while end.is_none()
+                && batch.take_room(messages)
+                && batch.read < MOST_AT_ONCE
+                && let Some(read) = self.stream.next().now_or_never()
+            {
+                if matches!(read, Some(Err(ReadError::SoftTimeout))) {
+                    break;
+                }
+                end = batch.add(read, &mut self.counters);
             }
-            Some(Err(ReadError::StreamFooterReceived)) => {
-                return Some(Loss::Network("the server closed the stream".to_owned()));
+            if batch.heard {
+                self.heard = Moment::now();
             }
-            None => return Some(Loss::Network("the server closed the connection".to_owned())),
-        }
-        None
-    }
-
-    /// Takes room for the messages read so far; false if there is none now, and the batch should not grow.
-    fn take_room(&mut self, messages: &Arc<Semaphore>) -> bool {
-        let missing = self.missing();
-        if missing > 0 {
-            match Arc::clone(messages).try_acquire_many_owned(missing) {
-                Ok(room) => self.add_room(room),
-                Err(_) => return false,
+            if end.is_none() {
+                end = self.respond(batch.answer).await.err();
+            }
+            batch.wait_for_room(messages).await;
+            let heard = batch.pass_on(self.inbox, self.counters.received()).await;
+            match (end, heard) {
+                (Some(loss), _) => return loss,
+                (None, false) => return self.close().await,
+                (None, true) => tokio::task::yield_now().await,
             }
         }
-        true
     }
 
-    /// The same, however long it takes.
-    async fn wait_for_room(&mut self, messages: &Arc<Semaphore>) {
-        let missing = self.missing();
-        if missing > 0
-            && let Ok(room) = Arc::clone(messages).acquire_many_owned(missing).await
-        {
-            self.add_room(room);
+    /// Asks for stream management, or sends again what was not acknowledged before the loss. No answer is waited for: a
+    /// server that gives none is as one that cannot do it.
+    async fn begin(&mut self) -> Result<(), Loss> {
+        if self.counters.is_on() {
+            for stanza in self.counters.unacknowledged() {
+                self.stream.feed(stanza).await.map_err(|fault| lost(&fault))?;
+            }
+            self.ask(false).await?;
+            return self.flush().await;
+        }
+        if self.counters.is_asked_for() {
+            self.stream.send(&stanza::enable()).await.map_err(|fault| lost(&fault))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a silent server say something.
+    async fn probe(&mut self) -> Result<(), Loss> {
+        if self.counters.is_on() {
+            self.ask(true).await?;
+        } else {
+            self.pings += 1;
+            let ping = stanza::service_ping(&format!("ping-{}", self.pings), &self.server);
+            self.feed(&ping).await?;
+        }
+        self.flush().await
+    }
+
+    /// Writes one stanza and those already waiting behind it, with one flush.
+    async fn write(&mut self, first: Element, more: &mut mpsc::Receiver<Element>) -> Result<(), Loss> {
+        self.feed(&first).await?;
+        while let Ok(stanza) = more.try_recv() {
+            self.feed(&stanza).await?;
+        }
+        self.ask(false).await?;
+        self.flush().await
+    }
+
+    /// A stanza counts as sent before it is: whether a broken connection took it along nobody knows.
+    async fn feed(&mut self, stanza: &Element) -> Result<(), Loss> {
+        if !self.counters.send(stanza) {
+            let _ = self.inbox.send(Event::Unresumable).await;
+        }
+        self.stream.feed(stanza).await.map_err(|fault| lost(&fault))
+    }
+
+    async fn ask(&mut self, silence: bool) -> Result<(), Loss> {
+        if self.counters.ask(silence) {
+            self.stream.feed(&stanza::ask()).await.map_err(|fault| lost(&fault))?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what is dealt with by now; returns what to tell the server, if it waits for that.
+    fn catch_up(&mut self) -> Option<u32> {
+        let upto = *self.handled.borrow_and_update();
+        self.counters.handle(upto?)
+    }
+
+    /// Answers the server's question, and asks our own where it is due now.
+    async fn respond(&mut self, handled: Option<u32>) -> Result<(), Loss> {
+        self.tell(handled).await?;
+        if self.counters.ask(false) {
+            self.stream.send(&stanza::ask()).await.map_err(|fault| lost(&fault))?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, handled: Option<u32>) -> Result<(), Loss> {
+        match handled {
+            Some(handled) => self.stream.send(&stanza::acknowledge(handled)).await.map_err(|fault| lost(&fault)),
+            None => Ok(()),
         }
     }
 
-    fn missing(&self) -> u32 {
-        let taken = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        self.messages.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    async fn flush(&mut self) -> Result<(), Loss> {
+        SinkExt::<&Element>::flush(&mut self.stream).await.map_err(|fault| lost(&fault))
     }
 
-    fn add_room(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.room {
-            Some(room) => room.merge(more),
-            None => self.room = Some(more),
-        }
+    /// Ends the stream in good order. What is not acknowledged by then the server may hand to somebody else.
+    async fn close(&mut self) -> Loss {
+        self.catch_up();
+        let handled = self.counters.is_on().then(|| self.counters.handled());
+        let farewell = async {
+            let sent = self.tell(handled).await.is_ok() && self.flush().await.is_ok();
+            let sent = sent && self.stream.shutdown().await.is_ok();
+            while sent && !matches!(self.stream.next().await, None | Some(Err(_))) {}
+        };
+        let _ = timeout(GOODBYE, farewell).await;
+        Loss::Stopped
     }
 
-    /// Hands over what there is; false if nobody listens any more.
-    async fn pass_on(self, inbox: &mpsc::Sender<Event>) -> bool {
-        let now = Moment::now();
-        if self.oversize > 0 && inbox.send(Event::Oversize(self.oversize)).await.is_err() {
-            return false;
+    /// The counters, if the stream may be resumed. What was waiting to be sent then waits for that.
+    fn end(mut self, loss: &Loss, outgoing: &mut mpsc::Receiver<Element>) -> Option<Acknowledgement> {
+        outgoing.close();
+        while let Ok(stanza) = outgoing.try_recv() {
+            self.counters.send(&stanza);
         }
-        self.elements.is_empty() || inbox.send(Event::Received(self.elements, now, self.room)).await.is_ok()
+        loss.leaves_resumption().then_some(self.counters)
     }
 }
 
-fn loss(error: StreamError) -> Loss {
-    match error {
-        StreamError::Conflict => Loss::Conflict,
-        StreamError::SeeOtherHost(host) => Loss::Redirected(host),
-        StreamError::Throttled(condition) => Loss::Throttled(condition),
-        StreamError::Other(condition) => Loss::StreamError(condition),
-    }
-}
-
-/// Writes one stanza and those already waiting behind it, with one flush.
-async fn write(stream: &mut Stream, first: Element, more: &mut mpsc::Receiver<Element>) -> Result<(), Loss> {
-    let lost = |fault: std::io::Error| Loss::Network(format!("connection lost: {}", fault.kind()));
-    stream.feed(&first).await.map_err(lost)?;
-    while let Ok(stanza) = more.try_recv() {
-        stream.feed(&stanza).await.map_err(lost)?;
-    }
-    SinkExt::<&Element>::flush(stream).await.map_err(lost)
-}
-
-async fn close(mut stream: Stream) -> Loss {
-    let farewell = async {
-        let sent = SinkExt::<&Element>::flush(&mut stream).await.is_ok() && stream.shutdown().await.is_ok();
-        while sent && !matches!(stream.next().await, None | Some(Err(_))) {}
-    };
-    let _ = timeout(GOODBYE, farewell).await;
-    Loss::Stopped
+fn lost(fault: &std::io::Error) -> Loss {
+    Loss::Network(format!("connection lost: {}", fault.kind()))
 }

@@ -1,4 +1,4 @@
--- The server of the tests: loopback, TLS, SCRAM, and a node per account. The test fills in @...@.
+-- The server of the tests: loopback, TLS, SCRAM, stream management, and a node per account. The test fills in @...@.
 run_as_root = true -- a build machine may have no other user
 daemonize = false
 pidfile = "@FOLDER@/prosody.pid"
@@ -10,7 +10,8 @@ c2s_require_encryption = true
 network_settings = { tcp_backlog = 1024 }
 authentication = "internal_plain"
 disable_sasl_mechanisms = { "PLAIN" }
-modules_enabled = { "saslauth", "tls", "disco", "ping" }
+modules_enabled = { "saslauth", "tls", "disco", "ping", "smacks" }
+admins = { "publisher@example.test" } -- who may publish on every node
 modules_disabled = { "s2s", "offline" }
 ssl = { key = "@FOLDER@/key.pem", certificate = "@FOLDER@/certificate.pem" }
 

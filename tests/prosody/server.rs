@@ -18,10 +18,13 @@ use crate::support::condition::{self, SOON};
 pub const DOMAIN: &str = "example.test";
 /// The name its certificate carries.
 pub const TLS_NAME: &str = "xmpp.example.test";
+/// Who may publish on every node.
+pub const PUBLISHER: &str = "publisher";
 /// The password of every account.
 pub const PASSWORD: &str = "not-a-secret";
 
-const PUBSUB: &str = "pubsub.active-calls.example.test";
+/// The service of calls.
+pub const PUBSUB: &str = "pubsub.active-calls.example.test";
 const CONFIGURATION: &str = include_str!("prosody.cfg.lua");
 
 /// The server. Dropping it kills it.
@@ -143,9 +146,10 @@ fn register(folder: &Path, count: u16) {
         store
     };
     let (accounts, nodes) = (store(DOMAIN, "accounts"), store(PUBSUB, "pubsub_nodes"));
+    let account = format!("return {{ password = \"{PASSWORD}\" }}\n");
+    fs::write(accounts.join(format!("{PUBLISHER}.dat")), &account).expect("an account");
     for number in 1..=count {
-        let account = format!("return {{ password = \"{PASSWORD}\" }}\n");
-        fs::write(accounts.join(format!("user{number}.dat")), account).expect("an account");
+        fs::write(accounts.join(format!("user{number}.dat")), &account).expect("an account");
         let name = format!("/me/user{number}@{DOMAIN}");
         let node = format!("return {{ name = \"{name}\", config = {{}}, affiliations = {{}}, subscribers = {{}} }}\n");
         fs::write(nodes.join(format!("{}.dat", encoded(&name))), node).expect("a node");

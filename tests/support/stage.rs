@@ -1,5 +1,6 @@
 //! The simulated service and a configuration for it: what every scenario begins with.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub struct Setup {
     accounts: Vec<(String, String)>,
     sinks: String,
     rest: String,
+    watched: bool,
 }
 
 impl Setup {
@@ -42,6 +44,7 @@ impl Setup {
             accounts: Vec::new(),
             sinks: format!("[sinks.log]\ntype = \"file\"\npath = \"{EVENTS}\"\n"),
             rest: "[store]\nurl = \"sqlite://state.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n".to_owned(),
+            watched: false,
         }
     }
 
@@ -54,6 +57,13 @@ impl Setup {
     #[must_use]
     pub fn xmpp(mut self, lines: &str) -> Self {
         let _ = writeln!(self.xmpp, "{lines}");
+        self
+    }
+
+    /// Changes of the file are taken over; otherwise only [`Self::reload`] does that, so that reloads can be counted.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        self.watched = true;
         self
     }
 
@@ -115,7 +125,8 @@ impl Setup {
     /// The file.
     pub fn toml(&self) -> String {
         let tls = if self.xmpp.contains("tls =") { "" } else { "tls = \"off\"\n" };
-        let mut text = format!("instance = \"{RESOURCE}\"\n[xmpp]\n{}{tls}[onsip]\n{}", self.xmpp, self.onsip);
+        let mut text = format!("instance = \"{RESOURCE}\"\nwatch_config = {}\n", self.watched);
+        let _ = write!(text, "[xmpp]\n{}{tls}[onsip]\n{}", self.xmpp, self.onsip);
         for (name, lines) in &self.accounts {
             let _ = write!(text, "[accounts.{name}]\n{lines}");
         }
@@ -234,6 +245,12 @@ pub fn what_happened(event: &Value) -> [String; 4] {
     ["node", "item_id", "dialog_state", "published_at"].map(|key| data[key].to_string())
 }
 
+/// Each event once: a sink may get again what it had taken just before a crash.
+pub fn once(events: Vec<Value>) -> Vec<Value> {
+    let mut known = BTreeSet::new();
+    events.into_iter().filter(|event| known.insert(event["id"].to_string())).collect()
+}
+
 /// The gaps among `events`.
 pub fn gaps(events: Vec<Value>) -> Vec<Value> {
     events.into_iter().filter(|event| event["type"] == "com.onsip.gap").collect()
@@ -279,6 +296,11 @@ impl Daemon {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let least = least as f64;
         self.until_metric(name, labels, SOON, |value| value >= least).await;
+    }
+
+    /// Waits until what was delivered is known to be: a crash before that has it delivered again.
+    pub async fn until_settled(&self) {
+        self.until_metric("sink_queue_events", &[], SOON, |queued| queued < 0.5).await;
     }
 
     /// Waits until the file holds at least `count` call events, and returns those it holds.

@@ -1,37 +1,21 @@
-//! The nodes of an account: its subscription actors, and whether their events arrive.
+//! The nodes of an account: its subscription actors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
+use futures::future::join_all;
+use tokio::time::timeout;
 use xmpp_parsers::jid::FullJid;
 
 use super::Connection;
 use crate::actors::chronicle::Subject;
-use crate::actors::router::Cover;
-use crate::actors::subscription::{Ready, Subscription};
-use crate::domain::moment::Moment;
-use crate::domain::name::{NodeName, Subid};
+use crate::actors::subscription::{Leave, Ready, Subscription};
+use crate::domain::name::NodeName;
 use crate::domain::service::Service;
-use crate::domain::status::{ActorKind, GapReason};
-use crate::protocol::coverage::{Change, Delivery};
+use crate::domain::status::ActorKind;
 use crate::protocol::subscription::{Memory, Terms};
 use crate::store::LedgerEntry;
-
-/// How a subscription stands now.
-#[derive(Clone, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Standing {
-    /// Where the node is.
-    pub service: Service,
-    /// The node.
-    pub node: NodeName,
-    /// The subid, if it has one.
-    pub subid: Option<Subid>,
-    /// Whether its events arrive.
-    pub delivery: Delivery,
-    /// Why they do not, if they do not.
-    pub reason: GapReason,
-}
 
 /// A subscription actor is gone.
 #[derive(Message)]
@@ -43,7 +27,23 @@ pub struct SubscriptionDied {
     pub node: NodeName,
 }
 
+/// How long an account gets to remove its subscriptions; the goodbye must still fit behind it.
+const LEAVING: Duration = Duration::from_secs(2);
+
 impl Connection {
+    /// Has every subscription removed at the service, and then says goodbye.
+    pub(super) fn unsubscribe(&mut self, ctx: &mut Context<Self>) {
+        let left = join_all(self.subscriptions.iter().map(|(_, _, subscription)| subscription.send(Leave)));
+        ctx.spawn(timeout(LEAVING, left).into_actor(self).map(|left, this, ctx| {
+            if left.is_err() {
+                tracing::warn!(account = %this.name, "not every subscription could be removed in time");
+            }
+            if this.stopped.is_some() {
+                this.say_goodbye(ctx);
+            }
+        }));
+    }
+
     pub(super) fn tell_all<M>(&self, message: impl Fn() -> M, ctx: &mut Context<Self>)
     where
         M: Message<Result = ()> + Send + 'static,
@@ -52,14 +52,6 @@ impl Connection {
         for (_, _, subscription) in &self.subscriptions {
             ctx.spawn(subscription.send(message()).into_actor(self).map(|_, _, _| ()));
         }
-    }
-
-    /// Has a change of the account's coverage written down.
-    pub(super) fn cover(&self, change: Option<Change>, ctx: &mut Context<Self>) {
-        let Some(change) = change else { return };
-        let cover = Cover { account: self.name.clone(), change };
-        let house = Arc::clone(&self.house);
-        ctx.spawn(async move { house.commit(cover).await }.into_actor(self));
     }
 
     pub(super) fn subscribe(
@@ -74,6 +66,7 @@ impl Connection {
             node: node.clone(),
             lease: self.access.onsip.subscription_lease,
             approval_timeout: self.access.onsip.approval_timeout,
+            resync: self.access.onsip.resync && service.kind().comes_and_goes(),
         };
         let asked = format!("{}/{}", self.account.jid, self.account.resource);
         let entry =
@@ -83,22 +76,9 @@ impl Connection {
             Some(Memory { jid: FullJid::new(&entry.jid).ok()?, subid, lease_until, renewed })
         });
         let subject = Subject { account: self.name.clone(), service: service.clone(), node: node.clone() };
-        let actor = Subscription::new(Arc::clone(&self.house), subject, terms, memory, ctx.address()).start();
+        let probe = self.access.onsip.probe_interval;
+        let actor = Subscription::new(Arc::clone(&self.house), subject, terms, probe, memory, ctx.address()).start();
         self.subscriptions.push((service, node, actor));
-    }
-}
-
-impl Handler<Standing> for Connection {
-    type Result = ();
-    fn handle(&mut self, standing: Standing, ctx: &mut Context<Self>) {
-        let Standing { service, node, subid, delivery, reason } = standing;
-        let change = self.coverage.changed(&service, &node, delivery, reason, Moment::now().utc());
-        self.cover(change, ctx);
-        self.subids.retain(|(s, n, _)| !(*s == service && *n == node));
-        self.subids.extend(subid.map(|subid| (service, node, subid)));
-        if let Some(reception) = &self.reception {
-            self.receive_as(reception.own.clone());
-        }
     }
 }
 

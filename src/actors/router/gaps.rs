@@ -27,6 +27,9 @@ impl Gaps {
                 let reason = Some(reason.as_str().to_owned());
                 (Coverage { account: account.clone(), open: false, until: *since, reason }, None)
             }
+            Change::Continued { since } => {
+                (Coverage { account: account.clone(), open: true, until: *since, reason: None }, None)
+            }
             Change::Covered { since, services } => {
                 let gap = self.known.get(account).map(|before| Gap {
                     account: account.clone(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Batch, Deliver};
 use crate::actors::House;
-use crate::domain::event::{Event, EventType};
+use crate::domain::event::{EndReason, Event, EventData, EventType};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
 use crate::domain::status::RejectReason;
@@ -21,7 +21,8 @@ use crate::store::CommitEvent;
 #[derive(Default)]
 pub(super) struct Tally {
     rejected: Vec<(AccountName, RejectReason, u64)>,
-    pub(super) duplicates: Vec<(String, EventType)>,
+    duplicates: Vec<(String, EventType)>,
+    ended: Vec<EndReason>,
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
     bodies: Vec<Arc<str>>,
@@ -60,7 +61,7 @@ impl Tally {
         sightings
     }
 
-    /// An event in the form the queue takes, with the sinks it is owed to.
+    /// An event that a message tells of, in the form the queue takes.
     pub(super) fn emit(&mut self, sighting: Sighting<'_>, event: &Event, routes: &Routes) -> CommitEvent {
         let received = event.received_at();
         self.emitted.push(Emitted {
@@ -79,7 +80,18 @@ impl Tally {
         self.enqueue(event, routes)
     }
 
-    fn enqueue(&mut self, event: &Event, routes: &Routes) -> CommitEvent {
+    /// A copy of what was seen before. That an answer shows it once more is no second copy.
+    pub(super) fn duplicate(&mut self, sighting: Sighting<'_>, kind: EventType) {
+        if sighting.note.asked.is_none() {
+            self.duplicates.push((sighting.service.name().to_owned(), kind));
+        }
+    }
+
+    /// An event in the form the queue takes, with the sinks it is owed to.
+    pub(super) fn enqueue(&mut self, event: &Event, routes: &Routes) -> CommitEvent {
+        if let EventData::Call(data) = &event.data {
+            self.ended.extend(data.outcome.end_reason);
+        }
         let targets = routes.of(|| serde_json::to_value(event).unwrap_or_default());
         let body: Arc<str> = serde_json::to_string(event).unwrap_or_default().into();
         self.undecided.extend(targets.undecided);
@@ -122,6 +134,9 @@ impl Tally {
             if let Some(published) = event.published {
                 metrics.publish_delay(&event.service, span(published, event.received));
             }
+        }
+        for reason in self.ended {
+            metrics.leg_ended(reason);
         }
         for gap in self.gaps {
             let Gap { account, services, from, to, reason } = &gap;

@@ -51,7 +51,7 @@ fn assert_each(cases: &[(&str, &str)]) {
 #[test]
 fn the_defaults_are_those_of_the_interface() {
     let config = good("");
-    assert_eq!(config.instance, "onsip-router");
+    assert_eq!((config.instance.as_str(), config.watch_config), ("onsip-router", true));
     assert_eq!((config.xmpp.host, config.xmpp.port, config.xmpp.tls), (None, 5222, Tls::Starttls));
     assert_eq!((config.xmpp.ca_file, config.xmpp.tls_name), (None, None));
     assert_eq!(config.xmpp.concurrent_logins, 50);
@@ -62,6 +62,8 @@ fn the_defaults_are_those_of_the_interface() {
     assert!(config.onsip.authorize);
     assert_eq!(config.onsip.subscription_lease, Duration::from_hours(2));
     assert_eq!(config.onsip.approval_timeout, Duration::from_secs(30));
+    assert_eq!(config.onsip.probe_interval, Duration::from_mins(5));
+    assert!(!config.onsip.unsubscribe_on_stop);
     assert_eq!(config.store.url, "sqlite://onsip-router.db");
     assert_eq!((config.http.listen.to_string().as_str(), config.http.token), ("127.0.0.1:9464", None));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, tracing::Level::INFO));

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use super::markup::{Cell, Mood, badge, escaped, moment, table as section};
-use crate::board::{AccountStatus, View};
+use crate::board::{AccountStatus, Blind, View};
 use crate::domain::name::AccountName;
 use crate::domain::status::AccountState;
 
@@ -24,8 +24,23 @@ pub fn table(view: &View, now: Timestamp) -> String {
     let mut accounts: Vec<(&AccountName, &AccountStatus)> = view.accounts.iter().collect();
     // Refused before waiting: it does not pass by itself.
     accounts.sort_by_key(|(_, status)| (mood(status.state), status.state != AccountState::Refused));
-    let columns = ["Account", "State", "Since", "Why", "Authorized until", "Newest event"];
+    let columns = ["Account", "State", "Since", "Why", "Blind", "Authorized until", "Newest event"];
     section("Accounts", &columns, accounts.into_iter().map(|(name, status)| row(name, status, now)))
+}
+
+/// Why it is in its state, and what of it is amiss all the same.
+fn why(status: &AccountStatus) -> Option<String> {
+    let missing = status.not_granted.as_ref().map(|address| format!("{address} is not among the granted addresses"));
+    match (&status.why, missing) {
+        (Some(why), Some(missing)) => Some(format!("{why}; {missing}")),
+        (why, missing) => missing.or_else(|| why.clone()),
+    }
+}
+
+/// Since when its events cannot arrive, and for which reason.
+fn blind(status: &AccountStatus, now: Timestamp) -> String {
+    let text = |blind: Blind| format!("{}: {}", moment(Some(blind.since), now), escaped(blind.reason.as_str()));
+    status.blind.map(text).unwrap_or_default()
 }
 
 fn row(name: &AccountName, status: &AccountStatus, now: Timestamp) -> Vec<Cell> {
@@ -33,7 +48,8 @@ fn row(name: &AccountName, status: &AccountStatus, now: Timestamp) -> Vec<Cell> 
         Cell::new("Account", format!("<b>{}</b>", escaped(name.as_str()))),
         Cell::new("State", badge(mood(status.state), status.state.as_str())),
         Cell::new("Since", moment(Some(status.since), now)),
-        Cell::text("Why", status.why.as_deref()),
+        Cell::text("Why", why(status).as_deref()),
+        Cell::new("Blind", blind(status, now)),
         Cell::new("Authorized until", moment(status.authorized_until, now)),
         Cell::new("Newest event", moment(status.last_event, now)),
     ]

@@ -1,6 +1,6 @@
 use super::*;
-use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
-use crate::domain::status::{AccountState, SubscriptionState};
+use crate::board::{AccountStatus, Blind, SinkStatus, SubscriptionStatus};
+use crate::domain::status::{AccountState, GapReason, SubscriptionState};
 
 const EVIL: &str = "<script>alert(\"x\")</script> & 'so on'";
 const TAMED: &str = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; &#39;so on&#39;";
@@ -12,7 +12,7 @@ fn now() -> Timestamp {
 fn account(state: AccountState, why: Option<&str>) -> AccountStatus {
     let since = "2026-01-01T00:00:00Z".parse().unwrap();
     let why = why.map(str::to_owned);
-    AccountStatus { state, since, why, jid: None, authorized_until: None, last_event: None }
+    AccountStatus { why, ..AccountStatus::new(state, since) }
 }
 
 #[test]
@@ -55,6 +55,18 @@ fn a_state_is_told_with_its_age() {
     assert!(text.contains(">10 min ago<") && text.contains(">ready<"));
     view.draining = true;
     assert!(page(&view, now()).contains(">stopping<"));
+}
+
+#[test]
+fn a_blind_account_says_since_when_and_why_and_an_address_that_is_not_granted_is_named() {
+    let mut view = View::default();
+    let blind = Some(Blind { since: "2026-01-01T00:05:00Z".parse().unwrap(), reason: GapReason::Authorization });
+    let not_granted = Some("front@acme.test".to_owned());
+    let status = AccountStatus { blind, not_granted, ..account(AccountState::Authorizing, None) };
+    view.accounts.insert("front".parse().unwrap(), status);
+    let page = page(&view, now());
+    assert!(page.contains(">5 min ago</time>: authorization<"), "{page}");
+    assert!(page.contains("front@acme.test is not among the granted addresses"));
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Sighting;
-use crate::domain::event::{DataContentType, DataSchema, Event, EventData, EventType, Origin, Receipt, SpecVersion};
+use crate::domain::event::{
+    DataContentType, DataSchema, EndReason, Event, EventData, EventType, Origin, Receipt, SpecVersion,
+};
 use crate::domain::identity::Token;
 use crate::domain::leg::Leg;
 use crate::domain::name::{ItemId, NodeName};
@@ -13,6 +15,24 @@ use crate::domain::service::Service;
 
 /// A publish-time older than this makes an event a replay.
 const REPLAY_AGE: Duration = Duration::from_mins(1);
+
+/// How a leg comes to its end.
+pub(super) struct Ending<'a> {
+    pub(super) service: &'a Service,
+    pub(super) origin: Origin,
+    pub(super) receipt: Receipt,
+    pub(super) reason: EndReason,
+}
+
+/// The end of `leg` that a message tells of.
+pub(super) fn ending<'a>(sighting: Sighting<'a>, leg: &Leg, reason: EndReason) -> Ending<'a> {
+    Ending {
+        service: sighting.service,
+        origin: origin(sighting, &leg.node, &leg.item),
+        receipt: receipt(sighting, None, None),
+        reason,
+    }
+}
 
 pub(super) fn origin(sighting: Sighting<'_>, node: &NodeName, item: &ItemId) -> Origin {
     let Sighting { reception, service, note, .. } = sighting;

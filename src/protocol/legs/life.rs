@@ -52,6 +52,8 @@ pub(super) fn unseen_leg(sighting: Sighting<'_>, token: &Token, node: &NodeName,
         answered: None,
         ended: None,
         touched: sighting.received,
+        account: Some(sighting.reception.account.clone()),
+        collection: sighting.note.collection.clone(),
     }
 }
 
@@ -86,15 +88,17 @@ fn completed(new: &CallFields, old: &CallFields) -> CallFields {
     }
 }
 
-/// How the leg went. A leg whose beginning was its end was never seen: it has no times.
+/// How the leg went. A leg whose beginning was its end was never seen: it has no times. Where the end was not seen, what
+/// lasted until then has none.
 pub(super) fn outcome(leg: &Leg, ended: Timestamp, elsewhere: bool, reason: EndReason, end: &Token) -> Outcome {
     let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).max(SignedDuration::ZERO).as_secs_f64();
     let seen = leg.first_event != *end;
+    let end_seen = Some(ended).filter(|_| reason.is_seen());
     Outcome {
         answered: Some(leg.answered.is_some()),
         answered_elsewhere: Some(elsewhere),
-        ring_seconds: seen.then(|| seconds(leg.began, leg.answered.unwrap_or(ended))),
-        talk_seconds: leg.answered.map(|answered| seconds(answered, ended)),
+        ring_seconds: leg.answered.or(end_seen).filter(|_| seen).map(|to| seconds(leg.began, to)),
+        talk_seconds: leg.answered.zip(end_seen).map(|(answered, ended)| seconds(answered, ended)),
         end_reason: Some(reason),
     }
 }

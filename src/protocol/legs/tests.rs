@@ -1,6 +1,7 @@
 //! The leg table with a store in memory that recalls exactly what is wanted, as the real one does.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use xmpp_parsers::jid::FullJid;
 
@@ -8,6 +9,7 @@ use super::*;
 use crate::domain::event::{CallFields, DialogState, Direction, RegistrationFields};
 
 mod calls;
+mod ends;
 mod identity;
 mod interleaving;
 mod items;
@@ -116,11 +118,15 @@ impl Store {
                 Verdict::Duplicate(_) => self.duplicates += 1,
             }
         }
+        self.keep(&events, legs);
+        events
+    }
+
+    fn keep(&mut self, events: &[Event], legs: Legs) {
         let (legs, calls) = legs.changes();
         self.events.extend(events.iter().map(|event| event.id.clone()));
         self.legs.extend(legs.into_iter().map(|leg| (leg.token.clone(), leg)));
         self.calls.extend(calls.into_iter().map(|call| (call.partition.clone(), call)));
-        events
     }
 
     fn recall(&self, wanted: Wanted) -> Legs {

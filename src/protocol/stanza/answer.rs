@@ -88,7 +88,7 @@ impl Listed {
     /// Whether it is held by exactly `own`, resource included.
     #[must_use]
     pub fn is_of(&self, own: &FullJid) -> bool {
-        FullJid::new(&self.jid).is_ok_and(|jid| jid == *own)
+        self.jid == own.as_str() || FullJid::new(&self.jid).is_ok_and(|jid| jid == *own)
     }
 }
 
@@ -159,6 +159,12 @@ impl Granted {
     }
 }
 
+/// The UTC an entity answered when it was asked for the time (XEP-0202); the zone it lives in does not matter.
+#[must_use]
+pub fn time(iq: &Element) -> Option<Timestamp> {
+    iq.get_child("time", ns::TIME)?.get_child("utc", ns::TIME)?.text().trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +202,7 @@ mod tests {
         assert_eq!(reply, SubscribeReply { state: "pending".into(), subid: None });
     }
 
+    /// Rule 6.
     #[test]
     fn every_repeated_sip_field_counts() {
         let granted = Granted::read(&iq("<command xmlns='http://jabber.org/protocol/commands' status='completed' \
@@ -206,6 +213,13 @@ mod tests {
         let Granted::Yes(grant) = granted else { unreachable!("{granted:?}") };
         assert_eq!(grant.addresses, ["a@x.y", "b@x.y"]);
         assert_eq!(grant.expires, Some("2012-11-13T16:09:58Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_time_is_read_from_its_utc() {
+        let told = |utc: &str| iq(&format!("<time xmlns='urn:xmpp:time'><tzo>-06:00</tzo><utc>{utc}</utc></time>"));
+        assert_eq!(time(&told(" 2006-12-19T17:58:35Z ")), Some("2006-12-19T17:58:35Z".parse().unwrap()));
+        assert_eq!((time(&told("soon")), time(&iq(""))), (None, None));
     }
 
     #[test]

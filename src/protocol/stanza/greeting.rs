@@ -1,4 +1,4 @@
-//! The few stanzas that carry no request of ours: presence, pings, and answers to the peer.
+//! The few stanzas that carry no subscription request: presence, pings, the time, and answers to the peer.
 
 use minidom::Element;
 use xmpp_parsers::jid::BareJid;
@@ -41,6 +41,13 @@ pub fn service_ping(id: &str, server: &BareJid) -> Element {
         .with("to", server.as_str())
         .append(ping)
         .build()
+}
+
+/// The question what time it is at `to` (XEP-0202).
+#[must_use]
+pub fn time_request(id: &str, to: &BareJid) -> Element {
+    let time = Element::bare("time", ns::TIME);
+    Element::builder("iq", ns::CLIENT).with("type", "get").with("id", id).with("to", to.as_str()).append(time).build()
 }
 
 /// The answer to a request of the peer: a pong to a ping, `service-unavailable` to all else (RFC 6120 section 8.4).

@@ -28,6 +28,11 @@ pub enum Request {
         /// The node.
         node: NodeName,
     },
+    /// Which items are there now (XEP-0060 section 6.5; protocol sheet section 6.9)?
+    Items {
+        /// The node; of a collection, the items of all its leaves.
+        node: NodeName,
+    },
     /// Subscribe with all options set (XEP-0060 section 6.1; protocol sheet section 6.2).
     Subscribe {
         /// The node.
@@ -53,6 +58,17 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The same request with the end of its lease, if it has one, put into another clock's words.
+    #[must_use]
+    pub fn with_expire(mut self, told: impl FnOnce(Timestamp) -> Timestamp) -> Self {
+        if let Self::Subscribe { expire, .. } | Self::Renew { expire, .. } = &mut self {
+            *expire = told(*expire);
+        }
+        self
+    }
+}
+
 /// The IQ stanza of `request`, sent by `own` to the component `to`.
 #[must_use]
 pub fn iq(id: &str, to: &BareJid, own: &FullJid, request: &Request) -> Element {
@@ -62,6 +78,9 @@ pub fn iq(id: &str, to: &BareJid, own: &FullJid, request: &Request) -> Element {
         }
         Request::List { node } => {
             ("get", pubsub([Element::builder("subscriptions", ns::PUBSUB).with("node", node.as_str()).build()]))
+        }
+        Request::Items { node } => {
+            ("get", pubsub([Element::builder("items", ns::PUBSUB).with("node", node.as_str()).build()]))
         }
         Request::Subscribe { node, expire } => {
             let subscribe = Element::builder("subscribe", ns::PUBSUB).with("node", node.as_str());

@@ -7,7 +7,7 @@ use super::verdict::{self, Verdict};
 use super::{Command, Fact, Subscription};
 use crate::domain::moment::Moment;
 use crate::domain::name::Subid;
-use crate::domain::status::RenewalOutcome;
+use crate::domain::status::{ProbeOutcome, RenewalOutcome, ResyncOutcome};
 use crate::protocol::requests::{NoAnswer, Reply};
 use crate::protocol::stanza::{Listed, SubscribeReply};
 
@@ -25,9 +25,18 @@ impl Subscription {
         };
         let Some(own) = &self.own else { return Vec::new() };
         let known = self.held.as_ref().and_then(|held| held.subid.as_ref());
-        match Entries::read(list, own, known) {
+        let entries = Entries::read(list, own, known);
+        let mut commands =
+            probed(why, if entries.keep.is_some() { ProbeOutcome::Found } else { ProbeOutcome::Missing });
+        commands.extend(self.found(entries, why, now));
+        commands
+    }
+
+    fn found(&mut self, entries: Entries, why: Why, now: Moment) -> Vec<Command> {
+        match entries {
             Entries { keep: Some(entry), surplus, .. } => {
                 self.keep(entry);
+                self.probe.saw(&mut self.dice, now);
                 if why == Why::Beginning {
                     let mut commands = vec![Command::Tell(Fact::Reused)];
                     commands.extend(self.renew(surplus, true, now));
@@ -38,7 +47,7 @@ impl Subscription {
             Entries { pending, .. } if !pending.is_empty() => match why {
                 Why::Overdue => self.withdraw(pending, NO_APPROVAL, now),
                 Why::Approved | Why::Refused => self.pending(now),
-                Why::Beginning | Why::Ended | Why::Renewed => {
+                Why::Beginning | Why::Ended | Why::Renewed | Why::Probe { .. } | Why::Leaving => {
                     self.held = None;
                     self.pending(now)
                 }
@@ -49,7 +58,8 @@ impl Subscription {
                     self.subscribe(now)
                 }
                 Why::Approved => self.lose("approved, but not listed", now),
-                Why::Ended | Why::Renewed => self.lose("the service ended it", now),
+                Why::Ended | Why::Renewed | Why::Leaving => self.lose("the service ended it", now),
+                Why::Probe { .. } => self.lose("the service ended it without a word", now),
                 Why::Refused => self.turn_away("the service answered none".to_owned(), now),
                 Why::Overdue => self.turn_away("the service dropped the request without a word".to_owned(), now),
             },
@@ -60,8 +70,22 @@ impl Subscription {
         match why {
             // It delivers; what the list should have shown, the next one will.
             Why::Approved | Why::Renewed => self.settle(Vec::new(), now),
-            Why::Beginning | Why::Refused | Why::Overdue | Why::Ended => self.refused(refusal, now),
+            Why::Probe { again } => self.not_probed(refusal, again, now),
+            Why::Beginning | Why::Refused | Why::Overdue | Why::Ended | Why::Leaving => self.refused(refusal, now),
         }
+    }
+
+    /// One answer may be lost on the way, or late because we were; two in a row are a link that delivers nothing.
+    fn not_probed(&mut self, refusal: &NoAnswer, again: bool, now: Moment) -> Vec<Command> {
+        let outcome = match (refusal, again) {
+            (NoAnswer::TimedOut, false) => return self.list(Why::Probe { again: true }),
+            (NoAnswer::TimedOut, true) => ProbeOutcome::Unanswered,
+            (NoAnswer::Refused(_) | NoAnswer::Disconnected, _) => ProbeOutcome::Failed,
+        };
+        let mut commands = vec![Command::Tell(Fact::Probe(outcome))];
+        self.probe.put_off(&mut self.dice, now);
+        commands.extend(self.settle(Vec::new(), now));
+        commands
     }
 
     /// Takes `entry` as ours. Of one we did not know the lease is not known either.
@@ -170,6 +194,19 @@ impl Subscription {
         if *verdict == Verdict::Denied { self.deny(why, now) } else { self.pause(why, now) }
     }
 
+    /// The items were shown, or not: whoever carries the answer reads it. A service that does not show them, by whatever
+    /// row of the error table, is not asked again before the next gap; ageing ends what the answer would have.
+    pub(super) fn synced(&mut self, reply: &Reply, now: Moment) -> Vec<Command> {
+        let outcome = match reply {
+            Ok(_) => ResyncOutcome::Shown,
+            Err(NoAnswer::Refused(_)) => ResyncOutcome::Refused,
+            Err(NoAnswer::TimedOut | NoAnswer::Disconnected) => ResyncOutcome::Timeout,
+        };
+        let mut commands = vec![Command::Tell(Fact::Resync(outcome))];
+        commands.extend(self.settle(Vec::new(), now));
+        commands
+    }
+
     /// The answer to the removal of one of several.
     pub(super) fn removed(&mut self, reply: &Reply, surplus: Vec<Subid>, now: Moment) -> Vec<Command> {
         let mut commands = count_removed(reply);
@@ -192,6 +229,12 @@ impl Subscription {
     }
 }
 
-fn count_removed(reply: &Reply) -> Vec<Command> {
+/// The list after a renewal counts as a look too where it shows that there is nothing.
+fn probed(why: Why, outcome: ProbeOutcome) -> Vec<Command> {
+    let looked = matches!(why, Why::Probe { .. }) || (why == Why::Renewed && outcome == ProbeOutcome::Missing);
+    looked.then_some(Command::Tell(Fact::Probe(outcome))).into_iter().collect()
+}
+
+pub(super) fn count_removed(reply: &Reply) -> Vec<Command> {
     reply.is_ok().then_some(Command::Tell(Fact::Removed)).into_iter().collect()
 }

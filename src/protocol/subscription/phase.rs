@@ -40,6 +40,10 @@ pub(super) enum Ask {
     Remove { surplus: Vec<Subid> },
     /// Remove all of ours, one after the other, and begin again.
     Withdraw { rest: Vec<Option<Subid>>, why: &'static str },
+    /// Which items are there, now that events can arrive again?
+    Items,
+    /// Remove all of ours, one after the other, and be done.
+    Leave { rest: Vec<Option<Subid>> },
 }
 
 /// Why a list was asked for.
@@ -55,8 +59,12 @@ pub(super) enum Why {
     Overdue,
     /// `none` was said of a delivering one: is it true, or the echo of our own removal of another?
     Ended,
+    /// Time has passed: is it still there, and does the link still answer? `again`: the first time nothing came back.
+    Probe { again: bool },
     /// It was renewed: is it there at all? A renewal succeeds for any id (protocol sheet section 6.4).
     Renewed,
+    /// To leave: which are ours?
+    Leaving,
 }
 
 /// What a message said.

@@ -17,7 +17,7 @@ const IN_A_ROW: Duration = Duration::from_secs(15);
 const LEAST_RENEWAL_PAUSE: Duration = Duration::from_millis(500);
 
 impl Subscription {
-    fn ask(&mut self, ask: Ask, request: Request) -> Vec<Command> {
+    pub(super) fn ask(&mut self, ask: Ask, request: Request) -> Vec<Command> {
         self.phase = Phase::Asking(ask);
         vec![Command::Send(request)]
     }
@@ -53,7 +53,8 @@ impl Subscription {
         self.ask(Ask::Withdraw { rest, why }, request)
     }
 
-    /// There is one of ours, just listed: renews it where its lease is not certain, removes the others, and holds it.
+    /// There is one of ours, just listed: renews it where its lease is not certain, removes the others, asks what it
+    /// missed, and holds it.
     pub(super) fn settle(&mut self, mut surplus: Vec<Subid>, now: Moment) -> Vec<Command> {
         if self.refresh || self.held.as_ref().is_none_or(|held| held.lease == Lease::Unknown) {
             return self.renew(surplus, true, now);
@@ -62,14 +63,30 @@ impl Subscription {
             let request = Request::Unsubscribe { node: self.via.clone(), subid: Some(subid) };
             return self.ask(Ask::Remove { surplus }, request);
         }
-        if self.recheck { self.list(Why::Ended) } else { self.hold(now) }
+        if self.recheck {
+            self.list(Why::Ended)
+        } else if self.terms.resync && self.unsynced && self.held.as_ref().is_some_and(|held| held.delivers(now)) {
+            self.unsynced = false; // what is missed from now on, the next answer shows
+            let request = Request::Items { node: self.via.clone() };
+            self.ask(Ask::Items, request)
+        } else {
+            self.hold(now)
+        }
     }
 
     /// Renewal falls between half and 65 % of the lease, so that tries are left before 75 %.
     fn hold(&mut self, now: Moment) -> Vec<Command> {
         let lease = self.terms.lease;
         let begun = self.held.as_ref().and_then(|held| held.renewed).unwrap_or(now);
-        let renew_at = begun + self.dice.between(lease.mul_f64(0.5), lease.mul_f64(0.65));
+        // Looking it up in between does not throw the dice again.
+        let renew_at = match self.renewal {
+            Some((of, renew_at)) if of == begun => renew_at,
+            Some(_) | None => begun + self.dice.between(lease.mul_f64(0.5), lease.mul_f64(0.65)),
+        };
+        self.renewal = Some((begun, renew_at));
+        if self.probe.due.is_none_or(|due| due <= now) {
+            self.probe.put_off(&mut self.dice, now);
+        }
         self.phase = Phase::Holding { renew_at };
         self.pause = None;
         self.hops = 0;
@@ -82,6 +99,7 @@ impl Subscription {
     pub(super) fn hold_on(&mut self, left: Duration, now: Moment) -> Vec<Command> {
         let pause = self.trouble.next(&mut self.dice).min(left / 4).max(LEAST_RENEWAL_PAUSE);
         self.phase = Phase::Holding { renew_at: now + pause };
+        self.probe.due = None; // whatever becomes of the renewal, a list follows it
         Vec::new()
     }
 

@@ -10,10 +10,13 @@ mod authorization;
 mod beginning;
 mod connection;
 mod ending;
+mod leaving;
 mod model;
+mod probes;
 mod redirects;
 mod refusals;
 mod renewal;
+mod resync;
 
 const OWN: &str = "a@b.test/router";
 const LEASE: Duration = Duration::from_hours(2);
@@ -30,6 +33,7 @@ fn terms() -> Terms {
         node: "/me/a@b.test".into(),
         lease: LEASE,
         approval_timeout: Duration::from_secs(30),
+        resync: false,
     }
 }
 
@@ -117,7 +121,7 @@ impl Play {
     }
 
     fn reauthorized(&mut self) -> String {
-        shown(self.machine.reauthorized(at(self.now)))
+        shown(self.machine.reauthorized(false, at(self.now)))
     }
 
     fn hears(&mut self, reply: &Reply) -> String {
@@ -160,12 +164,15 @@ fn shown(commands: Vec<Command>) -> String {
     let subid = |subid: Option<Subid>| subid.map_or(String::new(), |subid| format!(" {subid}"));
     let line = |command| match command {
         Command::Send(Request::List { .. }) => "list".to_owned(),
+        Command::Send(Request::Items { .. }) => "items".to_owned(),
         Command::Send(Request::Subscribe { .. }) => "subscribe".to_owned(),
         Command::Send(Request::Renew { subid: id, .. }) => format!("renew{}", subid(id)),
         Command::Send(Request::Unsubscribe { subid: id, .. }) => format!("unsubscribe{}", subid(id)),
         Command::Send(request @ Request::Authorize { .. }) => format!("{request:?}"),
         Command::Became(state, _) => format!("= {state}"),
         Command::Tell(Fact::Renewal(outcome)) => format!("renewal: {outcome}"),
+        Command::Tell(Fact::Resync(outcome)) => format!("resync: {outcome}"),
+        Command::Tell(Fact::Probe(outcome)) => format!("probe: {outcome}"),
         Command::Tell(fact) => format!("{fact:?}").to_lowercase(),
     };
     commands.into_iter().map(line).collect::<Vec<_>>().join(", ")

@@ -143,6 +143,7 @@ fn every_key_stands_in_every_call_event() {
         "from_display",
         "to_display",
         "direction",
+        "purpose",
         "published_at",
         "received_at",
         "replayed",

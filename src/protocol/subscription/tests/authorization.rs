@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Rule 15.
 #[test]
 fn an_active_subscription_is_renewed_right_after_the_authorization() {
     assert_eq!(Play::active().reauthorized(), "renew A, = renewing");

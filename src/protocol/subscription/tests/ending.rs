@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Rule 13.
 #[test]
 fn none_while_active_is_looked_up_and_a_new_one_asked_for_within_five_seconds() {
     let mut play = Play::active();
@@ -12,6 +13,7 @@ fn none_while_active_is_looked_up_and_a_new_one_asked_for_within_five_seconds() 
     assert_eq!(play.hears(&list("")), "subscribe, = subscribing");
 }
 
+/// Rule 13: `none` may echo our own removal.
 #[test]
 fn the_echo_of_our_own_removal_of_a_surplus_one_changes_nothing() {
     let mut play = Play::new();
@@ -34,6 +36,7 @@ fn another_one_of_ours_takes_the_place_of_the_one_that_ended() {
     assert_eq!(play.hears(&list("pending:C")), "= pending");
 }
 
+/// Rule 13: with back-off.
 #[test]
 fn losses_in_a_row_are_each_met_within_five_seconds_and_three_times_in_a_quarter_of_a_minute_at_most() {
     for seed in 0..200 {

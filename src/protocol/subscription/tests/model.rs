@@ -54,9 +54,10 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::seeded(seed);
-        let terms = Terms { lease: LEASE, ..terms() };
+        let terms = Terms { lease: LEASE, resync: !seed.is_multiple_of(3), ..terms() };
         let machine = Subscription::new(terms, None, at(Duration::ZERO), Dice::seeded(!seed));
         let leases = dice.roll() < 0.8;
+        let machine = if dice.roll() < 0.5 { machine.probing(Duration::from_mins(2)) } else { machine };
         let mut world = Self {
             machine,
             dice,
@@ -184,7 +185,8 @@ impl World {
                 if self.fault(0.5) {
                     self.later(60.0, Deed::Revoke);
                 }
-                if self.connected { self.machine.reauthorized(now) } else { Vec::new() }
+                let lapsed = self.chance(0.2);
+                if self.connected { self.machine.reauthorized(lapsed, now) } else { Vec::new() }
             }
             Deed::Revoke => {
                 if self.now < CALM && self.entries.pop().is_some() {
@@ -271,6 +273,8 @@ impl World {
                 let foreign = (0..self.foreign).map(|n| format!("subscribed:F{n}@a@b.test/other "));
                 list(&own.chain(foreign).collect::<String>())
             }
+            Request::Items { .. } if self.leases => result("<items node='/b.test/a'/>"),
+            Request::Items { .. } => error("feature-not-implemented", "unsupported"),
             Request::Subscribe { .. } => self.subscribe(),
             Request::Renew { subid, .. } => {
                 let now = self.now;

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Rule 14.
 #[test]
 fn renewal_comes_between_half_and_65_per_cent_of_the_lease_and_is_looked_up() {
     let mut play = Play::active();
@@ -29,12 +30,13 @@ fn the_lease_counts_from_when_it_was_asked_for_however_long_the_approval_took() 
     assert_eq!(play.state(), SubscriptionState::Renewing);
 }
 
+/// Rule 14: a success reply proves nothing.
 #[test]
 fn a_renewal_of_what_is_not_there_succeeds_and_is_found_out() {
     let mut play = Play::active();
     play.due();
     play.hears(&done());
-    assert_eq!(play.hears(&list("")), "= lost");
+    assert_eq!(play.hears(&list("")), "probe: missing, = lost");
 }
 
 #[test]

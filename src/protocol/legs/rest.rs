@@ -1,0 +1,33 @@
+//! The answer to a request for items against the leg table: what is still there lives, what is missing is over.
+
+use super::{Legs, Sighting};
+use crate::domain::event::{EndReason, Event};
+use crate::domain::leg::Leg;
+use crate::domain::name::{AccountName, ItemId, NodeName};
+
+/// Whether an item of such an answer is older than what is known of its leg: news of it came after the request was sent.
+pub(super) fn overtaken(sighting: Sighting<'_>, leg: &Leg) -> bool {
+    sighting.note.asked.is_some_and(|asked| leg.touched >= asked)
+}
+
+impl Legs {
+    /// Ends the live legs of a leaf that are not among its items, those aside that changed since the request was sent.
+    /// Being among them is a sign of life.
+    pub(super) fn rest(
+        &mut self,
+        sighting: Sighting<'_>,
+        node: &NodeName,
+        present: &[ItemId],
+        told_by: Option<&AccountName>,
+    ) -> Vec<Event> {
+        let (there, missing): (Vec<Leg>, Vec<Leg>) =
+            self.live(sighting.service, node).into_iter().partition(|leg| present.contains(&leg.item));
+        for leg in there.into_iter().filter(|leg| leg.touched < sighting.received) {
+            self.changed.insert(leg.token.clone());
+            self.table.insert(leg.token.clone(), Leg { touched: sighting.received, ..leg });
+        }
+        let ours = |leg: &Leg| told_by.is_none() || leg.account.as_ref() == told_by;
+        let gone = missing.into_iter().filter(|leg| ours(leg) && !overtaken(sighting, leg)).collect();
+        self.end_all(sighting, gone, EndReason::Gap)
+    }
+}

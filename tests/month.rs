@@ -1,0 +1,177 @@
+//! A thousand accounts over thirty days of virtual time, with every kind of fault, against a model of the service.
+//!
+//! Twenty worlds of fifty accounts each, from a seed each; a failure prints the seed, the account, the time and the
+//! last that happened to it. `ONSIP_ROUTER_SEED` runs another seed through `once_more`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use onsip_router::protocol::backoff::Dice;
+
+#[path = "month/account.rs"]
+mod account;
+#[path = "month/answers.rs"]
+mod answers;
+#[path = "month/checks.rs"]
+mod checks;
+#[path = "month/faults.rs"]
+mod faults;
+#[path = "month/network.rs"]
+mod network;
+#[path = "month/service.rs"]
+mod service;
+#[path = "month/weather.rs"]
+mod weather;
+#[path = "month/world.rs"]
+mod world;
+
+use world::{World, clock};
+
+/// Virtual time in microseconds since the beginning.
+type Time = u64;
+
+const SECONDS: Time = 1_000_000;
+const MINUTES: Time = 60 * SECONDS;
+const HOURS: Time = 60 * MINUTES;
+const MONTH: Time = 30 * 24 * HOURS;
+/// The beginning in UTC, in seconds: 2026-01-01.
+const START: i64 = 1_767_225_600;
+/// The settings' defaults.
+const LEASE: Duration = Duration::from_hours(2);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const ACCOUNTS: usize = 50;
+/// A little less than the default, which is 50 for a thousand accounts.
+const LOGINS_AT_ONCE: usize = 2;
+
+fn micros(duration: Duration) -> Time {
+    Time::try_from(duration.as_micros()).unwrap()
+}
+
+fn from_utc(utc: Timestamp) -> Time {
+    Time::try_from(utc.as_microsecond() - START * 1_000_000).unwrap_or(0)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a part of it"
+)]
+fn span(dice: &mut Dice, least: Time, most: Time) -> Time {
+    least + ((most - least) as f64 * dice.roll()) as Time
+}
+
+/// Between the two, every order of magnitude as likely as any other.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "roughly")]
+fn scaled(least: Time, most: Time, dice: &mut Dice) -> Time {
+    (least as f64 * (most as f64 / least as f64).powf(dice.roll())) as Time
+}
+
+fn below(dice: &mut Dice, most: usize) -> usize {
+    usize::try_from(span(dice, 0, most as Time)).unwrap()
+}
+
+fn report(world: &World) {
+    let tally = &world.tally;
+    let total: u64 = tally.requests.values().sum();
+    let gaps: u64 = world.lives.iter().map(|life| life.router.gaps).sum();
+    println!(
+        "seed {}: {} of virtual time, {} accounts, {} events, {total} requests {:?}, {} log-ins tried, {} sessions, \
+         {gaps} ends of coverage",
+        world.seed,
+        clock(world.now),
+        world.lives.len(),
+        world.events(),
+        tally.requests,
+        tally.logins,
+        tally.sessions,
+    );
+    println!(
+        "  most in a minute and account: {} requests while well, {} ever, {} log-ins; taken for active and silent: {} s \
+         while well, {} s ever; covered and silent: {} s",
+        tally.most_requests_when_well,
+        tally.most_requests,
+        tally.most_logins,
+        tally.blind_when_well / SECONDS,
+        tally.blind / SECONDS,
+        tally.covered_and_silent / SECONDS,
+    );
+    for (fault, (times, longest)) in &tally.faults {
+        println!("  {fault}: {times} times, longest recovery {} s", longest / SECONDS);
+    }
+}
+
+fn stormy_month(seed: u64) {
+    let mut world = World::new(seed, ACCOUNTS, LOGINS_AT_ONCE);
+    world.let_loose();
+    world.run(MONTH);
+    report(&world);
+    assert!(
+        world.lives.iter().all(|life| life.watch.is_well(world.now)),
+        "the last day is long enough for all to heal"
+    );
+}
+
+macro_rules! months {
+    ($($name:ident: $seed:literal),+ $(,)?) => {
+        $(#[test]
+        fn $name() {
+            stormy_month($seed);
+        })+
+    };
+}
+
+months! {
+    fifty_accounts_get_through_a_month_of_faults_1: 1,
+    fifty_accounts_get_through_a_month_of_faults_2: 2,
+    fifty_accounts_get_through_a_month_of_faults_3: 3,
+    fifty_accounts_get_through_a_month_of_faults_4: 4,
+    fifty_accounts_get_through_a_month_of_faults_5: 5,
+    fifty_accounts_get_through_a_month_of_faults_6: 6,
+    fifty_accounts_get_through_a_month_of_faults_7: 7,
+    fifty_accounts_get_through_a_month_of_faults_8: 8,
+    fifty_accounts_get_through_a_month_of_faults_9: 9,
+    fifty_accounts_get_through_a_month_of_faults_10: 10,
+    fifty_accounts_get_through_a_month_of_faults_11: 11,
+    fifty_accounts_get_through_a_month_of_faults_12: 12,
+    fifty_accounts_get_through_a_month_of_faults_13: 13,
+    fifty_accounts_get_through_a_month_of_faults_14: 14,
+    fifty_accounts_get_through_a_month_of_faults_15: 15,
+    fifty_accounts_get_through_a_month_of_faults_16: 16,
+    fifty_accounts_get_through_a_month_of_faults_17: 17,
+    fifty_accounts_get_through_a_month_of_faults_18: 18,
+    fifty_accounts_get_through_a_month_of_faults_19: 19,
+    fifty_accounts_get_through_a_month_of_faults_20: 20,
+}
+
+#[test]
+fn a_calm_month_costs_one_log_in_and_the_expected_number_of_renewals() {
+    let mut world = World::new(1000, 12, LOGINS_AT_ONCE);
+    world.run(MONTH);
+    report(&world);
+    let count = |name| world.tally.requests.get(name).copied().unwrap_or(0);
+    let accounts = world.lives.len() as u64;
+    let nodes: u64 = world.lives.iter().map(|life| life.setting.nodes() as u64).sum();
+    assert_eq!((world.tally.logins, world.tally.sessions), (accounts, accounts));
+    // 65 % of an hour on average, each followed by a renewal and a list of every node.
+    let rounds = MONTH / (39 * MINUTES);
+    let near = |count: u64, expected: u64| assert!(count.abs_diff(expected) * 50 < expected, "{count}, not {expected}");
+    near(count("authorize"), accounts * rounds);
+    near(count("renew"), nodes * rounds);
+    near(count("list"), nodes * rounds);
+    assert!(count("subscribe") <= nodes && count("unsubscribe") <= 4 * nodes);
+    assert!(world.lives.iter().all(|life| life.router.gaps == 0), "covered all the time");
+}
+
+/// With `ONSIP_ROUTER_SEED`, a month of that seed; else a day of one that is no other's.
+#[test]
+fn once_more() {
+    if let Ok(seed) = std::env::var("ONSIP_ROUTER_SEED") {
+        return stormy_month(seed.parse().expect("ONSIP_ROUTER_SEED is a number"));
+    }
+    let mut world = World::new(0, ACCOUNTS, LOGINS_AT_ONCE);
+    world.let_loose();
+    world.run(24 * HOURS);
+}

@@ -1,0 +1,424 @@
+//! One account of the router: its pure machines, wired as the connection and the subscription actors wire them.
+//!
+//! The only file here that knows the router's machines. Everything between the actors travels as a [`Hop`], in order.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use onsip_router::domain::moment::Moment;
+use onsip_router::domain::name::NodeName;
+use onsip_router::domain::service::Service;
+use onsip_router::domain::status::{AccountState, GapReason, SubscriptionState};
+use onsip_router::protocol::account::{Account, Command};
+use onsip_router::protocol::backoff::Dice;
+use onsip_router::protocol::coverage::{self, Coverage, Delivery};
+use onsip_router::protocol::link::{Failure, Loss};
+use onsip_router::protocol::notification;
+use onsip_router::protocol::requests::{NoAnswer, Reply, Requests};
+use onsip_router::protocol::stanza::Request;
+use onsip_router::protocol::subscription::{self, Memory, Subscription, Terms};
+use xmpp_parsers::jid::{BareJid, FullJid, Jid};
+
+use super::service::{Asked, Query};
+use super::{LEASE, PATIENCE, Time, from_utc};
+
+/// What the router asks the outside world to do.
+#[derive(Debug)]
+pub enum Act {
+    /// Make a session.
+    Connect,
+    /// Send this request.
+    Send { id: String, query: Query },
+}
+
+/// What an operator configures, and what is the same in every life of the router.
+pub struct Setting {
+    own: FullJid,
+    auth: BareJid,
+    auth_sender: Jid,
+    nodes: Vec<(Service, NodeName, Jid)>,
+}
+
+impl Setting {
+    /// The account of this number. Every third watches two nodes, of those every other through a redirect.
+    pub fn numbered(number: usize) -> Self {
+        let bare = format!("user{number}@acme.test");
+        let auth = BareJid::new("commands.auth.xmpp.test").unwrap();
+        let mut wanted = vec![("active-calls", format!("/me/{bare}"))];
+        match number % 6 {
+            0 => wanted.push(("user-agents", format!("/me/{bare}"))),
+            3 => wanted.push(("user-agents", "/".to_owned())),
+            _ => {}
+        }
+        let node = |(name, node): (&str, String)| {
+            let service = Service::new(name, "xmpp.test").unwrap();
+            let sender = Jid::from(service.jid().clone());
+            (service, NodeName::from(node), sender)
+        };
+        Self {
+            own: FullJid::new(&format!("{bare}/router")).unwrap(),
+            auth_sender: Jid::from(auth.clone()),
+            auth,
+            nodes: wanted.into_iter().map(node).collect(),
+        }
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn own(&self) -> &FullJid {
+        &self.own
+    }
+
+    /// Where a redirect of this node leads.
+    pub fn target(&self, node: usize) -> String {
+        format!("xmpp:{}?;node=/me/{}", self.nodes[node].0.jid(), self.own.to_bare())
+    }
+
+    fn coverage(&self) -> Coverage {
+        Coverage::of(self.nodes.iter().map(|(service, node, _)| (service.clone(), node.clone())))
+    }
+}
+
+/// Who waits for the answer to a request.
+enum Asker {
+    Account,
+    Node { node: usize, turn: u64 },
+}
+
+/// On its way from one actor to another.
+enum Hop {
+    Ready(usize),
+    Suspended(usize),
+    Reauthorized(usize, bool),
+    Changed(usize, &'static str),
+    Ask(usize, u64, Request),
+    Hear(usize, u64, Rc<Reply>),
+}
+
+/// A subscription actor.
+struct Watcher {
+    machine: Subscription,
+    turn: u64,
+    in_flight: u32,
+    state: SubscriptionState,
+    delivery: Delivery,
+    told: Delivery,
+}
+
+/// A connection actor with its subscriptions.
+pub struct Router {
+    machine: Account,
+    requests: Requests<Asker>,
+    watchers: Vec<Watcher>,
+    coverage: Coverage,
+    hops: VecDeque<Hop>,
+    state: AccountState,
+    covered: bool,
+    /// What is to be carried out by the outside world.
+    pub acts: Vec<Act>,
+    /// How often coverage ended.
+    pub gaps: u64,
+    /// The largest number of requests under way for one node.
+    pub most_in_flight: u32,
+}
+
+impl Router {
+    /// A router that starts, with what its ledger holds of each node.
+    pub fn new(setting: &Setting, ledger: Vec<Option<Memory>>, now: Moment, dice: &mut Dice) -> Self {
+        let nodes = setting.nodes.iter().zip(ledger);
+        let watchers = nodes.map(|((service, node, _), memory)| Watcher {
+            machine: Subscription::new(
+                Terms {
+                    service: service.clone(),
+                    node: node.clone(),
+                    lease: LEASE,
+                    approval_timeout: Duration::from_secs(30),
+                    resync: true,
+                },
+                memory,
+                now,
+                seeded(dice),
+            ),
+            turn: 0,
+            in_flight: 0,
+            state: SubscriptionState::Lost,
+            delivery: Delivery::Stopped,
+            told: Delivery::Stopped,
+        });
+        Self {
+            watchers: watchers.collect(),
+            machine: Account::new(true, seeded(dice)),
+            requests: Requests::new(PATIENCE),
+            coverage: setting.coverage(),
+            hops: VecDeque::new(),
+            state: AccountState::Connecting,
+            covered: false,
+            acts: Vec::new(),
+            gaps: 0,
+            most_in_flight: 0,
+        }
+    }
+
+    /// What the ledger holds of each node, in whole seconds.
+    pub fn ledger(&self) -> Vec<Option<Memory>> {
+        let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
+        let memories = self.watchers.iter().map(|watcher| watcher.machine.memory());
+        let kept = |memory: Memory| Memory {
+            lease_until: memory.lease_until.map(whole),
+            renewed: memory.renewed.map(whole),
+            ..memory
+        };
+        memories.map(|memory| memory.map(kept)).collect()
+    }
+
+    /// Whether an operator reads that this node's events arrive.
+    pub fn believes(&self, node: usize) -> bool {
+        let active = matches!(self.watchers[node].state, SubscriptionState::Active | SubscriptionState::Renewing);
+        active && self.state == AccountState::Online
+    }
+
+    pub fn state(&self) -> AccountState {
+        self.state
+    }
+
+    pub fn node_state(&self, node: usize) -> SubscriptionState {
+        self.watchers[node].state
+    }
+
+    /// Whether the account counts as covered.
+    pub fn covered(&self) -> bool {
+        self.covered
+    }
+
+    pub fn start(&mut self, setting: &Setting, now: Moment) {
+        let commands = self.machine.start(now);
+        self.carry_out(setting, commands, now);
+    }
+
+    pub fn up(&mut self, setting: &Setting, now: Moment) {
+        let commands = self.machine.connected(setting.own.clone(), now);
+        self.carry_out(setting, commands, now);
+    }
+
+    pub fn failed(&mut self, setting: &Setting, failure: &Failure, now: Moment) {
+        let commands = self.machine.failed(failure, now);
+        self.carry_out(setting, commands, now);
+    }
+
+    /// The session is over. Whether a subscription hears first that its request was abandoned, or that there is no
+    /// connection, is a matter of chance.
+    pub fn down(&mut self, setting: &Setting, loss: &Loss, abandoned_first: bool, now: Moment) {
+        let change = self.coverage.disconnected(GapReason::Disconnect, now.utc());
+        self.cover(change.as_ref());
+        let abandoned = self.requests.abandon();
+        let commands = self.machine.lost(loss, now);
+        if abandoned_first {
+            self.abandon(abandoned);
+            self.carry_out(setting, commands, now);
+        } else {
+            self.queue(setting, commands, now);
+            self.abandon(abandoned);
+            self.settle(setting, now);
+        }
+    }
+
+    fn abandon(&mut self, abandoned: Vec<Asker>) {
+        for asker in abandoned {
+            if let Asker::Node { node, turn } = asker {
+                self.watchers[node].in_flight -= 1;
+                self.hops.push_back(Hop::Hear(node, turn, Rc::new(Err(NoAnswer::Disconnected))));
+            }
+        }
+    }
+
+    /// An answer came in.
+    pub fn receive(&mut self, setting: &Setting, id: &str, asked: Asked, reply: &Rc<Reply>, now: Moment) {
+        let sender = match asked {
+            Asked::Account => &setting.auth_sender,
+            Asked::Node(node) => &setting.nodes[node].2,
+        };
+        if let Some(asker) = self.requests.answered(id, Some(sender)) {
+            self.answered(setting, &asker, reply, now);
+        }
+        self.settle(setting, now);
+    }
+
+    /// A message about a subscription came in: it goes to every subscription of that service.
+    pub fn changed(&mut self, setting: &Setting, node: usize, state: &'static str, now: Moment) {
+        self.hops.push_back(Hop::Changed(node, state));
+        self.settle(setting, now);
+    }
+
+    /// Time has passed: whoever has something to do does it.
+    pub fn tick(&mut self, setting: &Setting, now: Moment) {
+        if self.deadline_of_connection().is_some_and(|due| due <= now) {
+            for asker in self.requests.expired(now) {
+                self.answered(setting, &asker, &Rc::new(Err(NoAnswer::TimedOut)), now);
+            }
+            let commands = self.machine.tick(now);
+            self.carry_out(setting, commands, now);
+        }
+        for node in 0..self.watchers.len() {
+            if self.watchers[node].machine.deadline().is_some_and(|due| due <= now) {
+                let commands = self.watchers[node].machine.tick(now);
+                self.obey(setting, node, commands, now);
+            }
+        }
+        self.settle(setting, now);
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let nodes = self.watchers.iter().filter_map(|watcher| watcher.machine.deadline());
+        nodes.chain(self.deadline_of_connection()).min()
+    }
+
+    fn deadline_of_connection(&self) -> Option<Moment> {
+        self.machine.deadline().into_iter().chain(self.requests.deadline()).min()
+    }
+
+    fn answered(&mut self, setting: &Setting, asker: &Asker, reply: &Rc<Reply>, now: Moment) {
+        match *asker {
+            Asker::Account => {
+                let commands = self.machine.authorized(reply, now);
+                self.queue(setting, commands, now);
+            }
+            Asker::Node { node, turn } => {
+                self.watchers[node].in_flight -= 1;
+                self.hops.push_back(Hop::Hear(node, turn, Rc::clone(reply)));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, setting: &Setting, commands: Vec<Command>, now: Moment) {
+        self.queue(setting, commands, now);
+        self.settle(setting, now);
+    }
+
+    fn queue(&mut self, setting: &Setting, commands: Vec<Command>, now: Moment) {
+        for command in commands {
+            let nodes = 0..self.watchers.len();
+            match command {
+                Command::Connect(_) => self.acts.push(Act::Connect),
+                Command::Authorize => {
+                    let id = self.requests.open(setting.auth.clone(), Asker::Account, now);
+                    self.acts.push(Act::Send { id, query: Query::Authorize });
+                }
+                Command::Serve(_) => self.hops.extend(nodes.map(Hop::Ready)),
+                Command::Reauthorized { lapsed } => {
+                    self.hops.extend(nodes.map(|node| Hop::Reauthorized(node, lapsed)));
+                }
+                Command::Suspend => self.hops.extend(nodes.map(Hop::Suspended)),
+                Command::Became(state, _) => self.state = state,
+            }
+        }
+    }
+
+    fn settle(&mut self, setting: &Setting, now: Moment) {
+        while let Some(hop) = self.hops.pop_front() {
+            let (node, commands) = match hop {
+                Hop::Ready(node) => (node, self.watchers[node].machine.ready(setting.own.clone(), now)),
+                Hop::Suspended(node) => {
+                    self.watchers[node].turn += 1;
+                    (node, self.watchers[node].machine.suspended(now))
+                }
+                Hop::Reauthorized(node, lapsed) => (node, self.watchers[node].machine.reauthorized(lapsed, now)),
+                Hop::Changed(node, state) => {
+                    let change = notification::Change {
+                        node: None,
+                        jid: Some(setting.own.to_string()),
+                        subid: None,
+                        state: state.to_owned(),
+                    };
+                    (node, self.watchers[node].machine.changed(&change, now))
+                }
+                Hop::Ask(node, turn, request) => {
+                    self.request(setting, node, turn, &request, now);
+                    continue;
+                }
+                Hop::Hear(node, turn, reply) if turn == self.watchers[node].turn => {
+                    (node, self.watchers[node].machine.answered(&reply, now))
+                }
+                Hop::Hear(..) => continue, // of a session that is over
+            };
+            self.obey(setting, node, commands, now);
+        }
+    }
+
+    fn request(&mut self, setting: &Setting, node: usize, turn: u64, request: &Request, now: Moment) {
+        if self.machine.own().is_none() {
+            self.hops.push_back(Hop::Hear(node, turn, Rc::new(Err(NoAnswer::Disconnected))));
+            return;
+        }
+        let id = self.requests.open(setting.nodes[node].0.jid().clone(), Asker::Node { node, turn }, now);
+        self.watchers[node].in_flight += 1;
+        self.most_in_flight = self.most_in_flight.max(self.watchers[node].in_flight);
+        self.acts.push(Act::Send { id, query: read(node, request) });
+    }
+
+    fn obey(&mut self, setting: &Setting, node: usize, commands: Vec<subscription::Command>, now: Moment) {
+        let watcher = &mut self.watchers[node];
+        for command in commands {
+            match command {
+                subscription::Command::Send(request) => {
+                    watcher.turn += 1;
+                    self.hops.push_back(Hop::Ask(node, watcher.turn, request));
+                }
+                subscription::Command::Became(state, _) => {
+                    watcher.state = state;
+                    watcher.delivery = watcher.delivery.then(state);
+                }
+                subscription::Command::Tell(_) => {}
+            }
+        }
+        if watcher.told != watcher.delivery {
+            watcher.told = watcher.delivery;
+            let (service, name, _) = &setting.nodes[node];
+            let change = self.coverage.changed(service, name, watcher.delivery, GapReason::Revoked, now.utc());
+            self.cover(change.as_ref());
+        }
+    }
+
+    fn cover(&mut self, change: Option<&coverage::Change>) {
+        match change {
+            Some(coverage::Change::Covered { .. } | coverage::Change::Continued { .. }) => self.covered = true,
+            Some(coverage::Change::Uncovered { .. }) => {
+                self.covered = false;
+                self.gaps += 1;
+            }
+            None => {}
+        }
+    }
+}
+
+/// The request as the service sees it.
+fn read(node: usize, request: &Request) -> Query {
+    let number = |subid: &onsip_router::domain::name::Subid| u32::from_str_radix(subid.as_str(), 16).unwrap();
+    let until = |expire: &Timestamp| from_utc(*expire);
+    match request {
+        Request::Authorize { .. } => Query::Authorize,
+        Request::List { node: name } => Query::List { node, above: name.as_str() == "/" },
+        Request::Items { .. } => Query::Items { node },
+        Request::Subscribe { node: name, expire } => {
+            Query::Subscribe { node, above: name.as_str() == "/", until: until(expire) }
+        }
+        Request::Renew { subid, expire, .. } => {
+            Query::Renew { node, subid: subid.as_ref().map(number), until: until(expire) }
+        }
+        Request::Unsubscribe { subid, .. } => Query::Unsubscribe { node, subid: subid.as_ref().map(number) },
+    }
+}
+
+/// Dice of their own for every machine.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only a seed")]
+fn seeded(dice: &mut Dice) -> Dice {
+    Dice::seeded((dice.roll() * 1e15) as u64)
+}
+
+/// The deadline as virtual time.
+pub fn due(birth: Moment, deadline: Moment) -> Time {
+    super::micros(birth.until(deadline))
+}
