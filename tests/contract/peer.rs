@@ -99,12 +99,12 @@ impl Server {
     }
 
     /// Stops it in its tracks: connections stay, nothing is answered.
-    pub async fn freeze(&self) {
+    pub fn freeze(&self) {
         signal("STOP", &family(self.process.id().expect("it runs")));
     }
 
     /// Undoes [`Self::freeze`].
-    pub async fn thaw(&self) {
+    pub fn thaw(&self) {
         signal("CONT", &family(self.process.id().expect("it runs")));
     }
 

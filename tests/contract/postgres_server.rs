@@ -1,4 +1,4 @@
-//! PostgreSQL, and what its protocol has of its own.
+//! `PostgreSQL`, and what its protocol has of its own.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -189,7 +189,7 @@ async fn a_row_the_table_can_never_take_is_rejected_alone() {
     for (place, answer) in answers.iter().enumerate() {
         match answer {
             Err(Failure::Reject { reason }) if [7, 8, 40].contains(&place) => {
-                assert!(reason.contains("22P05"), "{reason}")
+                assert!(reason.contains("22P05"), "{reason}");
             }
             other => assert_eq!(*other, Ok(()), "{place}"),
         }

@@ -1,4 +1,4 @@
-//! RabbitMQ, and what its protocol has of its own.
+//! `RabbitMQ`, and what its protocol has of its own.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use super::peer::{Peer, Server, free_address, options};
 use crate::support::condition;
 
 /// How long a broker may take from its first open port to its first answer.
-const READY: std::time::Duration = std::time::Duration::from_secs(120);
+const READY: std::time::Duration = std::time::Duration::from_mins(2);
 /// The queue of the contract, bound to the default exchange of the sink.
 const QUEUE: &str = "events";
 const PASSWORD: &str = "right-secret";
