@@ -9,6 +9,8 @@ mod support;
 mod authority;
 #[path = "contract/clauses.rs"]
 mod clauses;
+#[path = "contract/mosquitto.rs"]
+mod mosquitto;
 #[path = "contract/nats_server.rs"]
 mod nats_server;
 #[path = "contract/parcels.rs"]
@@ -17,6 +19,10 @@ mod parcels;
 mod peer;
 #[path = "contract/webhook.rs"]
 mod receiver;
+#[path = "contract/postgres_server.rs"]
+mod postgres_server;
+#[path = "contract/rabbitmq.rs"]
+mod rabbitmq;
 #[path = "contract/redis_server.rs"]
 mod redis_server;
 
@@ -60,7 +66,10 @@ macro_rules! contract {
 }
 
 contract! {
+    amqp => crate::rabbitmq::RabbitMq,
+    mqtt => crate::mosquitto::Mosquitto,
     webhook => crate::receiver::Webhook,
     nats => crate::nats_server::NatsServer,
+    postgres => crate::postgres_server::PostgresServer,
     redis => crate::redis_server::RedisServer,
 }

@@ -38,6 +38,11 @@ pub trait Peer: Sized {
 
     /// The process.
     fn server(&mut self) -> &mut Server;
+
+    /// Starts the server again, and whoever must be there to see what it gets.
+    async fn start_again(&mut self) {
+        self.server().start_again().await;
+    }
 }
 
 /// The process of a peer.
@@ -80,8 +85,11 @@ impl Server {
 
     /// Ends it at once, with all it started.
     pub async fn kill(&mut self) {
-        self.signal("KILL").await;
+        let family = family(self.process.id().expect("it runs"));
+        signal("KILL", &family);
         self.process.wait().await.expect("it ends");
+        let gone = async || family.iter().all(|pid| parent(*pid).is_none()).then_some(());
+        condition::until(&format!("{} to be gone", self.program), START, gone).await.unwrap();
     }
 
     /// Starts it again after [`Self::kill`], with the same data.
@@ -91,20 +99,13 @@ impl Server {
     }
 
     /// Stops it in its tracks: connections stay, nothing is answered.
-    pub async fn freeze(&self) {
-        self.signal("STOP").await;
+    pub fn freeze(&self) {
+        signal("STOP", &family(self.process.id().expect("it runs")));
     }
 
     /// Undoes [`Self::freeze`].
-    pub async fn thaw(&self) {
-        self.signal("CONT").await;
-    }
-
-    /// Every server leads a process group, so that its children go with it.
-    async fn signal(&self, name: &str) {
-        let group = format!("-{}", self.process.id().expect("it runs"));
-        let sent = Command::new("kill").args(["-s", name, "--", &group]).status().await.expect("kill runs");
-        assert!(sent.success(), "no signal {name} could be sent to {}", self.program);
+    pub fn thaw(&self) {
+        signal("CONT", &family(self.process.id().expect("it runs")));
     }
 
     async fn until_up(&self) {
@@ -119,9 +120,39 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(pid) = self.process.id() {
-            let _ = std::process::Command::new("kill").args(["-s", "KILL", "--", &format!("-{pid}")]).status();
+            signal("KILL", &family(pid));
         }
     }
+}
+
+/// A process and all that descend from it, itself first. Not by its group: some servers give each child its own.
+fn family(first: u32) -> Vec<u32> {
+    let all: Vec<u32> = fs::read_dir("/proc")
+        .expect("a list of processes")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    let parents: Vec<_> = all.iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect();
+    let mut family = vec![first];
+    let mut at = 0;
+    while let Some(one) = family.get(at).copied() {
+        family.extend(parents.iter().filter(|(_, parent)| *parent == one).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    family
+}
+
+/// The parent of a process that has not ended.
+fn parent(pid: u32) -> Option<u32> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut rest = line.rsplit_once(')')?.1.split_whitespace();
+    let alive = rest.next().is_some_and(|state| !matches!(state, "Z" | "X"));
+    rest.next().filter(|_| alive)?.parse().ok()
+}
+
+/// To each of them, the parent first; some may be gone by then.
+fn signal(name: &str, family: &[u32]) {
+    let pids = family.iter().map(u32::to_string);
+    let _ = std::process::Command::new("kill").args(["-s", name, "--"]).args(pids).stderr(Stdio::null()).status();
 }
 
 fn launch(program: &str, arguments: &[String], environment: &[(String, String)], folder: &Path) -> Child {
