@@ -198,6 +198,15 @@ async fn what_an_operator_can_mend_is_told_and_works_once_it_is_mended() {
 }
 
 #[tokio::test]
+async fn a_broker_without_disk_space_is_told_from_one_that_is_gone() {
+    let mut peer = RabbitMq::with("disk_free_limit.absolute = 1000TB").await;
+    peer.queue(QUEUE, "amq.topic", "onsip.#", FieldTable::default()).await;
+    let answers = deliver(&peer.settings(), &[parcel(1, 1, 0), parcel(1, 2, 0)]).await;
+    assert!(reason(&answers).contains("short of memory or disk space"), "{answers:?}");
+    assert_eq!(peer.events().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
 async fn a_full_queue_keeps_the_rest_of_each_call_waiting() {
     let peer = RabbitMq::with("").await;
     let mut full = FieldTable::default();
