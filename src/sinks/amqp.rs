@@ -145,7 +145,7 @@ impl Amqp {
     async fn connection(&mut self) -> Result<Connection, String> {
         // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
         match self.connection.take().filter(Connection::is_up) {
-            Some(connection) => Ok(connection),
+            Some(connection) => Ok(connection.at_work()),
             None => Connection::open(&self.options).await,
         }
     }

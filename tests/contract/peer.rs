@@ -53,6 +53,8 @@ pub struct Server {
     folder: std::path::PathBuf,
     address: SocketAddr,
     process: Child,
+    /// Its id, also once it has ended.
+    pid: u32,
 }
 
 impl Server {
@@ -72,6 +74,7 @@ impl Server {
             environment,
             folder: folder.to_owned(),
             address,
+            pid: process.id().expect("it runs"),
             process,
         };
         server.until_up().await;
@@ -85,27 +88,33 @@ impl Server {
 
     /// Ends it at once, with all it started.
     pub async fn kill(&mut self) {
-        let family = family(self.process.id().expect("it runs"));
+        let family = family(self.pid);
         signal("KILL", &family);
         self.process.wait().await.expect("it ends");
-        let gone = async || family.iter().all(|pid| parent(*pid).is_none()).then_some(());
+        let gone = async || family.iter().all(|pid| kin(*pid).is_none()).then_some(());
         condition::until(&format!("{} to be gone", self.program), START, gone).await.unwrap();
     }
 
     /// Starts it again after [`Self::kill`], with the same data.
     pub async fn start_again(&mut self) {
         self.process = launch(&self.program, &self.arguments, &self.environment, &self.folder);
+        self.pid = self.process.id().expect("it runs");
         self.until_up().await;
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(Some(_)))
     }
 
     /// Stops it in its tracks: connections stay, nothing is answered.
     pub fn freeze(&self) {
-        signal("STOP", &family(self.process.id().expect("it runs")));
+        signal("STOP", &family(self.pid));
     }
 
     /// Undoes [`Self::freeze`].
     pub fn thaw(&self) {
-        signal("CONT", &family(self.process.id().expect("it runs")));
+        signal("CONT", &family(self.pid));
     }
 
     async fn until_up(&self) {
@@ -119,34 +128,40 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(pid) = self.process.id() {
-            signal("KILL", &family(pid));
-        }
+        // It may have ended by itself, and left others behind; by then its id may be somebody else's.
+        let family = family(self.pid);
+        signal("KILL", if self.has_ended() { &family[1..] } else { &family });
     }
 }
 
-/// A process and all that descend from it, itself first. Not by its group: some servers give each child its own.
+/// A process and all that belong to it, itself first: those that descend from it, for some servers give each child a
+/// group of its own, and those of its group, for some children outlive their parents.
 fn family(first: u32) -> Vec<u32> {
     let all: Vec<u32> = fs::read_dir("/proc")
         .expect("a list of processes")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
-    let parents: Vec<_> = all.iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect();
+    let kin: Vec<_> = all.iter().filter_map(|pid| Some((*pid, kin(*pid)?))).collect();
     let mut family = vec![first];
     let mut at = 0;
     while let Some(one) = family.get(at).copied() {
-        family.extend(parents.iter().filter(|(_, parent)| *parent == one).map(|(pid, _)| *pid));
+        for (pid, (parent, group)) in &kin {
+            if (*parent == one || *group == first) && !family.contains(pid) {
+                family.push(*pid);
+            }
+        }
         at += 1;
     }
     family
 }
 
-/// The parent of a process that has not ended.
-fn parent(pid: u32) -> Option<u32> {
+/// The parent and the group of a process that has not ended.
+fn kin(pid: u32) -> Option<(u32, u32)> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut rest = line.rsplit_once(')')?.1.split_whitespace();
     let alive = rest.next().is_some_and(|state| !matches!(state, "Z" | "X"));
-    rest.next().filter(|_| alive)?.parse().ok()
+    let numbers = (rest.next()?.parse().ok()?, rest.next()?.parse().ok()?);
+    alive.then_some(numbers)
 }
 
 /// To each of them, the parent first; some may be gone by then.

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::authority::Authority;
 use super::parcels::{parcel, parcels};
 use super::peer::{Peer, Server, free_address, options};
-use crate::support::condition;
+use crate::support::condition::{self, SOON};
 
 /// How long a broker may take from its first open port to its first answer.
 const READY: std::time::Duration = std::time::Duration::from_mins(2);
@@ -38,8 +38,23 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Starts a node with more lines of configuration. It has a name server of its own, so that it meets no other node.
+    /// Starts a node with more lines of configuration; another if it ends at once, for it needs three ports, and
+    /// somebody else may have taken one.
     async fn with(lines: &str) -> Self {
+        for _ in 0..2 {
+            let mut node = Self::node(lines).await;
+            let settled = condition::until("RabbitMQ", READY, async || {
+                if node.server.has_ended() { Some(false) } else { node.try_channel().await.map(|_| true) }
+            });
+            if settled.await.unwrap() {
+                return node;
+            }
+        }
+        Self::node(lines).await
+    }
+
+    /// A node with a name server of its own, so that it meets no other.
+    async fn node(lines: &str) -> Self {
         let (folder, address, names, distribution) =
             (tempfile::tempdir().expect("a folder"), free_address(), free_address(), free_address());
         let home = folder.path();
@@ -86,13 +101,17 @@ impl RabbitMq {
 
     /// A channel of the test's own, as soon as the broker has started.
     async fn channel(&self) -> (Connection, Channel) {
+        condition::until("RabbitMQ", READY, async || self.try_channel().await).await.unwrap()
+    }
+
+    async fn try_channel(&self) -> Option<(Connection, Channel)> {
         let url = format!("amqp://router:{PASSWORD}@{}/%2f", self.address());
-        let ready = condition::until("RabbitMQ", READY, async || {
-            let connection = Connection::connect(&url, ConnectionProperties::default()).await.ok()?;
-            let channel = connection.create_channel().await.ok()?;
-            Some((connection, channel))
+        let opened = tokio::time::timeout(SOON, async {
+            let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
+            let channel = connection.create_channel().await?;
+            lapin::Result::Ok((connection, channel))
         });
-        ready.await.unwrap()
+        opened.await.ok()?.ok()
     }
 
     /// Makes a durable queue that gets the messages of `exchange` whose key is like `pattern`.

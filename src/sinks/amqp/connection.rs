@@ -89,6 +89,12 @@ impl Connection {
         self
     }
 
+    /// In a delivery: whoever leaves it cuts the connection.
+    pub(super) fn at_work(mut self) -> Self {
+        self.guard.armed = true;
+        self
+    }
+
     /// Publishes `message` and waits until the broker has confirmed it.
     pub(super) async fn publish(&self, message: &Message<'_>) -> Result<(), Fault> {
         let sent = async {
