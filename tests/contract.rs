@@ -17,12 +17,12 @@ mod nats_server;
 mod parcels;
 #[path = "contract/peer.rs"]
 mod peer;
-#[path = "contract/webhook.rs"]
-mod receiver;
 #[path = "contract/postgres_server.rs"]
 mod postgres_server;
 #[path = "contract/rabbitmq.rs"]
 mod rabbitmq;
+#[path = "contract/webhook.rs"]
+mod receiver;
 #[path = "contract/redis_server.rs"]
 mod redis_server;
 
@@ -68,8 +68,8 @@ macro_rules! contract {
 contract! {
     amqp => crate::rabbitmq::RabbitMq,
     mqtt => crate::mosquitto::Mosquitto,
-    webhook => crate::receiver::Webhook,
     nats => crate::nats_server::NatsServer,
     postgres => crate::postgres_server::PostgresServer,
     redis => crate::redis_server::RedisServer,
+    webhook => crate::receiver::Webhook,
 }

@@ -7,8 +7,8 @@ use onsip_router::sinks::{Failure, Parcel, Sink};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::parcels::{id, parcel, parcels};
-use super::peer::{Peer, options};
+use super::parcels::{parcel, parcels};
+use super::peer::{Peer, id, options};
 use crate::support::condition;
 
 /// How long a delivery to a healthy peer may take on a crowded machine.

@@ -203,3 +203,8 @@ pub fn options(settings: &str) -> Options {
         .unwrap_or_else(|problems| panic!("{problems}\n{settings}"));
     config.sinks.pop_first().expect("the sink").1.options
 }
+
+/// The id of an event as a peer holds it.
+pub fn id(event: &Value) -> &str {
+    event["id"].as_str().expect("an event has an id")
+}
