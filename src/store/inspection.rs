@@ -12,8 +12,7 @@ use crate::domain::identity::Token;
 use crate::domain::name::SinkName;
 
 pub(super) const HOLDING: &str = "SELECT name FROM sinks WHERE owed > 0 OR dead > 0 ORDER BY name";
-pub(super) const AT: &str =
-    "SELECT position, id, partition, received, body, checksum FROM events WHERE position = ?1";
+pub(super) const AT: &str = "SELECT position, id, partition, received, body, checksum FROM events WHERE position = ?1";
 /// By way of no index: ids are looked for by operators only.
 pub(super) const BY_ID: &str = "SELECT position, id, partition, received, body, checksum FROM events WHERE id = ?1 \
     ORDER BY position DESC LIMIT 1";
@@ -101,9 +100,7 @@ impl Row {
             Some(died) => {
                 Standing::Dead { attempts, died: super::timestamp(died)?, reason: self.reason.unwrap_or_default() }
             }
-            None => {
-                Standing::Owed { attempts, failing_since: self.failing_since.map(super::timestamp).transpose()? }
-            }
+            None => Standing::Owed { attempts, failing_since: self.failing_since.map(super::timestamp).transpose()? },
         };
         Ok((name, standing))
     }

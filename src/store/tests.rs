@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::options::Options;
 use super::writer::{Operation, Work};
 use super::{
-    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, faults, inspection, ledger, memory, picking, pruning,
-    queue, repair, shedding,
+    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, faults, inspection, ledger, memory, picking,
+    pruning, queue, repair, shedding,
 };
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
