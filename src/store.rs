@@ -13,9 +13,12 @@ use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
 
+mod checksum;
 mod coverage;
 mod dead;
 mod error;
+mod faults;
+mod inspection;
 mod ledger;
 mod memory;
 mod opening;
@@ -23,12 +26,15 @@ pub mod options;
 mod picking;
 mod pruning;
 mod queue;
+mod repair;
 mod shedding;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use error::{OpenError, StoreError};
+pub use inspection::{Found, Part, Standing, Wanted};
+pub use repair::{RepairError, Repaired};
 
 use ledger::LedgerKey;
 use opening::Opened;
@@ -156,7 +162,7 @@ impl Store {
 
     /// Looks through everything and says what is wrong, one line each; takes as long as the database is large.
     pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
-        dead::faults(&self.readers).await
+        faults::look(&self.readers).await
     }
 
     /// The whole subscription ledger.
@@ -322,6 +328,8 @@ pub struct Owed {
     pub failing_since: Option<Timestamp>,
     /// The event as JSON, without a line break.
     pub body: Arc<str>,
+    /// Whether all that is what was once written. If not, nothing of it may leave.
+    pub intact: bool,
 }
 
 /// One event a sink was given up for.
@@ -343,6 +351,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// The event as JSON, without a line break.
     pub body: Arc<str>,
+    /// Whether all that is what was once written.
+    pub intact: bool,
 }
 
 /// How one delivery ended, as the queue must remember it.

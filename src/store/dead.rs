@@ -4,14 +4,19 @@
 
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
+use super::checksum::{self, Kept, Whole};
 use super::error::StoreError;
 use super::{DeadLetter, queue};
 use crate::domain::name::SinkName;
 
 pub(super) const LIST: &str = "SELECT dead.position, events.id, events.partition, events.received, dead.attempts, \
-    dead.died, dead.reason, events.body FROM dead CROSS JOIN events ON events.position = dead.position \
+    dead.died, dead.reason, events.body, events.checksum FROM dead CROSS JOIN events ON events.position = dead.position \
     WHERE dead.sink = (SELECT number FROM sinks WHERE name = ?1) AND dead.position > ?2 \
     ORDER BY dead.position LIMIT ?3";
+/// The same from the newest on.
+pub(super) const LATEST: &str = "SELECT dead.position, events.id, events.partition, events.received, dead.attempts, \
+    dead.died, dead.reason, events.body, events.checksum FROM dead CROSS JOIN events ON events.position = dead.position \
+    WHERE dead.sink = (SELECT number FROM sinks WHERE name = ?1) ORDER BY dead.position DESC LIMIT ?2";
 pub(super) const REVIVE: &str = "INSERT INTO owed (sink, position, bytes) \
     SELECT dead.sink, dead.position, octet_length(events.body) \
     FROM dead CROSS JOIN events ON events.position = dead.position \
@@ -36,29 +41,28 @@ pub(super) const FAULTS: &str = "SELECT 'sink ' || name || ': counts ' || owed |
 
 #[derive(FromRow)]
 struct Row {
-    position: i64,
-    id: String,
-    partition: String,
-    received: i64,
+    #[sqlx(flatten)]
+    event: Kept,
     attempts: i64,
     died: i64,
     reason: String,
-    body: String,
 }
 
 impl TryFrom<Row> for DeadLetter {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
+        let event = Whole::from(row.event);
         Ok(Self {
-            position: row.position,
-            id: row.id.into(),
-            partition: row.partition,
-            received: super::timestamp(row.received)?,
+            position: event.position,
+            id: event.id,
+            partition: event.partition,
+            received: event.received,
             attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
             died: super::timestamp(row.died)?,
             reason: row.reason,
-            body: row.body.into(),
+            body: event.body,
+            intact: event.intact,
         })
     }
 }
@@ -72,6 +76,13 @@ pub(super) async fn list(
 ) -> Result<Vec<DeadLetter>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<Row> = sqlx::query_as(LIST).bind(sink.as_str()).bind(after).bind(limit).fetch_all(readers).await?;
+    rows.into_iter().map(DeadLetter::try_from).collect()
+}
+
+/// The newest dead letters of `sink`, the newest first.
+pub(super) async fn latest(readers: &SqlitePool, sink: &SinkName, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = sqlx::query_as(LATEST).bind(sink.as_str()).bind(limit).fetch_all(readers).await?;
     rows.into_iter().map(DeadLetter::try_from).collect()
 }
 
@@ -114,5 +125,7 @@ pub(super) async fn faults(readers: &SqlitePool) -> Result<Vec<String>, StoreErr
     let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(readers).await?;
     faults.retain(|line| line != "ok");
     faults.extend(sqlx::query_scalar::<_, String>(FAULTS).fetch_all(readers).await?);
+    let damaged = checksum::damaged(readers).await?;
+    faults.extend(damaged.iter().map(|position| format!("position {position}: the event is not what was written")));
     Ok(faults)
 }
