@@ -107,7 +107,10 @@ fn a_missing_key_is_reported_under_its_own_path() {
     assert_each(&[
         ("[accounts.b]", "accounts.b.jid: is missing\naccounts.b.password: is missing"),
         ("[sinks.f]\ntype = 'file'", "sinks.f.path: is missing"),
-        ("[sinks.f]", "sinks.f.type: is missing; it is \"file\" or \"stdout\""),
+        (
+            "[sinks.f]",
+            "sinks.f.type: is missing; it is \"amqp\", \"file\", \"mqtt\", \"nats\", \"postgres\", \"redis\" or \"stdout\"",
+        ),
     ]);
     let none = load(&[], [("ONSIP_ROUTER__LOG__LEVEL", "info")]).map(drop).unwrap_err().to_string();
     assert_eq!(none, "accounts: no account is configured\nsinks: no sink is configured");
