@@ -109,7 +109,7 @@ fn a_missing_key_is_reported_under_its_own_path() {
         ("[sinks.f]\ntype = 'file'", "sinks.f.path: is missing"),
     ]);
     let untyped = bad("[sinks.f]");
-    assert!(untyped.starts_with("sinks.f.type: is missing; it is \"file\", "), "{untyped}");
+    assert!(untyped.starts_with("sinks.f.type: is missing; it is \"amqp\", "), "{untyped}");
     assert!(sinks::TYPES.iter().all(|one| untyped.contains(&format!("{:?}", one.name))), "{untyped}");
     let none = load(&[], [("ONSIP_ROUTER__LOG__LEVEL", "info")]).map(drop).unwrap_err().to_string();
     assert_eq!(none, "accounts: no account is configured\nsinks: no sink is configured");

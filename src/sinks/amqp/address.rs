@@ -33,7 +33,11 @@ impl FromStr for Address {
         // To the letter, a slash at the end is the virtual host without a name; nobody means that.
         let text = if rest.matches('/').count() == 1 { text.trim_end_matches('/') } else { text };
         let uri: AMQPUri = text.parse().map_err(|_| EXPECTED.to_owned())?;
-        let host = uri.authority.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        // The library takes an address in brackets for no host at all, and this machine in its place.
+        let host = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, _)) => host.to_owned(),
+            None => uri.authority.host,
+        };
         if rest.is_empty() || rest.starts_with(['/', ':']) || host.is_empty() {
             return Err(EXPECTED.to_owned());
         }

@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn what_is_too_long_for_the_protocol_is_rejected_and_not_cut() {
         assert!(short("id", "x".repeat(255)).is_ok());
-        let Err(Failure::Reject { reason }) = short("id", "x".repeat(256)) else { panic!() };
-        assert_eq!(reason, "its id would be 256 bytes long");
+        let reason = "its id would be 256 bytes long".to_owned();
+        assert_eq!(short("id", "x".repeat(256)), Err(Failure::Reject { reason }));
         assert!(check_exchange("amq.topic").is_ok());
         assert!(check_exchange("").is_err() && check_exchange(&"x".repeat(256)).is_err());
     }
