@@ -13,6 +13,7 @@ use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
 
+mod checksum;
 mod coverage;
 mod dead;
 mod error;
@@ -322,6 +323,8 @@ pub struct Owed {
     pub failing_since: Option<Timestamp>,
     /// The event as JSON, without a line break.
     pub body: Arc<str>,
+    /// Whether all that is what was once written. If not, nothing of it may leave.
+    pub intact: bool,
 }
 
 /// One event a sink was given up for.
@@ -343,6 +346,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// The event as JSON, without a line break.
     pub body: Arc<str>,
+    /// Whether all that is what was once written.
+    pub intact: bool,
 }
 
 /// How one delivery ended, as the queue must remember it.

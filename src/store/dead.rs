@@ -4,12 +4,13 @@
 
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
+use super::checksum::{self, Kept, Whole};
 use super::error::StoreError;
 use super::{DeadLetter, queue};
 use crate::domain::name::SinkName;
 
 pub(super) const LIST: &str = "SELECT dead.position, events.id, events.partition, events.received, dead.attempts, \
-    dead.died, dead.reason, events.body FROM dead CROSS JOIN events ON events.position = dead.position \
+    dead.died, dead.reason, events.body, events.checksum FROM dead CROSS JOIN events ON events.position = dead.position \
     WHERE dead.sink = (SELECT number FROM sinks WHERE name = ?1) AND dead.position > ?2 \
     ORDER BY dead.position LIMIT ?3";
 pub(super) const REVIVE: &str = "INSERT INTO owed (sink, position, bytes) \
@@ -36,29 +37,28 @@ pub(super) const FAULTS: &str = "SELECT 'sink ' || name || ': counts ' || owed |
 
 #[derive(FromRow)]
 struct Row {
-    position: i64,
-    id: String,
-    partition: String,
-    received: i64,
+    #[sqlx(flatten)]
+    event: Kept,
     attempts: i64,
     died: i64,
     reason: String,
-    body: String,
 }
 
 impl TryFrom<Row> for DeadLetter {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
+        let event = Whole::from(row.event);
         Ok(Self {
-            position: row.position,
-            id: row.id.into(),
-            partition: row.partition,
-            received: super::timestamp(row.received)?,
+            position: event.position,
+            id: event.id,
+            partition: event.partition,
+            received: event.received,
             attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
             died: super::timestamp(row.died)?,
             reason: row.reason,
-            body: row.body.into(),
+            body: event.body,
+            intact: event.intact,
         })
     }
 }
@@ -114,5 +114,7 @@ pub(super) async fn faults(readers: &SqlitePool) -> Result<Vec<String>, StoreErr
     let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(readers).await?;
     faults.retain(|line| line != "ok");
     faults.extend(sqlx::query_scalar::<_, String>(FAULTS).fetch_all(readers).await?);
+    let damaged = checksum::damaged(readers).await?;
+    faults.extend(damaged.iter().map(|position| format!("position {position}: the event is not what was written")));
     Ok(faults)
 }

@@ -16,7 +16,7 @@ macro_rules! owed {
     ($rest:literal) => {
         concat!(
             "SELECT owed.position, events.id, events.partition, events.received, owed.attempts, owed.failing_since, \
-             events.body ",
+             events.body, events.checksum ",
             $rest
         )
     };
@@ -59,7 +59,7 @@ pub(super) async fn pick(readers: &SqlitePool, sink: &SinkName, pick: &Pick) -> 
         None => query,
     };
     let rows: Vec<Row> = query.fetch_all(readers).await?;
-    rows.into_iter().map(Owed::try_from).collect()
+    Ok(rows.into_iter().map(Owed::from).collect())
 }
 
 /// What is owed of `calls`, in queue order.
@@ -72,7 +72,7 @@ pub(super) async fn of_calls(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let query = sqlx::query_as(OF_CALLS).bind(sink.as_str()).bind(text(&calls)?).bind(limit);
     let rows: Vec<Row> = query.fetch_all(readers).await?;
-    rows.into_iter().map(Owed::try_from).collect()
+    Ok(rows.into_iter().map(Owed::from).collect())
 }
 
 /// The newest position owed to `sink`.

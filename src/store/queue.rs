@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, FromRow, SqliteConnection, SqlitePool};
 
+use super::checksum::{self, Kept, Parts, Whole};
 use super::error::{StoreError, unreadable};
 use super::{CommitEvent, Depth, Owed, Settlement};
 use crate::domain::moment::Moment;
@@ -23,8 +25,8 @@ pub(super) fn see(rows: usize) -> String {
 
 /// Keeps `rows` events.
 pub(super) fn keep(rows: usize) -> String {
-    let values = vec!["(?, ?, ?, ?, ?)"; rows].join(", ");
-    format!("INSERT INTO events (position, id, partition, received, body) VALUES {values}")
+    let values = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO events (position, id, partition, received, body, checksum) VALUES {values}")
 }
 
 static SEE: LazyLock<[String; 3]> = LazyLock::new(|| ROWS.map(see));
@@ -49,7 +51,7 @@ pub(super) const OWE_MORE: &str = "UPDATE sinks SET owed = owed + (more.value ->
     FROM json_each(?1) AS more WHERE sinks.name = more.key";
 
 pub(super) const DUE: &str = "SELECT owed.position, events.id, events.partition, events.received, owed.attempts, \
-    owed.failing_since, events.body FROM owed CROSS JOIN events ON events.position = owed.position \
+    owed.failing_since, events.body, events.checksum FROM owed CROSS JOIN events ON events.position = owed.position \
     WHERE owed.sink = (SELECT number FROM sinks WHERE name = ?1) AND owed.position > ?2 \
     ORDER BY owed.position LIMIT ?3";
 pub(super) const DEPTH: &str = "SELECT sinks.owed, sinks.bytes, sinks.dead, (SELECT events.received \
@@ -114,7 +116,14 @@ pub(super) async fn write(connection: &mut SqliteConnection, events: &[CommitEve
             for (position, event) in piece {
                 let received = event.received.as_microsecond();
                 query = query.bind(position).bind(event.id.as_str()).bind(event.partition.as_str());
-                query = query.bind(received).bind(&*event.body);
+                let checksum = checksum::of(&Parts {
+                    position: *position,
+                    id: event.id.as_str().as_bytes(),
+                    partition: event.partition.as_bytes(),
+                    received,
+                    body: event.body.as_bytes(),
+                });
+                query = query.bind(received).bind(&*event.body).bind(checksum);
             }
             query.execute(&mut *connection).await?;
         }
@@ -189,28 +198,25 @@ pub(super) async fn count(
 /// One owed event as it is read.
 #[derive(FromRow)]
 pub(super) struct Row {
-    position: i64,
-    id: String,
-    partition: String,
-    received: i64,
+    #[sqlx(flatten)]
+    event: Kept,
     attempts: i64,
     failing_since: Option<i64>,
-    body: String,
 }
 
-impl TryFrom<Row> for Owed {
-    type Error = StoreError;
-
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        Ok(Self {
-            position: row.position,
-            id: row.id.into(),
-            partition: row.partition,
-            received: super::timestamp(row.received)?,
+impl From<Row> for Owed {
+    fn from(row: Row) -> Self {
+        let event = Whole::from(row.event);
+        Self {
+            position: event.position,
+            id: event.id,
+            partition: event.partition,
+            received: event.received,
             attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
-            failing_since: row.failing_since.map(super::timestamp).transpose()?,
-            body: row.body.into(),
-        })
+            failing_since: row.failing_since.and_then(|since| Timestamp::from_microsecond(since).ok()),
+            body: event.body,
+            intact: event.intact,
+        }
     }
 }
 
@@ -223,7 +229,7 @@ pub(super) async fn due(
 ) -> Result<Vec<Owed>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<Row> = sqlx::query_as(DUE).bind(sink.as_str()).bind(after).bind(limit).fetch_all(readers).await?;
-    rows.into_iter().map(Owed::try_from).collect()
+    Ok(rows.into_iter().map(Owed::from).collect())
 }
 
 /// How much is owed to `sink`: two look-ups, whatever the depth.

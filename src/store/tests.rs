@@ -8,13 +8,15 @@ use tokio::sync::oneshot;
 use super::options::Options;
 use super::writer::{Operation, Work};
 use super::{
-    Commit, CommitEvent, Store, StoreError, coverage, dead, ledger, memory, picking, pruning, queue, shedding,
+    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, ledger, memory, picking, pruning, queue, shedding,
 };
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
 
 /// Every statement, with the tables it may read from end to end: those that have a row per sink, or are wanted whole.
 const STATEMENTS: &[(&str, &[&str])] = &[
+    // In the order of the key, and no further than the step.
+    (checksum::EVENTS, &["events"]),
     (coverage::OF, &[]),
     (coverage::WRITE, &[]),
     (coverage::EXTEND, &["coverage"]),

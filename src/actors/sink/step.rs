@@ -138,14 +138,15 @@ impl Desk {
     }
 
     async fn deliver(&self, works: &mut Works, taken: Taken) -> Result<Tried, StoreError> {
-        let parcels: Vec<_> = taken.owed.iter().map(parcel).collect();
-        let answers = self.hand_over(&mut works.sink, &parcels).await;
+        let parcels: Vec<_> = taken.owed.iter().filter(|owed| owed.intact).map(parcel).collect();
+        let mut answers = self.hand_over(&mut works.sink, &parcels).await.into_iter();
         let now = Moment::now();
         let mut tried = Tried { more: taken.more, ..Tried::default() };
-        let mut said = Vec::with_capacity(parcels.len());
-        let mut settlements = Vec::with_capacity(parcels.len());
+        let mut said = Vec::with_capacity(taken.owed.len());
+        let mut settlements = Vec::with_capacity(taken.owed.len());
         let mut counts = [0; 3];
-        for ((owed, parcel), answer) in taken.owed.iter().zip(&parcels).zip(answers) {
+        for owed in &taken.owed {
+            let answer = if owed.intact { answers.next().unwrap_or_else(no_answer) } else { damaged() };
             let (settlement, answer) = settle(owed, answer, now.utc(), &mut tried);
             let outcome = match settlement {
                 Settlement::Delivered => {
@@ -158,7 +159,7 @@ impl Desk {
             };
             counts[outcome as usize] += 1;
             settlements.push((owed.position, settlement));
-            said.push((Arc::clone(&parcel.partition), answer));
+            said.push((owed.partition.as_str().into(), answer));
         }
         self.settle(settlements).await?;
         for (outcome, n) in DeliveryOutcome::ALL.iter().zip(counts) {
@@ -175,9 +176,12 @@ impl Desk {
 
     /// One answer for each of `parcels`, within the time there is.
     async fn hand_over(&self, sink: &mut Box<dyn Sink>, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+        if parcels.is_empty() {
+            return Vec::new();
+        }
         let retry = |reason: String| Err(Failure::Retry { reason, after: None });
         if let Ok(mut answers) = timeout(self.delivery.timeout, sink.deliver(parcels)).await {
-            answers.resize_with(parcels.len(), || retry("the sink gave no answer".to_owned()));
+            answers.resize_with(parcels.len(), no_answer);
             return answers;
         }
         self.replace(sink);
@@ -208,6 +212,15 @@ impl Desk {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+fn no_answer() -> Result<(), Failure> {
+    Err(Failure::Retry { reason: "the sink gave no answer".to_owned(), after: None })
+}
+
+/// What is not as it was written goes nowhere and holds up nothing; an operator finds it among the dead letters.
+fn damaged() -> Result<(), Failure> {
+    Err(Failure::Reject { reason: "damaged in the database: not what was once written".to_owned() })
 }
 
 /// What the queue must remember of an answer, and what it says about the sink.
