@@ -22,12 +22,12 @@ mod latency;
 #[path = "../tests/contract/parcels.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod parcels;
+#[path = "fleet/process.rs"]
+mod process;
 #[path = "delivery/queue.rs"]
 mod queue;
 #[path = "delivery/servers.rs"]
 mod servers;
-#[path = "fleet/process.rs"]
-mod process;
 #[path = "fleet/stage.rs"]
 #[allow(dead_code, reason = "the other benchmark uses more of it")]
 mod stage;
@@ -53,7 +53,11 @@ async fn main() {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     if wanted("queue") {
         say("accepted by the queue alone", queue::accepted(100_000).await, goal::ACCEPTED);
-        say("accepted, delivered to three sinks that do nothing, settled", queue::whole_way(100_000).await, goal::WHOLE_WAY);
+        say(
+            "accepted, delivered to three sinks that do nothing, settled",
+            queue::whole_way(100_000).await,
+            goal::WHOLE_WAY,
+        );
     }
     if wanted("real") || wanted("dead") {
         match servers::Servers::start().await {

@@ -83,12 +83,11 @@ impl Scene {
         }
         let url = format!("sqlite://{}", copy.path().join("state.db").display());
         let mut database = SqliteConnection::connect(&url).await.unwrap();
-        let seen: Vec<(i64, String)> =
-            sqlx::query_as("SELECT number, id FROM seen WHERE number > ?1 ORDER BY number")
-                .bind(self.newest)
-                .fetch_all(&mut database)
-                .await
-                .unwrap();
+        let seen: Vec<(i64, String)> = sqlx::query_as("SELECT number, id FROM seen WHERE number > ?1 ORDER BY number")
+            .bind(self.newest)
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
         self.newest = seen.last().map_or(self.newest, |(number, _)| *number);
         for (number, id) in seen {
             assert!(self.committed.insert(id.clone()), "{id} was committed twice, the second time as {number}");
@@ -133,8 +132,7 @@ fn assert_complete_and_in_order(sink: &str, events: &[Value], committed: &BTreeS
 /// The events of the file. A kill may cut a line off, which then stands alone, and comes again whole.
 fn lines(text: &str) -> Vec<Value> {
     assert!(text.ends_with('\n'), "the last line is not finished");
-    let (whole, cut): (Vec<_>, Vec<_>) =
-        text.lines().partition(|line| serde_json::from_str::<Value>(line).is_ok());
+    let (whole, cut): (Vec<_>, Vec<_>) = text.lines().partition(|line| serde_json::from_str::<Value>(line).is_ok());
     for half in cut {
         assert!(whole.iter().any(|line| line.starts_with(half)), "this line never came whole: {half:?}");
     }

@@ -33,7 +33,18 @@ impl Servers {
             launch("nats-server", &["-a", "127.0.0.1", "-p", &nats.to_string(), "-js", "-sd", &data])?,
             launch(
                 "redis-server",
-                &["--bind", "127.0.0.1", "--port", &redis.to_string(), "--save", "", "--appendonly", "yes", "--dir", &data],
+                &[
+                    "--bind",
+                    "127.0.0.1",
+                    "--port",
+                    &redis.to_string(),
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "yes",
+                    "--dir",
+                    &data,
+                ],
             )?,
         ];
         for port in [nats, redis] {
