@@ -11,7 +11,6 @@
 
 use std::time::Duration;
 
-use onsip_router::domain::moment::Moment;
 use onsip_router::domain::name::SinkName;
 use onsip_router::simulator::Traffic;
 

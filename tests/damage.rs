@@ -79,7 +79,10 @@ impl Original {
         };
         let fate = match self.read(&store).await {
             Ok(fate) => fate,
-            Err(fault) => Fate::Told(vec![fault.to_string()]),
+            Err(fault) => {
+                println!("{fault}");
+                Fate::Told
+            }
         };
         store.close().await.ok();
         fate
@@ -116,14 +119,14 @@ impl Original {
             }
         }
         assert!(count == 2 * COUNT || !told.is_empty(), "{count} of {} are left, and nothing is told", 2 * COUNT);
-        Ok(if told.is_empty() { Fate::Whole } else { Fate::Told(told) })
+        Ok(if told.is_empty() { Fate::Whole } else { Fate::Told })
     }
 }
 
 #[derive(Debug)]
 enum Fate {
     Refused(OpenError),
-    Told(Vec<String>),
+    Told,
     /// Every event is there, and as it was.
     Whole,
 }
@@ -145,7 +148,7 @@ async fn a_flipped_bit_is_refused_or_told_or_touches_no_event() {
         copy[byte] ^= 1 << bit;
         match original.fate(&copy).await {
             Fate::Refused(_) => refused += 1,
-            Fate::Told(_) => told += 1,
+            Fate::Told => told += 1,
             Fate::Whole => whole += 1,
         }
     }
@@ -166,7 +169,9 @@ async fn a_flipped_bit_in_any_event_keeps_that_event_in_and_lets_the_others_out(
         // Readable text, no text, and a byte that ends one.
         for damage in [b'X', 0xff, 0] {
             let mut copy = database.clone();
-            copies.iter().for_each(|at| copy[at + text.len() - 1] = damage);
+            for at in &copies {
+                copy[at + text.len() - 1] = damage;
+            }
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("router.db"), &copy).unwrap();
             let store = Store::open(&options(folder.path())).await.unwrap();
@@ -256,7 +261,7 @@ async fn a_damaged_event_becomes_a_dead_letter_and_the_rest_of_its_call_is_deliv
 
     daemon.start_again().await;
     let events = daemon.until_events("away/events.jsonl", 2, SOON).await;
-    assert_eq!(texts(&calls(events), "type"), ["com.onsip.call.answered", "com.onsip.call.ended"]);
+    assert_eq!(texts(&calls(events), "type"), ["com.onsip.call.confirmed", "com.onsip.call.ended"]);
     daemon.until_settled().await;
     assert_eq!(daemon.count("sink_deliveries_total", &[("outcome", "dead")]).await, 1);
     assert!(daemon.log().contains("damaged in the database"), "{}", daemon.log());

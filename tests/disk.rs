@@ -112,7 +112,9 @@ async fn kills_while_the_disk_is_full_lose_nothing_that_was_committed() {
         disk.make_room();
         daemon.start_again().await;
         daemon.until_active(1).await;
-        placed.iter_mut().for_each(|call| onsip.hang_up(call));
+        for call in &mut placed {
+            onsip.hang_up(call);
+        }
         let least = daemon.until("the end of each call", SOON, async || {
             let told = once(calls(daemon.events(EVENTS)));
             let ended = texts(&told, "type").iter().filter(|kind| **kind == "com.onsip.call.ended").count();

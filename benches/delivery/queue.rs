@@ -45,7 +45,9 @@ pub async fn commit(store: &Store, commits: Vec<Commit>, room: impl AsyncFn()) {
     for mut commit in commits {
         room().await;
         let place = std::sync::Arc::clone(&waiting).acquire_owned().await.unwrap();
-        commit.events.iter_mut().for_each(|event| event.received = Moment::now().utc());
+        for event in &mut commit.events {
+            event.received = Moment::now().utc();
+        }
         let store = store.clone();
         tokio::spawn(async move {
             store.commit(commit).await.unwrap();
