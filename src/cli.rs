@@ -17,6 +17,7 @@ pub mod check;
 pub mod demo;
 mod log;
 mod open_files;
+pub mod queue;
 mod round;
 pub mod run;
 pub mod schema;
@@ -60,6 +61,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Compare the subscriptions at the services with the ledger, and remove own surplus
     Subscriptions(subscriptions::Args),
+    /// Show, retry and purge what sinks are owed and their dead letters, and check the database
+    Queue(queue::Args),
     /// Print a JSON Schema
     Schema(schema::Args),
 }
@@ -73,6 +76,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args),
             Command::Simulate(args) => simulate::run(args),
             Command::Subscriptions(args) => subscriptions::run(&args),
+            Command::Queue(args) => queue::run(&args),
             Command::Schema(args) => schema::run(&args),
         }
     }

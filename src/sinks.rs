@@ -11,12 +11,15 @@ use crate::settings::Type;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 
+pub mod amqp;
 mod chains;
 mod encryption;
 mod envelope;
 pub mod file;
 mod line;
+pub mod mqtt;
 pub mod nats;
+pub mod postgres;
 pub mod redis;
 pub mod stdout;
 mod template;
@@ -64,8 +67,11 @@ macro_rules! register {
 }
 
 register! {
+    "amqp" => Amqp(amqp),
     "file" => File(file),
+    "mqtt" => Mqtt(mqtt),
     "nats" => Nats(nats),
+    "postgres" => Postgres(postgres),
     "redis" => Redis(redis),
     "stdout" => Stdout(stdout),
     "webhook" => Webhook(webhook),

@@ -17,6 +17,8 @@ mod checksum;
 mod coverage;
 mod dead;
 mod error;
+mod faults;
+mod inspection;
 mod ledger;
 mod memory;
 mod opening;
@@ -24,12 +26,15 @@ pub mod options;
 mod picking;
 mod pruning;
 mod queue;
+mod repair;
 mod shedding;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use error::{OpenError, StoreError};
+pub use inspection::{Found, Part, Standing, Wanted};
+pub use repair::{RepairError, Repaired};
 
 use ledger::LedgerKey;
 use opening::Opened;
@@ -157,7 +162,7 @@ impl Store {
 
     /// Looks through everything and says what is wrong, one line each; takes as long as the database is large.
     pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
-        dead::faults(&self.readers).await
+        faults::look(&self.readers).await
     }
 
     /// The whole subscription ledger.

@@ -9,12 +9,18 @@ mod support;
 mod authority;
 #[path = "contract/clauses.rs"]
 mod clauses;
+#[path = "contract/mosquitto.rs"]
+mod mosquitto;
 #[path = "contract/nats_server.rs"]
 mod nats_server;
 #[path = "contract/parcels.rs"]
 mod parcels;
 #[path = "contract/peer.rs"]
 mod peer;
+#[path = "contract/postgres_server.rs"]
+mod postgres_server;
+#[path = "contract/rabbitmq.rs"]
+mod rabbitmq;
 #[path = "contract/webhook.rs"]
 mod receiver;
 #[path = "contract/redis_server.rs"]
@@ -60,7 +66,10 @@ macro_rules! contract {
 }
 
 contract! {
-    webhook => crate::receiver::Webhook,
+    amqp => crate::rabbitmq::RabbitMq,
+    mqtt => crate::mosquitto::Mosquitto,
     nats => crate::nats_server::NatsServer,
+    postgres => crate::postgres_server::PostgresServer,
     redis => crate::redis_server::RedisServer,
+    webhook => crate::receiver::Webhook,
 }

@@ -206,7 +206,7 @@ async fn a_server_that_says_nothing_is_given_up_and_tried_again() {
     onsip.mute(true);
     let setup = Setup::of(&onsip).xmpp("request_timeout = \"1s\"").account("front-desk", &anna);
     let daemon = setup.start().await;
-    daemon.until_metric("connects_total", &[("outcome", "timeout")], Duration::from_secs(3), |n| n >= 1.0).await;
+    daemon.until_metric("connects_total", &[("outcome", "timeout")], SOON, |n| n >= 1.0).await;
     onsip.mute(false);
     daemon.until_active(1).await;
 }

@@ -22,6 +22,12 @@ fn load(settings: &str) -> Result<Options, String> {
 #[test]
 fn a_sink_opens_without_touching_anything_and_shows_no_secret() {
     for settings in [
+        "type = \"amqp\"\nurl = \"amqp://a\"",
+        "type = \"amqp\"\nurl = \"amqps://a:1/calls\"\nusername = \"u\"\npassword = \"hunter2\"\nmode = \"binary\"",
+        "type = \"mqtt\"\nurl = \"mqtt://a\"",
+        "type = \"mqtt\"\nurl = \"mqtts://a:1\"\nclient_id = \"c\"\nusername = \"u\"\npassword = \"hunter2\"",
+        "type = \"postgres\"\nhost = \"a\"\ndatabase = \"d\"\nuser = \"u\"\npassword = \"hunter2\"\ncreate = true",
+        "type = \"postgres\"\nhost = \"/run/x\"\nport = 1\ndatabase = \"d\"\nuser = \"u\"\ntable = \"a.b\"",
         "type = \"nats\"\nurl = \"nats://a\"",
         "type = \"nats\"\nurl = \"tls://a:1,tls://b:2\"\nuser = \"u\"\npassword = \"hunter2\"\nmode = \"binary\"",
         "type = \"nats\"\nurl = \"a\"\ntoken = \"hunter2\"\nsubject = \"{type}\"\nstream = \"S\"",
@@ -37,6 +43,42 @@ fn a_sink_opens_without_touching_anything_and_shows_no_secret() {
 #[test]
 fn what_cannot_be_is_told_by_its_key_and_without_the_secret() {
     for (settings, problem) in [
+        (
+            "type = \"amqp\"\nurl = \"amqp://u:hunter2@a\"",
+            "sinks.peer.url: must not hold credentials; they belong into the keys `username` and `password`",
+        ),
+        ("type = \"amqp\"\nurl = \"amqp://a?x\"", "sinks.peer.url: must be amqp://HOST:PORT/VHOST"),
+        ("type = \"amqp\"\nurl = \"amqp://a\"\nexchange = \"\"", "sinks.peer.exchange: must have 1 to 255 bytes"),
+        ("type = \"amqp\"\nurl = \"amqp://a\"\npassword = \"hunter2\"", "sinks.peer.username: is missing"),
+        ("type = \"amqp\"\nurl = \"amqp://a\"\nrouting_key = \"{x\"", "sinks.peer.routing_key: has a `{`"),
+        (
+            "type = \"amqp\"\nurl = \"amqp://a\"\nclient_certificate = \"/absent\"\nclient_key = \"/absent\"",
+            "sinks.peer.url: must begin with amqps://",
+        ),
+        (
+            "type = \"mqtt\"\nurl = \"mqtt://u:hunter2@a\"",
+            "sinks.peer.url: must not hold credentials; they belong into the keys `username` and `password`",
+        ),
+        ("type = \"mqtt\"\nurl = \"a\"", "sinks.peer.url: must be mqtt://HOST:PORT"),
+        ("type = \"mqtt\"\nurl = \"mqtt://a\"\ntopic = \"a/#\"", "sinks.peer.topic: must not hold control characters"),
+        ("type = \"mqtt\"\nurl = \"mqtt://a\"\nusername = \"u\"", "sinks.peer.password: is missing; `username`"),
+        ("type = \"postgres\"\nhost = \"a\"\nuser = \"u\"", "sinks.peer.database: is missing"),
+        (
+            "type = \"postgres\"\nhost = \"postgres://u:hunter2@a/d\"\ndatabase = \"d\"\nuser = \"u\"",
+            "sinks.peer.host: must be a name or an address alone; `port`, `database`, `user` and `password` are keys",
+        ),
+        (
+            "type = \"postgres\"\nhost = \"a\"\ndatabase = \"d\"\nuser = \"u\"\ntable = \"a.b.c\"",
+            "sinks.peer.table: must be TABLE or SCHEMA.TABLE",
+        ),
+        (
+            "type = \"postgres\"\nhost = \"/run/x\"\ndatabase = \"d\"\nuser = \"u\"\ntls = \"require\"",
+            "sinks.peer.tls: must be `off` for a socket",
+        ),
+        (
+            "type = \"postgres\"\nhost = \"a\"\ndatabase = \"d\"\nuser = \"u\"\ntls = \"off\"\nca_file = \"/absent\"",
+            "sinks.peer.ca_file: cannot read /absent",
+        ),
         ("type = \"nats\"", "sinks.peer.url: is missing"),
         (
             "type = \"nats\"\nurl = \"nats://u:hunter2@a\"",

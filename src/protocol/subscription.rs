@@ -87,8 +87,8 @@ pub enum Fact {
     Renewal(RenewalOutcome),
     /// The items there are were asked for.
     Resync(ResyncOutcome),
-    /// It was looked up and this was seen. [`ProbeOutcome::Unanswered`], which is told only of the second look in a row,
-    /// means more: the link delivers nothing, and should be replaced.
+    /// It was looked up, or could not be renewed, and this was seen. [`ProbeOutcome::Unanswered`], which is told only of
+    /// the second look in a row, means more: the link delivers nothing, and should be replaced.
     Probe(ProbeOutcome),
 }
 

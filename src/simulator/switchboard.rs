@@ -373,6 +373,12 @@ impl Switchboard {
         }
     }
 
+    pub(super) fn end_deafness(&mut self) {
+        for session in self.sessions.values_mut().filter(|session| session.stall == Some(Stall::Deaf)) {
+            session.stall = None;
+        }
+    }
+
     pub(super) fn bound_jids(&self) -> impl Iterator<Item = &BareJid> {
         self.bound.keys()
     }

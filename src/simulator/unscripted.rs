@@ -37,7 +37,8 @@ pub struct Ongoing {
 }
 
 impl Ongoing {
-    /// Starts no more calls and hangs up all there are; strikes no more.
+    /// Starts no more calls and hangs up all there are; strikes no more, and what was left deaf, which nobody could find
+    /// out, delivers again.
     pub fn end(self) {
         let _ = self.end.send(());
     }
@@ -73,7 +74,7 @@ async fn trouble(shared: Arc<Shared>, mut fate: Fate, ended: oneshot::Receiver<(
     while let Some(due) = fate.due() {
         tokio::select! {
             () = sleep_until(due) => {}
-            () = &mut ended => return,
+            () = &mut ended => return shared.act(|board, _| board.end_deafness()),
         }
         if let Some(down_for) = shared.act(|board, now| fate.strike(board, now)) {
             shared.restart(down_for).await;

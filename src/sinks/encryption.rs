@@ -81,7 +81,8 @@ impl Encryption {
         tokio::task::spawn_blocking(move || files.load()).await.map_err(io::Error::other)?
     }
 
-    fn load(&self) -> io::Result<ClientConfig> {
+    /// The same, for who may wait for the disk.
+    pub(super) fn load(&self) -> io::Result<ClientConfig> {
         let identity = self.identity.as_ref().map(|(certificate, key)| Identity { certificate, key });
         tls::client(self.ca_file.as_deref(), identity)
     }

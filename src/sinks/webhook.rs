@@ -5,18 +5,17 @@
 //! Must not know what an event says.
 
 use std::io;
-use std::path::PathBuf;
 
 use async_trait::async_trait;
 use reqwest::header::HeaderValue;
 
+use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::{Failure, Parcel, Sink};
 use crate::domain::moment::Moment;
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
-use crate::settings::{Absent, Key, Kind, Text};
-use crate::tls;
+use crate::settings::{Absent, Key, Kind};
 
 mod address;
 mod courier;
@@ -51,10 +50,8 @@ pub struct Options {
     pub token: Option<Secret>,
     /// Whether only public addresses may be called.
     pub public_only: bool,
-    /// Certificate authorities trusted besides the system's, as PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Certificate to show and its key, as PEM.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whom to trust and what to show, over `https`.
+    pub encryption: Encryption,
 }
 
 impl Options {
@@ -105,24 +102,9 @@ impl Options {
             absent: Absent::Default("false"),
             help: "Whether private and loopback addresses are refused; link-local ones always are.",
         },
-        Key {
-            name: "ca_file",
-            kind: Kind::Text(Text::ANY),
-            absent: Absent::Fine,
-            help: "PEM file of certificate authorities trusted besides the system's.",
-        },
-        Key {
-            name: "cert_file",
-            kind: Kind::Text(Text::ANY),
-            absent: Absent::Fine,
-            help: "PEM file of a certificate to show to the server; needs `key_file`.",
-        },
-        Key {
-            name: "key_file",
-            kind: Kind::Text(Text::ANY),
-            absent: Absent::Fine,
-            help: "PEM file of the private key of `cert_file`.",
-        },
+        CA_FILE,
+        CLIENT_CERTIFICATE,
+        CLIENT_KEY,
     ];
 
     /// Reads the settings of the sink at `path`.
@@ -144,10 +126,6 @@ impl Options {
         if token.as_ref().is_some_and(|token| HeaderValue::from_str(token.expose()).is_err()) {
             problems.add(path.join("token"), "holds characters that no header can carry");
         }
-        let ca_file: Option<PathBuf> = section.get("ca_file");
-        if let Some(Err(fault)) = ca_file.as_deref().map(tls::check_authorities) {
-            problems.add(path.join("ca_file"), fault);
-        }
         Some(Self {
             endpoint: endpoint?,
             mode: mode?,
@@ -156,8 +134,7 @@ impl Options {
             keys,
             token,
             public_only: public_only?,
-            ca_file,
-            identity: identity(section, path, problems),
+            encryption: Encryption::read(section, path, problems),
         })
     }
 
@@ -169,8 +146,7 @@ impl Options {
 
     /// Whom to trust, what to show, and which protocols to offer.
     fn trust(&self) -> io::Result<rustls::ClientConfig> {
-        let identity = self.identity.as_ref().map(|(certificate, key)| tls::Identity { certificate, key });
-        let mut trust = tls::client(self.ca_file.as_deref(), identity)?;
+        let mut trust = self.encryption.load()?;
         trust.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(trust)
     }
@@ -188,21 +164,6 @@ fn keys(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Vec<Sign
         }
     }
     keys
-}
-
-fn identity(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<(PathBuf, PathBuf)> {
-    let (certificate, key) = (section.get::<PathBuf>("cert_file"), section.get::<PathBuf>("key_file"));
-    for (present, absent) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
-        if section.has(present) && !section.has(absent) {
-            problems.add(path.join(absent), format_args!("is missing; `{present}` is of no use without it"));
-        }
-    }
-    let (certificate, key) = certificate.zip(key)?;
-    let both = tls::Identity { certificate: &certificate, key: &key };
-    if let Err(fault) = tls::client(None, Some(both)) {
-        problems.add(path.join("cert_file"), format_args!("cannot be used with `key_file`: {fault}"));
-    }
-    Some((certificate, key))
 }
 
 /// A URL that takes POSTs.

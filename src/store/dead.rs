@@ -13,6 +13,10 @@ pub(super) const LIST: &str = "SELECT dead.position, events.id, events.partition
     dead.died, dead.reason, events.body, events.checksum FROM dead CROSS JOIN events ON events.position = dead.position \
     WHERE dead.sink = (SELECT number FROM sinks WHERE name = ?1) AND dead.position > ?2 \
     ORDER BY dead.position LIMIT ?3";
+/// The same from the newest on.
+pub(super) const LATEST: &str = "SELECT dead.position, events.id, events.partition, events.received, dead.attempts, \
+    dead.died, dead.reason, events.body, events.checksum FROM dead CROSS JOIN events ON events.position = dead.position \
+    WHERE dead.sink = (SELECT number FROM sinks WHERE name = ?1) ORDER BY dead.position DESC LIMIT ?2";
 pub(super) const REVIVE: &str = "INSERT INTO owed (sink, position, bytes) \
     SELECT dead.sink, dead.position, octet_length(events.body) \
     FROM dead CROSS JOIN events ON events.position = dead.position \
@@ -72,6 +76,13 @@ pub(super) async fn list(
 ) -> Result<Vec<DeadLetter>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<Row> = sqlx::query_as(LIST).bind(sink.as_str()).bind(after).bind(limit).fetch_all(readers).await?;
+    rows.into_iter().map(DeadLetter::try_from).collect()
+}
+
+/// The newest dead letters of `sink`, the newest first.
+pub(super) async fn latest(readers: &SqlitePool, sink: &SinkName, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = sqlx::query_as(LATEST).bind(sink.as_str()).bind(limit).fetch_all(readers).await?;
     rows.into_iter().map(DeadLetter::try_from).collect()
 }
 

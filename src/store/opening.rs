@@ -51,15 +51,29 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
 
 /// Opens an existing database without owning it.
 pub(super) async fn beside(options: &Options) -> Result<Opened, OpenError> {
+    existing(&path_of(&options.url)?, None).await
+}
+
+/// Opens an existing database as its owner, as it stands: it may be damaged. Says where it is, too.
+pub(super) async fn owned(options: &Options) -> Result<(PathBuf, Opened), OpenError> {
     let path = path_of(&options.url)?;
-    if !has_content(&path)? {
+    if !path.exists() {
         return Err(OpenError::Absent { path });
     }
-    let (found, known) = (schema(&path).await?, newest_schema());
-    if found < known {
-        return Err(OpenError::Older { path, found, known });
+    let lock = own(&path)?;
+    let opened = existing(&path, Some(lock)).await?;
+    Ok((path, opened))
+}
+
+async fn existing(path: &Path, lock: Option<File>) -> Result<Opened, OpenError> {
+    if !has_content(path)? {
+        return Err(OpenError::Absent { path: path.to_owned() });
     }
-    Ok(Opened { writer: writer(&path, false).await?, readers: readers(&path).await?, lock: None })
+    let (found, known) = (schema(path).await?, newest_schema());
+    if found < known {
+        return Err(OpenError::Older { path: path.to_owned(), found, known });
+    }
+    Ok(Opened { writer: writer(path, false).await?, readers: readers(path).await?, lock })
 }
 
 async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError> {

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use super::options::Options;
 use super::writer::{Operation, Work};
 use super::{
-    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, ledger, memory, picking, pruning, queue, shedding,
+    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, faults, inspection, ledger, memory, picking,
+    pruning, queue, repair, shedding,
 };
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
@@ -24,6 +25,20 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (dead::REVIVE, &[]),
     (dead::REMOVE, &[]),
     (dead::FAULTS, &["owed", "dead", "sinks", "events"]),
+    (dead::LATEST, &[]),
+    // An operator asks for these, and waits.
+    (faults::ROWS, &["owed", "dead", "sinks", "events"]),
+    (faults::LEGS, &["legs"]),
+    (repair::STRAYS, &["owed", "sinks"]),
+    (repair::STRAY_LETTERS, &["dead", "sinks"]),
+    (repair::NEEDLESS, &["events"]),
+    (repair::COUNTERS, &["sinks", "all_sinks"]),
+    (inspection::HOLDING, &["sinks"]),
+    (inspection::BY_ID, &["events"]),
+    (inspection::AT, &[]),
+    (inspection::STANDINGS, &["sinks"]),
+    (inspection::OWED, &[]),
+    (inspection::DEAD, &[]),
     (ledger::ALL, &["ledger"]),
     (ledger::OF_ACCOUNT, &[]),
     (ledger::WRITE, &[]),

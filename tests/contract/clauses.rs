@@ -7,8 +7,8 @@ use onsip_router::sinks::{Failure, Parcel, Sink};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::parcels::{id, parcel, parcels};
-use super::peer::{Peer, options};
+use super::parcels::{parcel, parcels};
+use super::peer::{Peer, id, options};
 use crate::support::condition;
 
 /// How long a delivery to a healthy peer may take on a crowded machine.
@@ -40,7 +40,7 @@ pub async fn dead_peer<P: Peer>() {
     for answer in &answers {
         assert!(matches!(answer, Err(Failure::Retry { .. })), "{answer:?}");
     }
-    peer.server().start_again().await;
+    peer.start_again().await;
     deliver_all(sink.as_mut(), &parcels(10, 10)).await;
     assert_whole_and_in_order(&peer.events().await, &parcels(0, 20));
 }
@@ -50,12 +50,12 @@ pub async fn hanging_peer<P: Peer>() {
     let options = options(&peer.settings());
     let mut sink = options.open();
     deliver_all(sink.as_mut(), &parcels(0, 10)).await;
-    peer.server().freeze().await;
+    peer.server().freeze();
     let answers = timeout(IMPATIENCE, sink.deliver(&parcels(10, 10))).await.unwrap_or_default();
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
     let left = tokio::task::spawn_blocking(move || drop(sink));
     timeout(PATIENCE, left).await.expect("a sink can be left at any time").expect("it does not panic");
-    peer.server().thaw().await;
+    peer.server().thaw();
     deliver_all(options.open().as_mut(), &parcels(10, 10)).await;
     assert_whole_and_in_order(&peer.events().await, &parcels(0, 20));
 }
@@ -82,7 +82,7 @@ pub async fn killed_peer<P: Peer>() {
         tokio::time::sleep(Duration::from_millis(5 + 20 * round)).await; // any moment will do
         peer.server().kill().await;
         let (tried, waiting) = delivering.await.expect("the delivery does not panic");
-        peer.server().start_again().await;
+        peer.start_again().await;
         (sink, rest) = (tried, waiting);
     }
     deliver_all(sink.as_mut(), &rest).await;

@@ -1,7 +1,7 @@
 //! Events as sinks get them: whole and valid, numbered within their calls.
 
 use onsip_router::sinks::Parcel;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The `number`th event overall, of the call `call`; `padding` bytes longer than usual.
 pub fn parcel(call: usize, number: usize, padding: usize) -> Parcel {
@@ -34,9 +34,4 @@ pub fn parcel(call: usize, number: usize, padding: usize) -> Parcel {
 /// `count` events from the number `first` on, dealt out over seven calls.
 pub fn parcels(first: usize, count: usize) -> Vec<Parcel> {
     (first..first + count).map(|number| parcel(number % 7, number, 0)).collect()
-}
-
-/// The id of an event as a peer holds it.
-pub fn id(event: &Value) -> &str {
-    event["id"].as_str().expect("an event has an id")
 }

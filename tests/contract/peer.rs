@@ -38,6 +38,11 @@ pub trait Peer: Sized {
 
     /// The process.
     fn server(&mut self) -> &mut Server;
+
+    /// Starts the server again, and whoever must be there to see what it gets.
+    async fn start_again(&mut self) {
+        self.server().start_again().await;
+    }
 }
 
 /// The process of a peer.
@@ -48,6 +53,8 @@ pub struct Server {
     folder: std::path::PathBuf,
     address: SocketAddr,
     process: Child,
+    /// Its id, also once it has ended.
+    pid: u32,
 }
 
 impl Server {
@@ -67,6 +74,7 @@ impl Server {
             environment,
             folder: folder.to_owned(),
             address,
+            pid: process.id().expect("it runs"),
             process,
         };
         server.until_up().await;
@@ -80,31 +88,33 @@ impl Server {
 
     /// Ends it at once, with all it started.
     pub async fn kill(&mut self) {
-        self.signal("KILL").await;
+        let family = family(self.pid);
+        signal("KILL", &family);
         self.process.wait().await.expect("it ends");
+        let gone = async || family.iter().all(|pid| kin(*pid).is_none()).then_some(());
+        condition::until(&format!("{} to be gone", self.program), START, gone).await.unwrap();
     }
 
     /// Starts it again after [`Self::kill`], with the same data.
     pub async fn start_again(&mut self) {
         self.process = launch(&self.program, &self.arguments, &self.environment, &self.folder);
+        self.pid = self.process.id().expect("it runs");
         self.until_up().await;
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(Some(_)))
+    }
+
     /// Stops it in its tracks: connections stay, nothing is answered.
-    pub async fn freeze(&self) {
-        self.signal("STOP").await;
+    pub fn freeze(&self) {
+        signal("STOP", &family(self.pid));
     }
 
     /// Undoes [`Self::freeze`].
-    pub async fn thaw(&self) {
-        self.signal("CONT").await;
-    }
-
-    /// Every server leads a process group, so that its children go with it.
-    async fn signal(&self, name: &str) {
-        let group = format!("-{}", self.process.id().expect("it runs"));
-        let sent = Command::new("kill").args(["-s", name, "--", &group]).status().await.expect("kill runs");
-        assert!(sent.success(), "no signal {name} could be sent to {}", self.program);
+    pub fn thaw(&self) {
+        signal("CONT", &family(self.pid));
     }
 
     async fn until_up(&self) {
@@ -118,10 +128,46 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(pid) = self.process.id() {
-            let _ = std::process::Command::new("kill").args(["-s", "KILL", "--", &format!("-{pid}")]).status();
-        }
+        // It may have ended by itself, and left others behind; by then its id may be somebody else's.
+        let family = family(self.pid);
+        signal("KILL", if self.has_ended() { &family[1..] } else { &family });
     }
+}
+
+/// A process and all that belong to it, itself first: those that descend from it, for some servers give each child a
+/// group of its own, and those of its group, for some children outlive their parents.
+fn family(first: u32) -> Vec<u32> {
+    let all: Vec<u32> = fs::read_dir("/proc")
+        .expect("a list of processes")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    let kin: Vec<_> = all.iter().filter_map(|pid| Some((*pid, kin(*pid)?))).collect();
+    let mut family = vec![first];
+    let mut at = 0;
+    while let Some(one) = family.get(at).copied() {
+        for (pid, (parent, group)) in &kin {
+            if (*parent == one || *group == first) && !family.contains(pid) {
+                family.push(*pid);
+            }
+        }
+        at += 1;
+    }
+    family
+}
+
+/// The parent and the group of a process that has not ended.
+fn kin(pid: u32) -> Option<(u32, u32)> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut rest = line.rsplit_once(')')?.1.split_whitespace();
+    let alive = rest.next().is_some_and(|state| !matches!(state, "Z" | "X"));
+    let numbers = (rest.next()?.parse().ok()?, rest.next()?.parse().ok()?);
+    alive.then_some(numbers)
+}
+
+/// To each of them, the parent first; some may be gone by then.
+fn signal(name: &str, family: &[u32]) {
+    let pids = family.iter().map(u32::to_string);
+    let _ = std::process::Command::new("kill").args(["-s", name, "--"]).args(pids).stderr(Stdio::null()).status();
 }
 
 fn launch(program: &str, arguments: &[String], environment: &[(String, String)], folder: &Path) -> Child {
@@ -156,4 +202,9 @@ pub fn options(settings: &str) -> Options {
     let mut config = Config::load(&[file.path().to_owned()], std::env::vars())
         .unwrap_or_else(|problems| panic!("{problems}\n{settings}"));
     config.sinks.pop_first().expect("the sink").1.options
+}
+
+/// The id of an event as a peer holds it.
+pub fn id(event: &Value) -> &str {
+    event["id"].as_str().expect("an event has an id")
 }

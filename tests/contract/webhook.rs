@@ -10,8 +10,8 @@ use serde_json::Value;
 use standardwebhooks::Webhook as Verifier;
 use tempfile::TempDir;
 
-use super::parcels::{id, parcels};
-use super::peer::{Peer, Server, free_address, options};
+use super::parcels::parcels;
+use super::peer::{Peer, Server, free_address, id, options};
 use crate::support::receiver::{Answer, Received, Receiver, status};
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

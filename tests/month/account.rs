@@ -10,15 +10,16 @@ use jiff::Timestamp;
 use onsip_router::domain::moment::Moment;
 use onsip_router::domain::name::NodeName;
 use onsip_router::domain::service::Service;
-use onsip_router::domain::status::{AccountState, GapReason, SubscriptionState};
+use onsip_router::domain::status::{AccountState, GapReason, ProbeOutcome, SubscriptionState};
 use onsip_router::protocol::account::{Account, Command};
 use onsip_router::protocol::backoff::Dice;
+use onsip_router::protocol::clock::Clock;
 use onsip_router::protocol::coverage::{self, Coverage, Delivery};
 use onsip_router::protocol::link::{Failure, Loss};
 use onsip_router::protocol::notification;
 use onsip_router::protocol::requests::{NoAnswer, Reply, Requests};
 use onsip_router::protocol::stanza::Request;
-use onsip_router::protocol::subscription::{self, Memory, Subscription, Terms};
+use onsip_router::protocol::subscription::{self, Fact, Memory, Subscription, Terms};
 use xmpp_parsers::jid::{BareJid, FullJid, Jid};
 
 use super::service::{Asked, Query};
@@ -31,6 +32,8 @@ pub enum Act {
     Connect,
     /// Send this request.
     Send { id: String, query: Query },
+    /// End the session: it delivers nothing.
+    Drop,
 }
 
 /// What an operator configures, and what is the same in every life of the router.
@@ -39,11 +42,13 @@ pub struct Setting {
     auth: BareJid,
     auth_sender: Jid,
     nodes: Vec<(Service, NodeName, Jid)>,
+    probe: Duration,
 }
 
 impl Setting {
-    /// The account of this number. Every third watches two nodes, of those every other through a redirect.
-    pub fn numbered(number: usize) -> Self {
+    /// The account of this number, which looks its subscriptions up so often. Every third watches two nodes, of those
+    /// every other through a redirect.
+    pub fn numbered(number: usize, probe: Duration) -> Self {
         let bare = format!("user{number}@acme.test");
         let auth = BareJid::new("commands.auth.xmpp.test").unwrap();
         let mut wanted = vec![("active-calls", format!("/me/{bare}"))];
@@ -62,6 +67,7 @@ impl Setting {
             auth_sender: Jid::from(auth.clone()),
             auth,
             nodes: wanted.into_iter().map(node).collect(),
+            probe,
         }
     }
 
@@ -86,6 +92,7 @@ impl Setting {
 /// Who waits for the answer to a request.
 enum Asker {
     Account,
+    Clock,
     Node { node: usize, turn: u64 },
 }
 
@@ -93,10 +100,21 @@ enum Asker {
 enum Hop {
     Ready(usize),
     Suspended(usize),
+    Lapsed(usize),
     Reauthorized(usize, bool),
     Changed(usize, &'static str),
     Ask(usize, u64, Request),
     Hear(usize, u64, Rc<Reply>),
+    Standing { node: usize, delivery: Delivery, reason: GapReason, since: Option<Timestamp> },
+    Ended,
+    Deaf(Option<Timestamp>),
+}
+
+/// Why an active subscription is not believed to deliver.
+#[derive(Clone, Copy, PartialEq)]
+enum Doubt {
+    Unauthorized,
+    Unseen(Moment),
 }
 
 /// A subscription actor.
@@ -107,6 +125,25 @@ struct Watcher {
     state: SubscriptionState,
     delivery: Delivery,
     told: Delivery,
+    doubt: Option<Doubt>,
+    unseen_since: Option<Moment>,
+    last_ended: Option<Moment>,
+}
+
+impl Watcher {
+    /// After a lapse only a list that shows it proves that it delivers.
+    fn believe(&mut self, now: Moment) {
+        let seen = |since: Moment| self.machine.seen().is_some_and(|seen| seen >= since);
+        if let Some(Doubt::Unseen(since)) = self.doubt
+            && seen(since)
+            && self.machine.delivers(now)
+        {
+            self.doubt = None;
+            self.delivery = Delivery::Flows;
+        } else if self.doubt.is_some() && self.delivery == Delivery::Flows {
+            self.delivery = Delivery::Stopped;
+        }
+    }
 }
 
 /// A connection actor with its subscriptions.
@@ -115,9 +152,14 @@ pub struct Router {
     requests: Requests<Asker>,
     watchers: Vec<Watcher>,
     coverage: Coverage,
+    clock: Clock,
+    heard: Timestamp,
+    gap: Option<GapReason>,
+    abandoned_first: bool,
     hops: VecDeque<Hop>,
     state: AccountState,
     covered: bool,
+    gap_from: Option<Timestamp>,
     /// What is to be carried out by the outside world.
     pub acts: Vec<Act>,
     /// How often coverage ended.
@@ -142,21 +184,30 @@ impl Router {
                 memory,
                 now,
                 seeded(dice),
-            ),
+            )
+            .probing(setting.probe),
             turn: 0,
             in_flight: 0,
             state: SubscriptionState::Lost,
             delivery: Delivery::Stopped,
             told: Delivery::Stopped,
+            doubt: None,
+            unseen_since: None,
+            last_ended: None,
         });
         Self {
             watchers: watchers.collect(),
             machine: Account::new(true, seeded(dice)),
             requests: Requests::new(PATIENCE),
             coverage: setting.coverage(),
+            clock: Clock::new(seeded(dice)),
+            heard: now.utc(),
+            gap: None,
+            abandoned_first: false,
             hops: VecDeque::new(),
             state: AccountState::Connecting,
             covered: false,
+            gap_from: None,
             acts: Vec::new(),
             gaps: 0,
             most_in_flight: 0,
@@ -194,35 +245,58 @@ impl Router {
         self.covered
     }
 
+    /// Where the newest gap begins.
+    pub fn gap_from(&self) -> Option<Timestamp> {
+        self.gap_from
+    }
+
     pub fn start(&mut self, setting: &Setting, now: Moment) {
-        let commands = self.machine.start(now);
+        let commands = self.machine.start(self.clock.by_server(now));
         self.carry_out(setting, commands, now);
     }
 
     pub fn up(&mut self, setting: &Setting, now: Moment) {
-        let commands = self.machine.connected(setting.own.clone(), now);
+        self.heard = now.utc();
+        let commands = self.machine.connected(setting.own.clone(), self.clock.by_server(now));
+        self.clock.connected(now);
+        self.ask_time(setting, now);
         self.carry_out(setting, commands, now);
     }
 
     pub fn failed(&mut self, setting: &Setting, failure: &Failure, now: Moment) {
-        let commands = self.machine.failed(failure, now);
+        let commands = self.machine.failed(failure, self.clock.by_server(now));
         self.carry_out(setting, commands, now);
     }
 
     /// The session is over. Whether a subscription hears first that its request was abandoned, or that there is no
     /// connection, is a matter of chance.
     pub fn down(&mut self, setting: &Setting, loss: &Loss, abandoned_first: bool, now: Moment) {
-        let change = self.coverage.disconnected(GapReason::Disconnect, now.utc());
-        self.cover(change.as_ref());
+        self.abandoned_first = abandoned_first;
+        self.lose(setting, loss, self.heard, now);
+        self.settle(setting, now);
+    }
+
+    fn lose(&mut self, setting: &Setting, loss: &Loss, heard: Timestamp, now: Moment) {
+        self.heard = heard;
+        self.gap = loss.gap();
+        let commands = self.machine.lost(loss, self.clock.by_server(now));
+        self.queue(setting, commands, now);
+    }
+
+    fn suspend(&mut self) {
+        if let Some(reason) = self.gap {
+            let change = self.coverage.disconnected(reason, self.heard);
+            self.cover(change.as_ref());
+        }
         let abandoned = self.requests.abandon();
-        let commands = self.machine.lost(loss, now);
-        if abandoned_first {
+        self.clock.disconnected();
+        let suspended = (0..self.watchers.len()).map(Hop::Suspended);
+        if self.abandoned_first {
             self.abandon(abandoned);
-            self.carry_out(setting, commands, now);
+            self.hops.extend(suspended);
         } else {
-            self.queue(setting, commands, now);
+            self.hops.extend(suspended);
             self.abandon(abandoned);
-            self.settle(setting, now);
         }
     }
 
@@ -237,6 +311,7 @@ impl Router {
 
     /// An answer came in.
     pub fn receive(&mut self, setting: &Setting, id: &str, asked: Asked, reply: &Rc<Reply>, now: Moment) {
+        self.heard = now.utc();
         let sender = match asked {
             Asked::Account => &setting.auth_sender,
             Asked::Node(node) => &setting.nodes[node].2,
@@ -249,6 +324,7 @@ impl Router {
 
     /// A message about a subscription came in: it goes to every subscription of that service.
     pub fn changed(&mut self, setting: &Setting, node: usize, state: &'static str, now: Moment) {
+        self.heard = now.utc();
         self.hops.push_back(Hop::Changed(node, state));
         self.settle(setting, now);
     }
@@ -259,13 +335,14 @@ impl Router {
             for asker in self.requests.expired(now) {
                 self.answered(setting, &asker, &Rc::new(Err(NoAnswer::TimedOut)), now);
             }
-            let commands = self.machine.tick(now);
+            self.ask_time(setting, now);
+            let commands = self.machine.tick(self.clock.by_server(now));
             self.carry_out(setting, commands, now);
         }
         for node in 0..self.watchers.len() {
             if self.watchers[node].machine.deadline().is_some_and(|due| due <= now) {
                 let commands = self.watchers[node].machine.tick(now);
-                self.obey(setting, node, commands, now);
+                self.obey(node, commands, now);
             }
         }
         self.settle(setting, now);
@@ -277,14 +354,29 @@ impl Router {
     }
 
     fn deadline_of_connection(&self) -> Option<Moment> {
-        self.machine.deadline().into_iter().chain(self.requests.deadline()).min()
+        let clock = self.machine.own().and(self.clock.deadline());
+        self.machine.deadline().into_iter().chain(self.requests.deadline()).chain(clock).min()
+    }
+
+    /// Asks for the time, if it is time to.
+    fn ask_time(&mut self, setting: &Setting, now: Moment) {
+        if self.machine.own().is_some() && self.clock.tick(now) {
+            let id = self.requests.open(setting.auth.clone(), Asker::Clock, now);
+            self.acts.push(Act::Send { id, query: Query::Time });
+        }
     }
 
     fn answered(&mut self, setting: &Setting, asker: &Asker, reply: &Rc<Reply>, now: Moment) {
         match *asker {
             Asker::Account => {
-                let commands = self.machine.authorized(reply, now);
+                let commands = self.machine.authorized(reply, self.clock.by_server(now));
                 self.queue(setting, commands, now);
+            }
+            Asker::Clock => {
+                if self.clock.answered(reply, now) {
+                    let commands = self.machine.corrected(self.clock.by_server(now));
+                    self.queue(setting, commands, now);
+                }
             }
             Asker::Node { node, turn } => {
                 self.watchers[node].in_flight -= 1;
@@ -309,11 +401,29 @@ impl Router {
                 }
                 Command::Serve(_) => self.hops.extend(nodes.map(Hop::Ready)),
                 Command::Reauthorized { lapsed } => {
+                    self.coverage.authorized();
                     self.hops.extend(nodes.map(|node| Hop::Reauthorized(node, lapsed)));
                 }
-                Command::Suspend => self.hops.extend(nodes.map(Hop::Suspended)),
+                Command::Suspend => self.suspend(),
                 Command::Became(state, _) => self.state = state,
             }
+        }
+        self.see_lapse(now);
+    }
+
+    /// The authorization may have run out: from then on nothing is sure to be delivered.
+    fn see_lapse(&mut self, now: Moment) {
+        let Some(since) = self.machine.lapsed().filter(|_| !self.coverage.has_lapsed()) else { return };
+        let change = self.coverage.lapse(since.by(now).utc());
+        self.cover(change.as_ref());
+        self.hops.extend((0..self.watchers.len()).map(Hop::Lapsed));
+    }
+
+    /// The link answers no listing any more. Several nodes may notice; one of them ends the session.
+    fn deaf(&mut self, setting: &Setting, since: Option<Timestamp>, now: Moment) {
+        if self.machine.own().is_some() {
+            self.acts.push(Act::Drop);
+            self.lose(setting, &Loss::Timeout, since.unwrap_or(self.heard), now);
         }
     }
 
@@ -323,9 +433,18 @@ impl Router {
                 Hop::Ready(node) => (node, self.watchers[node].machine.ready(setting.own.clone(), now)),
                 Hop::Suspended(node) => {
                     self.watchers[node].turn += 1;
+                    self.watchers[node].doubt = None;
                     (node, self.watchers[node].machine.suspended(now))
                 }
-                Hop::Reauthorized(node, lapsed) => (node, self.watchers[node].machine.reauthorized(lapsed, now)),
+                Hop::Lapsed(node) => {
+                    self.watchers[node].doubt = Some(Doubt::Unauthorized);
+                    (node, Vec::new())
+                }
+                Hop::Reauthorized(node, lapsed) => {
+                    let watcher = &mut self.watchers[node];
+                    watcher.doubt = watcher.doubt.map(|_| Doubt::Unseen(now));
+                    (node, watcher.machine.reauthorized(lapsed, now))
+                }
                 Hop::Changed(node, state) => {
                     let change = notification::Change {
                         node: None,
@@ -343,8 +462,24 @@ impl Router {
                     (node, self.watchers[node].machine.answered(&reply, now))
                 }
                 Hop::Hear(..) => continue, // of a session that is over
+                Hop::Standing { node, delivery, reason, since } => {
+                    let (service, name, _) = &setting.nodes[node];
+                    let at = since.unwrap_or_else(|| now.utc());
+                    let change = self.coverage.changed(service, name, delivery, reason, at);
+                    self.cover(change.as_ref());
+                    continue;
+                }
+                Hop::Ended => {
+                    let commands = self.machine.doubted(self.clock.by_server(now));
+                    self.queue(setting, commands, now);
+                    continue;
+                }
+                Hop::Deaf(since) => {
+                    self.deaf(setting, since, now);
+                    continue;
+                }
             };
-            self.obey(setting, node, commands, now);
+            self.obey(node, commands, now);
         }
     }
 
@@ -356,10 +491,11 @@ impl Router {
         let id = self.requests.open(setting.nodes[node].0.jid().clone(), Asker::Node { node, turn }, now);
         self.watchers[node].in_flight += 1;
         self.most_in_flight = self.most_in_flight.max(self.watchers[node].in_flight);
-        self.acts.push(Act::Send { id, query: read(node, request) });
+        let request = request.clone().with_expire(|utc| self.clock.server_utc(utc, now));
+        self.acts.push(Act::Send { id, query: read(node, &request) });
     }
 
-    fn obey(&mut self, setting: &Setting, node: usize, commands: Vec<subscription::Command>, now: Moment) {
+    fn obey(&mut self, node: usize, commands: Vec<subscription::Command>, now: Moment) {
         let watcher = &mut self.watchers[node];
         for command in commands {
             match command {
@@ -371,21 +507,33 @@ impl Router {
                     watcher.state = state;
                     watcher.delivery = watcher.delivery.then(state);
                 }
+                subscription::Command::Tell(Fact::Probe(ProbeOutcome::Unanswered)) => {
+                    self.hops.push_back(Hop::Deaf(watcher.machine.seen().map(Moment::utc)));
+                }
+                subscription::Command::Tell(Fact::Probe(ProbeOutcome::Missing)) => {
+                    watcher.unseen_since = watcher.machine.seen();
+                }
                 subscription::Command::Tell(_) => {}
             }
         }
+        watcher.believe(now);
+        let ended = watcher.machine.last_ended();
+        if std::mem::replace(&mut watcher.last_ended, ended) != ended {
+            self.hops.push_back(Hop::Ended);
+        }
+        let since = watcher.unseen_since.take().map(Moment::utc);
         if watcher.told != watcher.delivery {
             watcher.told = watcher.delivery;
-            let (service, name, _) = &setting.nodes[node];
-            let change = self.coverage.changed(service, name, watcher.delivery, GapReason::Revoked, now.utc());
-            self.cover(change.as_ref());
+            let reason = if watcher.doubt.is_some() { GapReason::Authorization } else { GapReason::Revoked };
+            self.hops.push_back(Hop::Standing { node, delivery: watcher.delivery, reason, since });
         }
     }
 
     fn cover(&mut self, change: Option<&coverage::Change>) {
         match change {
             Some(coverage::Change::Covered { .. } | coverage::Change::Continued { .. }) => self.covered = true,
-            Some(coverage::Change::Uncovered { .. }) => {
+            Some(coverage::Change::Uncovered { since, .. }) => {
+                self.gap_from = Some(*since);
                 self.covered = false;
                 self.gaps += 1;
             }
@@ -401,7 +549,7 @@ fn read(node: usize, request: &Request) -> Query {
     match request {
         Request::Authorize { .. } => Query::Authorize,
         Request::List { node: name } => Query::List { node, above: name.as_str() == "/" },
-        Request::Items { .. } => Query::Items { node },
+        Request::Items { node: name } => Query::Items { node, above: name.as_str() == "/" },
         Request::Subscribe { node: name, expire } => {
             Query::Subscribe { node, above: name.as_str() == "/", until: until(expire) }
         }

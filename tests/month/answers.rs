@@ -13,18 +13,24 @@ use super::service::{Answer, Service, Shelf};
 use super::{START, Time};
 
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+const TIME: &str = "urn:xmpp:time";
 const DATA: &str = "jabber:x:data";
 
 /// Answers that are always the same.
 pub struct Stock {
     done: Rc<Reply>,
     pending: Rc<Reply>,
+    no_items: Rc<Reply>,
 }
 
 impl Stock {
     pub fn new() -> Self {
         let pending = tag("subscription", PUBSUB, &[("subscription", "pending")], Vec::new());
-        Self { done: Rc::new(result(Vec::new())), pending: Rc::new(result(vec![pubsub(pending)])) }
+        Self {
+            done: Rc::new(result(Vec::new())),
+            pending: Rc::new(result(vec![pubsub(pending)])),
+            no_items: Rc::new(result(vec![tag("pubsub", PUBSUB, &[], Vec::new())])),
+        }
     }
 
     pub fn write(&self, answer: Answer, setting: &Setting, service: &mut Service) -> Rc<Reply> {
@@ -32,6 +38,8 @@ impl Stock {
             Answer::Done => Rc::clone(&self.done),
             Answer::Pending => Rc::clone(&self.pending),
             Answer::Granted(until) => granted(until, setting, &mut service.grant_written),
+            Answer::Time(now) => Rc::new(time(now)),
+            Answer::NoItems => Rc::clone(&self.no_items),
             Answer::Entries(node) => entries(&mut service.shelves[node], setting),
             Answer::No(condition, specific) => Rc::new(refusal(condition, specific, None)),
             Answer::Moved(node) => Rc::new(refusal("redirect", "", Some(setting.target(node)))),
@@ -43,6 +51,13 @@ fn refusal(condition: &str, specific: &str, target: Option<String>) -> Reply {
     let specific = Some(specific.to_owned()).filter(|specific| !specific.is_empty());
     let wait = matches!(condition, "resource-constraint" | "policy-violation");
     Err(NoAnswer::Refused(Refusal { condition: condition.to_owned(), specific, wait, target }))
+}
+
+/// XEP-0202.
+fn time(now: Time) -> Reply {
+    let utc = Timestamp::from_microsecond(START * 1_000_000 + now.cast_signed()).unwrap();
+    let utc = Element::builder("utc", TIME).append(utc.to_string()).build();
+    result(vec![tag("time", TIME, &[], vec![utc])])
 }
 
 /// Written once per account; only the time in it changes, as soon as nobody reads it any more.

@@ -4,14 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{MINUTES, SECONDS, Time};
 
-/// While link and service are well, nobody takes a node for active that does not deliver for longer than this. What only
-/// a list shows waits for the next authorisation (70 % of an hour at the latest), a renewal and that list.
-pub const BLIND_WHEN_WELL: Time = 45 * MINUTES;
-/// Nor for longer than this in any case: a lease is believed until its end.
-pub const BLIND_EVER: Time = 2 * 60 * MINUTES + 2 * MINUTES;
-/// Requests of one account in a minute while all is well: one authorisation, a renewal and a list of each of two nodes,
-/// and one to spare.
-pub const REQUESTS_WHEN_WELL: u32 = 6;
+/// While link and service are well, nobody takes a node for active, nor counts the account as covered, that does not
+/// deliver for longer than this. No list shows that an authorisation ended, or how long a lease is: that waits for the
+/// next authorisation (70 % of an hour at the latest) and a renewal.
+pub const BLIND_WHEN_WELL: Time = 43 * MINUTES;
+/// What a list does show is seen by the next look: so much later than the interval of looks, if two are not answered.
+pub const LOOK: Time = MINUTES;
+/// Nor for longer than this in any case: a lease is believed until its end, where the service answers with errors.
+pub const BLIND_EVER: Time = 2 * 60 * MINUTES;
+/// A gap begins at most so long after the silence that a list or the link shows, while all is well: an end that a message
+/// tells of is believed once a list shows it.
+pub const UNTOLD: Time = SECONDS;
+/// Requests of one account in a minute while all is well: one authorisation, the time, and of each of two nodes a
+/// renewal, a list and a look.
+pub const REQUESTS_WHEN_WELL: u32 = 8;
 /// The same at the worst of times.
 pub const REQUESTS_EVER: u32 = 50;
 /// Log-ins of one account in a minute at the worst of times.
@@ -48,10 +54,42 @@ impl Pace {
     }
 }
 
+/// That a node delivers: since when it is said, and since when it is not so.
+#[derive(Clone, Default)]
+struct Claim {
+    made: Option<Time>,
+    /// For any reason.
+    wrong: Option<Time>,
+    /// For one that a list or the link shows.
+    evidently_wrong: Option<Time>,
+}
+
+impl Claim {
+    fn hold(&mut self, made: bool, view: &View, now: Time) {
+        if !made {
+            *self = Self::default();
+            return;
+        }
+        let made = *self.made.get_or_insert(now);
+        let since = |known: Option<Time>, dark: Option<Time>| dark.map(|dark| known.unwrap_or(dark.max(made)));
+        self.wrong = since(self.wrong, view.dark_since);
+        self.evidently_wrong = since(self.evidently_wrong, view.gone_since);
+    }
+}
+
+/// The longest time that a claim was wrong.
+#[derive(Clone, Copy, Default)]
+pub struct Longest {
+    pub ever: Time,
+    pub when_well: Time,
+    /// Where a list or the link would have shown it.
+    pub evidently_when_well: Time,
+}
+
 #[derive(Clone, Default)]
 struct Seen {
-    believed_since: Option<Time>,
-    blind_since: Option<Time>,
+    believed: Claim,
+    covered: Claim,
 }
 
 /// Sums over all accounts of a world.
@@ -60,13 +98,17 @@ pub struct Tally {
     pub requests: BTreeMap<&'static str, u64>,
     pub logins: u64,
     pub sessions: u64,
+    /// Sessions that the router ended because they answered nothing.
+    pub dropped: u64,
     pub most_requests_when_well: u32,
     pub most_requests: u32,
     pub most_logins: u32,
-    pub blind_when_well: Time,
-    pub blind: Time,
-    /// Longest time that an account counted as covered and a node of it was silent.
-    pub covered_and_silent: Time,
+    /// Taken for active and silent.
+    pub believed: Longest,
+    /// Counted as covered and silent.
+    pub covered: Longest,
+    /// The latest beginning of a gap after the silence, while all was well.
+    pub untold: Time,
     /// By fault: how often, and the longest time from its end until all was well, where it came alone.
     pub faults: BTreeMap<&'static str, (u64, Time)>,
 }
@@ -74,6 +116,8 @@ pub struct Tally {
 /// What is seen of one account.
 pub struct Watch {
     nodes: Vec<Seen>,
+    /// How often a subscription is looked up.
+    probe: Time,
     notes: VecDeque<Note>,
     sick: u32,
     well_since: Time,
@@ -83,7 +127,6 @@ pub struct Watch {
     /// Whether all was well before it.
     alone: bool,
     broken_since: Option<Time>,
-    covered_since: Option<Time>,
     requests: Pace,
     logins: Pace,
 }
@@ -91,13 +134,21 @@ pub struct Watch {
 /// What an account is like at this moment.
 pub struct View {
     pub believes: bool,
+    /// Whether the account counts as covered, and the node is not known to be denied.
+    pub covered: bool,
+    /// Where the newest gap begins.
+    pub gap_from: Option<Time>,
+    /// Since when it does not deliver, for any reason.
     pub dark_since: Option<Time>,
+    /// The same for a reason that a list or the link shows.
+    pub gone_since: Option<Time>,
     pub own_entries: usize,
 }
 
 impl Watch {
-    pub fn new(nodes: usize, excused_until: Time) -> Self {
+    pub fn new(nodes: usize, probe: Time, excused_until: Time) -> Self {
         Self {
+            probe,
             nodes: vec![Seen::default(); nodes],
             notes: VecDeque::with_capacity(REMEMBERED),
             sick: 0,
@@ -107,7 +158,6 @@ impl Watch {
             last_fault_at: 0,
             alone: true,
             broken_since: Some(0),
-            covered_since: None,
             requests: Pace::default(),
             logins: Pace::default(),
         }
@@ -161,29 +211,17 @@ impl Watch {
     /// Holds what is to be seen of one node against the promises.
     pub fn see(&mut self, node: usize, view: &View, now: Time, tally: &mut Tally) -> Result<(), String> {
         let seen = &mut self.nodes[node];
-        if view.believes {
-            let believed = *seen.believed_since.get_or_insert(now);
-            seen.blind_since = view.dark_since.map(|dark| seen.blind_since.unwrap_or(dark.max(believed)));
-        } else {
-            *seen = Seen::default();
-        }
-        if let Some(since) = seen.blind_since {
-            tally.blind = tally.blind.max(now - since);
-            if now - since > BLIND_EVER {
-                return Err(format!(
-                    "node {node} is taken for active and has not delivered for {} s",
-                    (now - since) / SECONDS
-                ));
-            }
-            let while_well = now.saturating_sub(since.max(self.well_since));
-            if self.sick == 0 {
-                tally.blind_when_well = tally.blind_when_well.max(while_well);
-                if while_well > BLIND_WHEN_WELL {
-                    let long = while_well / SECONDS;
-                    return Err(format!(
-                        "all is well, node {node} is taken for active and has not delivered for {long} s"
-                    ));
-                }
+        let silent_and_covered = seen.covered.evidently_wrong.filter(|since| *since >= self.well_since);
+        seen.believed.hold(view.believes, view, now);
+        seen.covered.hold(view.covered, view, now);
+        let seen = &self.nodes[node];
+        self.judge("is taken for active", node, &seen.believed, now, &mut tally.believed)?;
+        self.judge("counts as covered", node, &seen.covered, now, &mut tally.covered)?;
+        if let (Some(since), Some(from), false, 0) = (silent_and_covered, view.gap_from, view.covered, self.sick) {
+            tally.untold = tally.untold.max(from.saturating_sub(since));
+            if from > since + UNTOLD {
+                let late = (from - since) / SECONDS;
+                return Err(format!("the gap of node {node} begins {late} s after its silence"));
             }
         }
         let fine = view.believes && view.dark_since.is_none() && view.own_entries == 1;
@@ -198,17 +236,34 @@ impl Watch {
         Ok(())
     }
 
-    /// What is to be seen of the account as a whole: whether all nodes are fine, since when one is silent.
-    pub fn conclude(&mut self, fine: bool, covered: bool, dark_since: Option<Time>, now: Time, tally: &mut Tally) {
+    fn judge(&self, what: &str, node: usize, claim: &Claim, now: Time, longest: &mut Longest) -> Result<(), String> {
+        if claim.wrong.or(claim.evidently_wrong).is_none() {
+            return Ok(());
+        }
+        let well_since = self.well_since;
+        let when_well = |since: Option<Time>| since.filter(|_| self.sick == 0).map(|since| since.max(well_since));
+        let evidently = self.probe + LOOK;
+        for (since, longest, most, when) in [
+            (claim.wrong, &mut longest.ever, BLIND_EVER, "ever"),
+            (when_well(claim.wrong), &mut longest.when_well, BLIND_WHEN_WELL, "while all is well"),
+            (when_well(claim.evidently_wrong), &mut longest.evidently_when_well, evidently, "while a look shows it"),
+        ] {
+            let long = since.map_or(0, |since| now.saturating_sub(since));
+            *longest = (*longest).max(long);
+            if long > most {
+                return Err(format!("node {node} {what} and has not delivered for {} s, {when}", long / SECONDS));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be seen of the account as a whole: whether all nodes are fine.
+    pub fn conclude(&mut self, fine: bool, now: Time, tally: &mut Tally) {
         if !fine {
             self.broken_since.get_or_insert(now);
         } else if let Some(since) = self.broken_since.take().filter(|_| self.sick == 0 && self.alone) {
             let fault = tally.faults.entry(self.last_fault).or_default();
             fault.1 = fault.1.max(now - since.max(self.last_fault_at));
-        }
-        self.covered_since = covered.then(|| self.covered_since.unwrap_or(now));
-        if let (Some(covered), Some(dark)) = (self.covered_since, dark_since) {
-            tally.covered_and_silent = tally.covered_and_silent.max(now - covered.max(dark));
         }
     }
 

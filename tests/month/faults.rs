@@ -7,8 +7,8 @@ use super::{HOURS, MINUTES, SECONDS, Time};
 /// After a fault of network or service: back-off up to a minute, the queue of log-ins, authorisation, list, renewal,
 /// pauses of up to 90 s, an approval.
 pub const RECONNECT: Time = 5 * MINUTES;
-/// What only a list shows is seen when the next authorisation is followed by a renewal and a list.
-pub const UNSEEN: Time = super::checks::BLIND_WHEN_WELL + RECONNECT;
+/// What no list shows ends with the next authorisation and renewal.
+const UNSEEN: Time = super::checks::BLIND_WHEN_WELL + RECONNECT;
 /// The longest pause after a denied subscription, and what follows.
 const DENIED: Time = 15 * MINUTES + RECONNECT;
 /// The longest pause after a conflict.
@@ -17,6 +17,11 @@ const CONFLICT: Time = 15 * MINUTES + RECONNECT;
 const THROTTLED: Time = 23 * MINUTES + RECONNECT;
 /// The longest pause after rejected credentials.
 const REFUSED: Time = 6 * HOURS + RECONNECT;
+
+/// What a list shows, and nobody tells of, is seen at the next look.
+pub fn unlisted(probe: Time) -> Time {
+    probe + super::checks::LOOK + RECONNECT
+}
 
 /// Something that lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,19 +258,29 @@ impl Blow {
         }
     }
 
-    /// How long afterwards all is well.
-    pub fn allowance(self) -> Time {
+    /// How long afterwards all is well, where subscriptions are looked up so often.
+    pub fn allowance(self, probe: Time) -> Time {
         match self {
             Self::Reset | Self::Shutdown | Self::SentElsewhere | Self::Ended => RECONNECT,
             Self::HalfDead => MINUTES + RECONNECT,
             Self::Conflict => CONFLICT,
             Self::ThrottledStream => THROTTLED,
-            Self::Forgotten | Self::Unauthorized | Self::Shortened | Self::Doubled => UNSEEN,
+            Self::Forgotten | Self::Doubled => unlisted(probe),
+            Self::Unauthorized | Self::Shortened => UNSEEN,
         }
     }
 
     /// Whether the router learns of it only by asking.
     pub fn is_silent(self) -> bool {
-        self.allowance() == UNSEEN
+        match self {
+            Self::Forgotten | Self::Unauthorized | Self::Shortened | Self::Doubled => true,
+            Self::Reset
+            | Self::Shutdown
+            | Self::SentElsewhere
+            | Self::Ended
+            | Self::HalfDead
+            | Self::Conflict
+            | Self::ThrottledStream => false,
+        }
     }
 }

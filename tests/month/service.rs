@@ -24,8 +24,9 @@ pub enum Asked {
 #[derive(Clone, Copy, Debug)]
 pub enum Query {
     Authorize,
+    Time,
     List { node: usize, above: bool },
-    Items { node: usize },
+    Items { node: usize, above: bool },
     Subscribe { node: usize, above: bool, until: Time },
     Renew { node: usize, subid: Option<u32>, until: Time },
     Unsubscribe { node: usize, subid: Option<u32> },
@@ -34,9 +35,9 @@ pub enum Query {
 impl Query {
     pub fn asked(self) -> Asked {
         match self {
-            Self::Authorize => Asked::Account,
+            Self::Authorize | Self::Time => Asked::Account,
             Self::List { node, .. }
-            | Self::Items { node }
+            | Self::Items { node, .. }
             | Self::Subscribe { node, .. }
             | Self::Renew { node, .. }
             | Self::Unsubscribe { node, .. } => Asked::Node(node),
@@ -46,6 +47,7 @@ impl Query {
     pub fn name(self) -> &'static str {
         match self {
             Self::Authorize => "authorize",
+            Self::Time => "time",
             Self::List { .. } => "list",
             Self::Items { .. } => "items",
             Self::Subscribe { .. } => "subscribe",
@@ -60,8 +62,12 @@ impl Query {
 pub enum Answer {
     /// Authorised until then.
     Granted(Time),
+    /// The time is this.
+    Time(Time),
     /// The entries of this node.
     Entries(usize),
+    /// There are no items.
+    NoItems,
     /// `pending`, without a subid.
     Pending,
     /// A bare result.
@@ -82,6 +88,15 @@ pub enum Sequel {
     Echo(usize),
 }
 
+/// What becomes of a request for items (protocol sheet section 6.9: nobody knows).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Items {
+    Refused,
+    Empty,
+    /// None, and every third time not even an answer.
+    Mute,
+}
+
 /// Where services differ, or nobody knows.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
@@ -98,6 +113,7 @@ pub struct Style {
     pub refuses_at_once: bool,
     /// Messages for nobody are kept until the next log-in (protocol sheet section 7.4).
     pub keeps_messages: bool,
+    pub items: Items,
 }
 
 /// One subscription.
@@ -171,6 +187,12 @@ impl Service {
         }
     }
 
+    /// Since when a list has shown none of ours that is approved.
+    pub fn gone_since(&self, node: usize) -> Option<Time> {
+        let board = &self.shelves[node];
+        (!board.own().any(|entry| entry.approved)).then_some(board.empty_since)
+    }
+
     /// Since when events of this node would not be sent.
     pub fn dark_since(&self, node: usize, now: Time) -> Option<Time> {
         let lapsed = (self.authorized_until <= now).then_some(self.authorized_until);
@@ -190,13 +212,15 @@ impl Service {
         match query {
             Query::Authorize if good_password => plain(self.grant(now)),
             Query::Authorize => plain(Answer::No("bad-request", "bad-action")),
-            Query::List { node, above: true } | Query::Subscribe { node, above: true, .. } => {
-                plain(Answer::Moved(node))
+            Query::Time => plain(Answer::Time(now)),
+            Query::List { node, above: true }
+            | Query::Items { node, above: true }
+            | Query::Subscribe { node, above: true, .. } => plain(Answer::Moved(node)),
+            Query::Items { .. } if self.style.items == Items::Refused => {
+                plain(Answer::No("feature-not-implemented", "unsupported"))
             }
+            Query::Items { .. } => plain(Answer::NoItems),
             Query::List { node, above: false } => plain(Answer::Entries(node)),
-            // What they hold is not of interest here, only that they are asked for, and when.
-            Query::Items { .. } if self.authorized_until > now => plain(Answer::Done),
-            Query::Items { .. } => plain(Answer::No("forbidden", "")),
             Query::Subscribe { node, above: false, until } => self.subscribe(node, until, now),
             Query::Renew { node, subid, until } => {
                 self.renew(node, subid, until).map(|answer| (answer, Sequel::Nothing))

@@ -1,6 +1,6 @@
 //! How faults come over the world and go again.
 
-use super::faults::{Ailment, Blow, Fault, RECONNECT, Storm, UNSEEN};
+use super::faults::{Ailment, Blow, Fault, RECONNECT, Storm, unlisted};
 use super::network::{Cut, NOTICED};
 use super::world::{Deed, World};
 use super::{HOURS, MINUTES, SECONDS, Time, scaled};
@@ -105,6 +105,9 @@ impl World {
         life.watch.fell_ill(now);
         life.watch.note(now, ailment.name(), span / SECONDS);
         let epoch = life.link.epoch;
+        if ailment == Ailment::Password {
+            life.refused_since.get_or_insert(now);
+        }
         match ailment {
             Ailment::BlackHole => self.half_kill(account),
             Ailment::Closed => {
@@ -143,7 +146,9 @@ impl World {
                 });
             }
         }
-        let least = if life.hidden { UNSEEN } else { RECONNECT };
+        let first = life.refused_since.filter(|_| ailment == Ailment::Password);
+        let since = since.min(first.unwrap_or(since));
+        let least = life.hidden.max(RECONNECT);
         life.watch.healed(ailment.name(), now, ailment.allowance(now - since).max(least));
         if ailment == Ailment::Stopped {
             self.start(account);
@@ -191,9 +196,12 @@ impl World {
 
     /// Tells of an end; where the message cannot arrive, the end is hidden.
     fn inform(&mut self, account: usize, node: usize) {
+        let hidden = unlisted(self.probe);
         let life = &mut self.lives[account];
         let reached = life.link.carries(life.link.epoch) && !life.has(Ailment::Lossy) && !life.has(Ailment::Slow);
-        life.hidden |= !reached;
+        if !reached {
+            life.hidden = life.hidden.max(hidden);
+        }
         self.tell(account, node, "none");
     }
 
@@ -244,9 +252,11 @@ impl World {
         if blow == Blow::Ended {
             self.inform(account, node);
         }
+        let allowance = blow.allowance(self.probe);
         let life = &mut self.lives[account];
-        life.hidden |= blow.is_silent();
-        let least = if life.hidden { UNSEEN } else { 0 };
-        life.watch.struck(blow.name(), now, blow.allowance().max(least), blow.is_silent());
+        if blow.is_silent() {
+            life.hidden = life.hidden.max(allowance);
+        }
+        life.watch.struck(blow.name(), now, allowance.max(life.hidden), blow.is_silent());
     }
 }

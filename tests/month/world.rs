@@ -3,9 +3,11 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use onsip_router::domain::moment::Moment;
+use onsip_router::domain::status::SubscriptionState;
 use onsip_router::protocol::backoff::Dice;
 use onsip_router::protocol::requests::Reply;
 
@@ -14,8 +16,8 @@ use super::answers::Stock;
 use super::checks::{Tally, View, Watch};
 use super::faults::{AILMENTS, Ailment};
 use super::network::{Cut, Gate, Knock, Link, Miss};
-use super::service::{Answer, Asked, Query, Sequel, Service, Style};
-use super::{HOURS, MINUTES, SECONDS, START, Time, below, span};
+use super::service::{Answer, Asked, Items, Query, Sequel, Service, Style};
+use super::{HOURS, MINUTES, SECONDS, START, Time, below, from_utc, micros, span};
 
 /// A world must be well so long after its beginning.
 const BEGINNING: Time = 8 * MINUTES;
@@ -97,8 +99,11 @@ pub struct Life {
     pub link: Link,
     pub watch: Watch,
     pub ailments: [u8; AILMENTS],
-    /// Whether something is wrong that the router can learn only by asking.
-    pub hidden: bool,
+    /// How long it takes until the router has learned by asking what nobody tells; zero: there is nothing.
+    pub hidden: Time,
+    /// Since when the portal has had another password at times, without all being fine in between: every refusal doubles
+    /// the pause after the next.
+    pub refused_since: Option<Time>,
     armed: Option<Time>,
     spins: u32,
 }
@@ -108,11 +113,16 @@ impl Life {
         self.ailments[ailment as usize] > 0
     }
 
-    fn view(&self, node: usize, now: Time) -> View {
-        let dark = self.service.dark_since(node, now).into_iter().chain(self.link.dark_since()).min();
+    /// `skew`: the router's clock against the service's.
+    fn view(&self, node: usize, now: Time, skew: i64) -> View {
+        let link = self.link.dark_since();
+        let denied = self.router.node_state(node) == SubscriptionState::Denied;
         View {
             believes: self.router.believes(node),
-            dark_since: dark,
+            covered: self.router.covered() && !denied,
+            gap_from: self.router.gap_from().map(|from| from_utc(from).saturating_add_signed(-skew)),
+            dark_since: self.service.dark_since(node, now).into_iter().chain(link).min(),
+            gone_since: self.service.gone_since(node).into_iter().chain(link).min(),
             own_entries: self.service.shelves[node].own().count(),
         }
     }
@@ -127,6 +137,8 @@ pub struct World {
     pub tally: Tally,
     /// The router's clock against the service's, in microseconds.
     pub skew: i64,
+    /// How often the routers look their subscriptions up.
+    pub probe: Time,
     birth: Moment,
     permits: usize,
     gate: Gate,
@@ -137,16 +149,17 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, accounts: usize, permits: usize) -> Self {
+    pub fn new(seed: u64, accounts: usize, permits: usize, probe: Duration) -> Self {
         let mut dice = Dice::seeded(seed);
-        let birth = Moment::virtual_at(std::time::Duration::ZERO, Timestamp::from_second(START).unwrap());
-        let lives = (0..accounts).map(|number| life(number, birth, &mut dice)).collect();
+        let birth = Moment::virtual_at(Duration::ZERO, Timestamp::from_second(START).unwrap());
+        let lives = (0..accounts).map(|number| life(number, birth, probe, &mut dice)).collect();
         let mut world = Self {
             seed,
             now: 0,
             lives,
             tally: Tally::default(),
             skew: span(&mut dice, 0, 120 * SECONDS).cast_signed() - 60_000_000,
+            probe: micros(probe),
             birth,
             permits,
             gate: Gate::new(permits),
@@ -168,7 +181,7 @@ impl World {
     /// The router's reading of both clocks.
     pub fn moment(&self) -> Moment {
         let utc = START * 1_000_000 + self.now.cast_signed() + self.skew;
-        Moment::virtual_at(std::time::Duration::from_micros(self.now), Timestamp::from_microsecond(utc).unwrap())
+        Moment::virtual_at(Duration::from_micros(self.now), Timestamp::from_microsecond(utc).unwrap())
     }
 
     pub fn later(&mut self, wait: Time, account: usize, deed: Deed) {
@@ -249,21 +262,21 @@ impl World {
     pub fn look(&mut self, account: usize) {
         let now = self.now;
         let life = &mut self.lives[account];
-        let (mut fine, mut dark, mut verdict) = (true, None, Ok(()));
+        let (mut fine, mut verdict) = (true, Ok(()));
         for node in 0..life.setting.nodes() {
-            let view = life.view(node, now);
+            let view = life.view(node, now, self.skew);
             let delivers = view.believes && view.dark_since.is_none() && view.own_entries == 1;
             fine &= delivers;
-            dark = dark.into_iter().chain(view.dark_since).min();
             if delivers {
                 life.service.shelves[node].tampered = None;
             }
             verdict = verdict.and(life.watch.see(node, &view, now, &mut self.tally));
         }
         if fine {
-            life.hidden = false;
+            life.hidden = 0;
+            life.refused_since = life.refused_since.filter(|_| life.has(Ailment::Password));
         }
-        life.watch.conclude(fine, life.router.covered(), dark, now, &mut self.tally);
+        life.watch.conclude(fine, now, &mut self.tally);
         if life.watch.is_well(now) && !life.router.covered() {
             verdict = verdict.and(Err("every node delivers and the account does not count as covered".to_owned()));
         }
@@ -280,6 +293,12 @@ impl World {
             match act {
                 Act::Connect => self.connect(account),
                 Act::Send { id, query } => self.send(account, id, query),
+                Act::Drop => {
+                    let life = &mut self.lives[account];
+                    life.watch.note(self.now, "session dropped as deaf", u64::from(life.link.epoch));
+                    life.link.go_down(self.now);
+                    self.tally.dropped += 1;
+                }
             }
         }
         self.look(account);
@@ -395,13 +414,14 @@ impl World {
     fn arrived(&mut self, account: usize, epoch: u32, id: String, query: Query) {
         let (latency, lost) = (self.latency(account), self.is_lost(account));
         let internal = self.chance(0.5);
+        let mute = matches!(query, Query::Items { .. }) && self.chance(1.0 / 3.0);
         let now = self.now;
         let life = &mut self.lives[account];
         let (silent, broken) = match query.asked() {
             Asked::Account => (Ailment::AuthSilent, Ailment::AuthBroken),
             Asked::Node(_) => (Ailment::PubsubSilent, Ailment::PubsubBroken),
         };
-        if life.has(silent) {
+        if life.has(silent) || (mute && life.service.style.items == Items::Mute) {
             return;
         }
         let served = if life.has(broken) {
@@ -506,8 +526,8 @@ fn node_of(asked: Asked) -> u64 {
     }
 }
 
-fn life(number: usize, birth: Moment, dice: &mut Dice) -> Life {
-    let setting = Setting::numbered(number);
+fn life(number: usize, birth: Moment, probe: Duration, dice: &mut Dice) -> Life {
+    let setting = Setting::numbered(number, probe);
     let nodes = setting.nodes();
     let mut even = || dice.roll() < 0.5;
     let style = Style {
@@ -517,6 +537,7 @@ fn life(number: usize, birth: Moment, dice: &mut Dice) -> Life {
         counts_all: even(),
         refuses_at_once: even(),
         keeps_messages: even(),
+        items: [Items::Refused, Items::Empty, Items::Mute][number % 3],
     };
     let mut service = Service::new(style, nodes);
     for node in 0..nodes {
@@ -533,9 +554,10 @@ fn life(number: usize, birth: Moment, dice: &mut Dice) -> Life {
         router: Router::new(&setting, vec![None; nodes], birth, dice),
         service,
         link: Link::default(),
-        watch: Watch::new(nodes, BEGINNING),
+        watch: Watch::new(nodes, micros(probe), BEGINNING),
         ailments: [0; AILMENTS],
-        hidden: false,
+        hidden: 0,
+        refused_since: None,
         armed: None,
         spins: 0,
         setting,

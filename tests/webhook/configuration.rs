@@ -41,9 +41,12 @@ fn what_is_wrong_is_said_with_its_key_and_without_secrets() {
         ("url = 'http://a/'\nsecret = [{ env = 'NOT_SET' }]", "secret: the environment variable NOT_SET is not set"),
         ("url = 'http://a/'\ntoken = \"hunter2\\n\"", "token: holds characters that no header can carry"),
         ("url = 'http://a/'\nca_file = '/nowhere'", "ca_file: cannot read /nowhere: entity not found"),
-        ("url = 'http://a/'\ncert_file = '/nowhere'", "key_file: is missing; `cert_file` is of no use without it"),
-        ("url = 'http://a/'\nkey_file = '/nowhere'", "cert_file: is missing; `key_file` is of no use without it"),
-        ("url = 'http://a/'\ncert_file = '/no'\nkey_file = '/where'", "cert_file: cannot be used with `key_file`: "),
+        ("url = 'http://a/'\nclient_certificate = '/nowhere'", "client_key: is missing; `client_certificate` needs it"),
+        ("url = 'http://a/'\nclient_key = '/nowhere'", "client_certificate: is missing; `client_key` needs it"),
+        (
+            "url = 'http://a/'\nclient_certificate = '/no'\nclient_key = '/where'",
+            "client_certificate: cannot be used with `client_key`: ",
+        ),
     ] {
         let problems = load(section).unwrap_err();
         assert!(problems.starts_with(&format!("sinks.crm.{problem}")), "{section}\n{problems}");
@@ -62,10 +65,10 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_refused() {
         path.display().to_string()
     };
     let certificate = file("certificate.pem", certificate.pem());
-    let section = |key: &str| format!("url = 'https://a/'\ncert_file = '{certificate}'\nkey_file = '{key}'");
+    let section = |key: &str| format!("url = 'https://a/'\nclient_certificate = '{certificate}'\nclient_key = '{key}'");
     load(&section(&file("key.pem", key.serialize_pem()))).unwrap();
     let problems = load(&section(&file("other.pem", other.serialize_pem()))).unwrap_err();
-    assert!(problems.starts_with("sinks.crm.cert_file: cannot be used with `key_file`: "), "{problems}");
+    assert!(problems.starts_with("sinks.crm.client_certificate: cannot be used with `client_key`: "), "{problems}");
     let problems = load(&section(&certificate)).unwrap_err();
-    assert!(problems.starts_with("sinks.crm.cert_file: cannot be used with `key_file`: "), "{problems}");
+    assert!(problems.starts_with("sinks.crm.client_certificate: cannot be used with `client_key`: "), "{problems}");
 }

@@ -43,7 +43,7 @@ impl Authority {
 
     fn identity(&self) -> String {
         let (certificate, key) = (self.path("router.pem"), self.path("router.key"));
-        format!("cert_file = '{}'\nkey_file = '{}'", certificate.display(), key.display())
+        format!("client_certificate = '{}'\nclient_key = '{}'", certificate.display(), key.display())
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {

@@ -166,7 +166,7 @@ impl Subscription {
                 if listed { self.settle(surplus, now) } else { self.list(Why::Renewed) }
             }
             Err(Verdict::Moved(node)) => self.follow(node, now),
-            Err(Verdict::Gone | Verdict::AlreadyPending) => self.renewed_nothing(listed, now),
+            Err(Verdict::Gone | Verdict::AlreadyPending) => self.renewed_nothing(reply, listed, now),
             Err(verdict @ (Verdict::Passing | Verdict::Denied)) => self.not_renewed(reply, &verdict, asked, now),
         });
         commands
@@ -174,13 +174,18 @@ impl Subscription {
 
     /// The service does not know what we wanted to renew. A list tells what there is; if it was listed just now, there is
     /// no use in it.
-    fn renewed_nothing(&mut self, listed: bool, now: Moment) -> Vec<Command> {
+    fn renewed_nothing(&mut self, reply: &Reply, listed: bool, now: Moment) -> Vec<Command> {
         let subid = self.held.take().and_then(|held| held.subid);
         if listed {
             return self.withdraw(vec![subid], NOT_RENEWABLE, now);
         }
-        self.lose("the service does not know it any more", now);
-        self.find() // at once; a new one is asked for after the pause
+        // Unless it is only not known which of several is meant, it may have been gone since it was seen last.
+        let several = matches!(reply, Err(NoAnswer::Refused(refusal)) if refusal.is("subid-required"));
+        let missing = (!several).then_some(Command::Tell(Fact::Probe(ProbeOutcome::Missing)));
+        let mut commands: Vec<Command> = missing.into_iter().collect();
+        commands.extend(self.lose("the service does not know it any more", now));
+        commands.extend(self.find()); // at once; a new one is asked for after the pause
+        commands
     }
 
     /// It delivers until its lease ends, so it is tried again while time is left.

@@ -32,9 +32,6 @@ pub(super) enum Reach {
     Sink,
 }
 
-/// How long a peer that is gone for good is left alone.
-const PAUSE: Duration = Duration::from_hours(1);
-
 /// What `status` means. `reason` says all there is to say; `after` is what the peer asked for.
 pub(super) fn of(status: StatusCode, reason: String, after: Option<Duration>) -> Result<(), Refusal> {
     let later = |reason, reach| Err(Refusal { failure: Failure::Retry { reason, after }, reach });
@@ -46,17 +43,12 @@ pub(super) fn of(status: StatusCode, reason: String, after: Option<Duration>) ->
             later(format!("{reason} (redirects are not followed: `url` must be the new address)"), Reach::Sink)
         }
         408 | 425 => later(reason, Reach::Lane),
-        410 => Err(Refusal { failure: gone(reason), reach: Reach::Sink }),
+        410 => Err(Refusal { failure: Failure::Pause { reason }, reach: Reach::Sink }),
         429 | 503 => later(reason, Reach::Sink),
         400 | 413 | 422 => never(reason, Reach::Content),
         400..=499 => never(reason, Reach::Post),
         _ => later(reason, Reach::Lane),
     }
-}
-
-/// The peer says that it wants no more of this, for good: an operator must look.
-fn gone(reason: String) -> Failure {
-    Failure::Retry { reason, after: Some(PAUSE) }
 }
 
 /// What `Retry-After` asks for: seconds, or the time until a date.
@@ -108,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_is_gone_for_good_is_left_alone_for_long() {
-        let failure = Failure::Retry { reason: "why".to_owned(), after: Some(Duration::from_hours(1)) };
+        let failure = Failure::Pause { reason: "why".to_owned() };
         assert_eq!(judged(410), Err(Refusal { failure, reach: Reach::Sink }));
     }
 

@@ -50,7 +50,10 @@ fn what_the_service_does_not_know_is_looked_up_at_once_and_asked_for_anew_within
     ] {
         let mut play = Play::active();
         play.due();
-        assert_eq!(play.hears(&error(condition, specific)), "renewal: failed, list, = listing", "{specific}");
+        let seen = play.machine.seen();
+        let heard = play.hears(&error(condition, specific));
+        assert_eq!(heard, "renewal: failed, probe: missing, list, = listing", "{specific}");
+        assert_eq!(play.machine.seen(), seen, "it may have been gone since it was seen last");
         assert_eq!(play.hears(&list("")), "= lost");
         let (pause, did) = play.due();
         assert!(pause <= Duration::from_secs(5), "{pause:?}");
