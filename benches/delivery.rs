@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench --bench delivery               # all of it, about two minutes
 //! cargo bench --bench delivery -- queue      # only: queue, real, dead, latency
+//! cargo bench --bench delivery -- real 10000 # with so many events in place of a hundred thousand
 //! ```
 //!
 //! Every commit is durable. `real` and `dead` need `nats-server` and `redis-server` on the path, and are left out where
@@ -48,19 +49,21 @@ mod goal {
 
 #[actix_rt::main]
 async fn main() {
-    let names: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
+    let (counts, names): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).filter(|name| !name.starts_with("--")).partition(|name| name.parse::<usize>().is_ok());
+    let count = counts.first().map_or(100_000, |count| count.parse().unwrap());
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     if wanted("queue") {
-        say("accepted by the queue alone", queue::accepted(100_000).await, goal::ACCEPTED);
+        say("accepted by the queue alone", queue::accepted(count).await, goal::ACCEPTED);
         say(
             "accepted, delivered to three sinks that do nothing, settled",
-            queue::whole_way(100_000).await,
+            queue::whole_way(count).await,
             goal::WHOLE_WAY,
         );
     }
     if wanted("real") || wanted("dead") {
         match servers::Servers::start().await {
-            Ok(servers) => real(&servers, wanted("dead")).await,
+            Ok(servers) => real(&servers, count, wanted("dead")).await,
             Err(missing) => println!("with file, nats and redis: left out, {missing} is not installed"),
         }
     }
@@ -70,11 +73,11 @@ async fn main() {
 }
 
 /// All three at once, and the same beside a sink that takes nothing.
-async fn real(servers: &servers::Servers, dead: bool) {
-    let alone = house::rate(&servers.sinks("ALONE"), 60_000).await;
+async fn real(servers: &servers::Servers, count: usize, dead: bool) {
+    let alone = house::rate(&servers.sinks("ALONE"), count).await;
     say("with file, nats and redis, in all three", alone, goal::REAL);
     if dead {
-        let beside = house::rate(&(servers.sinks("BESIDE") + servers::DEAD), 60_000).await;
+        let beside = house::rate(&(servers.sinks("BESIDE") + servers::DEAD), count).await;
         say("the same with a dead fourth sink", beside, goal::REAL);
         println!("with a dead fourth sink: {:.1} % of the rate without (goal: over 90 %)", beside / alone * 100.0);
     }
