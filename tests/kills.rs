@@ -101,12 +101,11 @@ fn firsts(sink: &str, events: impl Iterator<Item = Value>) -> Vec<Value> {
     let mut firsts = Vec::new();
     for event in events {
         let id = event["id"].as_str().unwrap().to_owned();
-        match bodies.get(&id) {
-            Some(first) => assert_eq!(first, &event, "{sink}: one id for two events"),
-            None => {
-                bodies.insert(id, event.clone());
-                firsts.push(event);
-            }
+        if let Some(first) = bodies.get(&id) {
+            assert_eq!(first, &event, "{sink}: one id for two events");
+        } else {
+            bodies.insert(id, event.clone());
+            firsts.push(event);
         }
     }
     firsts
