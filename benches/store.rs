@@ -9,7 +9,7 @@ use onsip_router::domain::identity::Token;
 use onsip_router::domain::moment::Moment;
 use onsip_router::domain::name::SinkName;
 use onsip_router::store::options::Options;
-use onsip_router::store::{Commit, CommitEvent, Pick, Recall, Settlement, Store};
+use onsip_router::store::{Commit, CommitEvent, Recall, Settlement, Store};
 
 fn events(name: &str, count: usize) -> Commit {
     let body: Arc<str> = format!(r#"{{"data":"{}"}}"#, "x".repeat(680)).into();
@@ -100,53 +100,4 @@ async fn main() {
     }
     say("with a hundred thousand ids known, events in batches of 128", 12_800, Moment::now().since(start));
     store.close().await.unwrap();
-
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", folder.path().join("router.db").display());
-    whole_way(&Store::open(&Options { url }).await.unwrap(), 60_000).await;
-}
-
-/// Accept → deliver → settle with three sinks that do nothing, all at the same time; then acceptance alone.
-async fn whole_way(store: &Store, count: usize) {
-    let sinks: Vec<SinkName> = ["one", "two", "three"].map(|name| name.parse().unwrap()).into();
-    let commit = |name: String, count: usize| {
-        let mut commit = events(&name, count);
-        for (n, event) in commit.events.iter_mut().enumerate() {
-            event.owed.clone_from(&sinks);
-            event.partition = Token::of([name.as_str(), (n / 4).to_string().as_str()]).to_string();
-        }
-        commit
-    };
-    let commits: Vec<_> = (0..count / 256).map(|n| commit(format!("way {n}"), 256)).collect();
-    let count = commits.len() * 256;
-    let start = Moment::now();
-    let accept = async {
-        for commit in commits {
-            store.commit(commit).await.unwrap();
-        }
-        let count = u32::try_from(count).unwrap();
-        println!("  of these, accepted: {:.0}/s", f64::from(count) / Moment::now().since(start).as_secs_f64());
-    };
-    let deliver = sinks.iter().map(|sink| async {
-        let mut settled = 0;
-        while settled < count {
-            let pick = Pick { after: 0, until: i64::MAX, without: Vec::new(), first_below: None, limit: 1024 };
-            let due = store.pick(sink, &pick).await.unwrap();
-            settled += due.len();
-            let delivered = due.iter().map(|owed| (owed.position, Settlement::Delivered)).collect();
-            store.settle(sink, delivered).await.unwrap();
-            if due.is_empty() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-    });
-    tokio::join!(accept, futures::future::join_all(deliver));
-    say("accepted, delivered and settled with three sinks", count, Moment::now().since(start));
-
-    let commits: Vec<_> = (0..100).map(|n| commit(format!("alone {n}"), 512)).collect();
-    let start = Moment::now();
-    for commit in commits {
-        store.commit(commit).await.unwrap();
-    }
-    say("accepted for three sinks in batches of 512", 51_200, Moment::now().since(start));
 }

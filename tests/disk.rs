@@ -8,6 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use sqlx::{Connection, SqliteConnection};
+
 use support::condition::SOON;
 use support::stage::*;
 
@@ -86,4 +88,51 @@ async fn while_the_disk_is_full_nothing_is_received_and_afterwards_nothing_is_mi
     assert!(ids.len() == 120, "{} of 120 events", ids.len());
     assert!(daemon.log().contains("the store takes events again"), "{}", daemon.log());
     assert_eq!(daemon.terminate().await.code(), Some(0), "{}", daemon.log());
+}
+
+#[tokio::test]
+async fn kills_while_the_disk_is_full_lose_nothing_that_was_committed() {
+    let disk = Disk::mount();
+    let (onsip, anna) = service_with_anna().await;
+    let url = format!("sqlite://{}", disk.path().join("state.db").display());
+    let setup = Setup::of(&onsip).account("front-desk", &anna).store_and_http(&url, "127.0.0.1:0");
+    let mut daemon = setup.start_active(1).await;
+    for round in 1..=5 {
+        disk.fill();
+        let mut placed: Vec<_> = (0..40).map(|_| onsip.call_in(anna.as_str(), CALLER, 1)).collect();
+        daemon.until_metric("store_writable", &[], SOON, |writable| writable < 0.5).await;
+        let kept = once(calls(daemon.events(EVENTS))).len();
+        daemon.kill9().await;
+        // On a full disk it starts and says so, or it refuses and says so; neither may cost what is in the database.
+        daemon.launch_again();
+        if round % 2 == 0 {
+            daemon.until("a word about the disk", SOON, async || daemon.log().contains("no space").then_some(())).await;
+        }
+        daemon.kill9().await;
+        disk.make_room();
+        daemon.start_again().await;
+        daemon.until_active(1).await;
+        for call in &mut placed {
+            onsip.hang_up(call);
+        }
+        let least = daemon.until("the end of each call", SOON, async || {
+            let told = once(calls(daemon.events(EVENTS)));
+            let ended = texts(&told, "type").iter().filter(|kind| **kind == "com.onsip.call.ended").count();
+            (ended >= 40 * round).then_some(told.len())
+        });
+        assert!(least.await >= kept);
+    }
+    daemon.until_settled().await;
+    assert!(daemon.terminate().await.success(), "{}", daemon.log());
+    let told = once(calls(daemon.events(EVENTS)));
+    let happened: BTreeSet<_> = told.iter().map(what_happened).collect();
+    assert_eq!(happened.len(), told.len(), "something has two ids");
+    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    let seen: Vec<String> = sqlx::query_scalar("SELECT id FROM seen").fetch_all(&mut database).await.unwrap();
+    let all = daemon.events(EVENTS);
+    let all: BTreeSet<_> = texts(&all, "id").into_iter().collect();
+    let missing: Vec<_> = seen.iter().filter(|id| !all.contains(id.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut database).await.unwrap();
+    assert_eq!(faults, ["ok"]);
 }

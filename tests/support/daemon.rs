@@ -50,11 +50,16 @@ impl Daemon {
 
     /// Starts it once more after it ended, with the same folder and environment.
     pub async fn start_again(&mut self) {
+        self.launch_again();
+        self.find_listener().await;
+    }
+
+    /// The same without waiting until it listens.
+    pub fn launch_again(&mut self) {
         let ended = self.child.try_wait().expect("the state of the process");
         assert!(ended.is_some(), "the daemon still runs");
         self.runs += 1;
         self.child = launch(self.folder(), &self.env, self.runs);
-        self.find_listener().await;
     }
 
     /// Replaces the configuration file; the daemon reads it at [`Self::reload`] or the next start.
