@@ -31,7 +31,7 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (faults::LEGS, &["legs"]),
     (repair::STRAYS, &["owed", "sinks"]),
     (repair::STRAY_LETTERS, &["dead", "sinks"]),
-    (repair::NEEDLESS, &["events"]),
+    (repair::NEEDLESS, &["events", "sinks"]),
     (repair::COUNTERS, &["sinks", "all_sinks"]),
     (inspection::HOLDING, &["sinks"]),
     (inspection::BY_ID, &["events"]),
