@@ -174,7 +174,7 @@ async fn a_retry_wants_a_selection_and_names_what_is_no_dead_letter() {
     assert_eq!((all.code, all.stdout.as_str()), (Some(0), "former: 9 dead letters owed again\n"), "{all:#?}");
     assert_eq!(
         queue(folder.path(), &["list"]).await.row(&["former"])[2..],
-        ["40", "12280", "2025-10-09T08:53:20Z", "0"]
+        ["40", "13390", "2025-10-09T08:53:20Z", "0"]
     );
     assert_eq!(queue(folder.path(), &["check"]).await.code, Some(0));
 }

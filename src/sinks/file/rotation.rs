@@ -74,7 +74,7 @@ impl Rotation {
         fs::rename(path, &aside)?;
         if let Some(keep) = self.keep {
             // One too many is no reason to fail: the next rotation tries again.
-            let _ = remove_oldest(path, keep as usize);
+            let _ = remove_oldest(path, keep as usize, &aside);
         }
         Ok(aside)
     }
@@ -105,8 +105,9 @@ fn free_name(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "too many rotated files of one second"))
 }
 
-/// Removes the oldest of the files set aside but `keep`. Only names made by [`free_name`] count.
-fn remove_oldest(path: &Path, keep: usize) -> io::Result<()> {
+/// Removes the oldest of the files set aside but `keep`. Only names made by [`free_name`] count. Those of
+/// the same second as `newest` stay: a name that became free would be taken again, out of order.
+fn remove_oldest(path: &Path, keep: usize, newest: &Path) -> io::Result<()> {
     let Some(name) = path.file_name() else { return Ok(()) };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut aside = Vec::<OsString>::new();
@@ -118,7 +119,9 @@ fn remove_oldest(path: &Path, keep: usize) -> io::Result<()> {
     }
     aside.sort();
     let surplus = aside.len().saturating_sub(keep);
-    for oldest in &aside[..surplus] {
+    let newest = newest.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default();
+    let second = newest.split_at_checked(name.len() + 17).map_or(newest, |(second, _)| second);
+    for oldest in aside[..surplus].iter().filter(|oldest| !oldest.as_encoded_bytes().starts_with(second)) {
         fs::remove_file(folder.join(oldest))?;
     }
     Ok(())
