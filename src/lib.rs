@@ -35,6 +35,7 @@
 //! | when a changed file is noticed, and when it counts | [`settings::watch`], [`settings::sources`] |
 //! | TCP, TLS, log-in | [`xmpp`] |
 //! | tables, commits, pruning | [`store`] and `migrations/` |
+//! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `faults.rs` and `repair.rs` |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |
 //! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |
 //! | trusted certificates | [`tls`] |

@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use onsip_router::sinks::{Failure, Options, Parcel, Sink, file, stdout};
 
@@ -22,7 +23,7 @@ fn lines(names: &[&str]) -> String {
 }
 
 fn file_sink(path: &Path) -> Box<dyn Sink> {
-    Options::File(file::Options { path: path.to_owned() }).open()
+    Options::File(file::Options::at(path.to_owned())).open()
 }
 
 /// One row for each kind of sink: how to make one that works, and one whose peer does not take anything.
@@ -50,7 +51,7 @@ const TABLE: &[Row] = &[
     },
     Row {
         kind: "file",
-        options: |folder| Options::File(file::Options { path: folder.join("events.jsonl") }),
+        options: |folder| Options::File(file::Options::at(folder.join("events.jsonl"))),
         working: |folder| {
             let path = folder.join("events.jsonl");
             (file_sink(&path), path)
@@ -195,4 +196,83 @@ async fn deliver_more_than_fits(folder: &Path) {
     fs::write(&path, &expected[..40]).unwrap();
     assert_eq!(sink.deliver(&batch[whole..whole + 2]).await, [Ok(()), Ok(())]);
     OpenOptions::new().append(true).open(&path).unwrap().write_all(b"x").unwrap();
+}
+
+fn rotating(path: &Path, bytes: Option<u64>, every: Option<Duration>, keep: Option<u32>) -> Box<dyn Sink> {
+    let rotation = file::rotation::Rotation { bytes, every, keep };
+    Options::File(file::Options { rotation, ..file::Options::at(path.to_owned()) }).open()
+}
+
+/// What stands in the files set aside, the oldest first, and in the one that is written.
+fn written(folder: &Path) -> Vec<String> {
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.rotate_left(1); // the shortest name is the current one
+    paths.into_iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_file_that_would_grow_too_large_is_set_aside_and_nothing_is_lost_or_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let names: Vec<_> = (0..30).map(|n| format!("{n:02}")).collect();
+    let mut sink = rotating(&path, Some(40), None, None);
+    for (n, name) in names.iter().enumerate() {
+        if n == 15 {
+            sink = rotating(&path, Some(40), None, None);
+        }
+        assert_eq!(sink.deliver(&[parcel(name)]).await, [Ok(())]);
+    }
+    let files = written(folder.path());
+    assert!(files.len() == 10 && files.iter().all(|text| text.len() <= 40 && text.ends_with('\n')), "{files:#?}");
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(files.concat(), lines(&all));
+
+    assert_eq!(sink.deliver(&parcels(&["x", "y", "z", "one", "batch"])).await, [const { Ok(()) }; 5]);
+    assert_eq!(written(folder.path()).last(), Some(&lines(&["x", "y", "z", "one", "batch"])), "a batch stays whole");
+}
+
+#[tokio::test]
+async fn a_file_that_is_old_is_set_aside_and_the_newest_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let mut sink = rotating(&path, None, Some(Duration::from_millis(20)), Some(2));
+    for name in ["a", "b", "c", "d", "e"] {
+        assert_eq!(sink.deliver(&[parcel(name)]).await, [Ok(())]);
+        tokio::time::sleep(Duration::from_millis(40)).await; // age is what is tested
+    }
+    assert!(written(folder.path()).ends_with(&[lines(&["c"]), lines(&["d"]), lines(&["e"])]));
+}
+
+#[tokio::test]
+async fn a_file_moved_away_by_others_is_begun_anew_beside_its_own_rotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let mut sink = rotating(&path, Some(1000), None, None);
+    assert_eq!(sink.deliver(&parcels(&["a"])).await, [Ok(())]);
+    fs::rename(&path, folder.path().join("events.jsonl.1")).unwrap();
+    sink.reopen().await;
+    assert_eq!(sink.deliver(&parcels(&["b"])).await, [Ok(())]);
+    assert_eq!(written(folder.path()), [lines(&["a"]), lines(&["b"])]);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_set_aside_takes_nothing_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x".repeat(245)); // with the time behind it the name is too long
+    let mut sink = rotating(&path, Some(15), None, None);
+    assert_eq!(sink.deliver(&parcels(&["a"])).await, [Ok(())]);
+    let answers = sink.deliver(&parcels(&["b"])).await;
+    assert!(matches!(answers.as_slice(), [Err(Failure::Retry { .. })]), "{answers:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), lines(&["a"]));
+}
+
+#[tokio::test]
+async fn without_fsync_events_are_written_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let options = file::Options { fsync: file::Fsync::Never, ..file::Options::at(path.clone()) };
+    let mut sink = Options::File(options).open();
+    assert_eq!(sink.deliver(&parcels(&["a", "b"])).await, [Ok(()), Ok(())]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), lines(&["a", "b"]));
 }

@@ -13,15 +13,32 @@ use tokio::sync::Mutex;
 
 use super::line::{self, Lines};
 use super::{Failure, Parcel, Sink};
+use crate::domain::moment::Moment;
 use crate::settings::problem::{self, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
+use rotation::Rotation;
+
+pub mod rotation;
 
 /// The options of a `file` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The file; made if absent, never truncated.
     pub path: PathBuf,
+    /// When it is set aside for a new one.
+    pub rotation: Rotation,
+    /// When what is written is made safe.
+    pub fsync: Fsync,
+}
+
+/// When what is written to a file is made safe from a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before it is acknowledged.
+    Always,
+    /// When the system likes: what was acknowledged survives a crash of this process, not one of the machine.
+    Never,
 }
 
 impl Options {
@@ -29,16 +46,37 @@ impl Options {
     pub const HELP: &'static str = "Appends one line of JSON per event to a file.";
 
     /// The keys of the sink.
-    pub const KEYS: &'static [Key] = &[Key {
-        name: "path",
-        kind: Kind::Text(Text::ANY),
-        absent: Absent::Refused,
-        help: "The file; made if absent, never truncated.",
-    }];
+    pub const KEYS: &'static [Key] = &[
+        Key {
+            name: "path",
+            kind: Kind::Text(Text::ANY),
+            absent: Absent::Refused,
+            help: "The file; made if absent, never truncated.",
+        },
+        Key {
+            name: "fsync",
+            kind: Kind::OneOf(&["always", "never"]),
+            absent: Absent::Default("always"),
+            help: "always: an event is delivered once it is on the disk. never: once it is written; a power cut may lose it.",
+        },
+        rotation::BYTES,
+        rotation::EVERY,
+        rotation::KEEP,
+    ];
+
+    /// The file at `path`, never set aside, and with every event on the disk before it counts.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, rotation: Rotation::default(), fsync: Fsync::Always }
+    }
 
     /// Reads the settings of the sink at `path`.
     pub fn read(section: &Section<'_>, _path: &problem::Path, _problems: &mut Problems) -> Option<Self> {
-        Some(Self { path: section.get("path")? })
+        let fsync = match section.get::<String>("fsync")?.as_str() {
+            "never" => Fsync::Never,
+            _ => Fsync::Always,
+        };
+        Some(Self { path: section.get("path")?, rotation: Rotation::read(section), fsync })
     }
 
     /// The sink these options describe.
@@ -61,7 +99,8 @@ impl AppendedFile {
     #[must_use]
     pub fn new(options: &Options) -> Self {
         let path: Arc<Path> = options.path.as_path().into();
-        Self { appender: Arc::new(Mutex::new(Appender { path: path.clone(), file: None })), path, reopen: false }
+        let appender = Appender { path: path.clone(), rotation: options.rotation, fsync: options.fsync, file: None };
+        Self { appender: Arc::new(Mutex::new(appender)), path, reopen: false }
     }
 }
 
@@ -99,17 +138,19 @@ impl Sink for AppendedFile {
 #[derive(Debug)]
 struct Appender {
     path: Arc<Path>,
+    rotation: Rotation,
+    fsync: Fsync,
     file: Option<File>,
 }
 
 impl Appender {
     /// Appends `lines` and says how many of them are safe on the disk.
     fn append(&mut self, lines: &Lines) -> (usize, io::Result<()>) {
-        let file = match self.current() {
+        let file = match self.current().and_then(|file| self.rotated(file, lines.text.len())) {
             Ok(file) => file,
             Err(error) => return (0, Err(error)),
         };
-        let outcome = append(&file, lines);
+        let outcome = append(&file, lines, self.fsync);
         if outcome.1.is_ok() {
             self.file = Some(file);
         }
@@ -123,6 +164,17 @@ impl Appender {
             Some(file) if same(&file.metadata()?, &self.path)? => Ok(file),
             _ => open(&self.path),
         }
+    }
+
+    /// `file`, or a new one in its place where it is time for that before `more` bytes are written. Whole batches go into
+    /// either, so no line is cut in two.
+    fn rotated(&self, file: File, more: usize) -> io::Result<File> {
+        let now = Moment::now().utc();
+        if !self.rotation.is_due(&file.metadata()?, more, now) {
+            return Ok(file);
+        }
+        self.rotation.set_aside(&self.path, now)?;
+        open(&self.path)
     }
 }
 
@@ -172,7 +224,7 @@ fn begin_a_line(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn append(mut file: &File, lines: &Lines) -> (usize, io::Result<()>) {
+fn append(mut file: &File, lines: &Lines, fsync: Fsync) -> (usize, io::Result<()>) {
     let metadata = match file.metadata() {
         Ok(metadata) => metadata,
         Err(error) => return (0, Err(error)),
@@ -186,7 +238,11 @@ fn append(mut file: &File, lines: &Lines) -> (usize, io::Result<()>) {
     if torn {
         take_back(file, metadata.len(), written, lines.bytes(whole));
     }
-    match file.sync_data() {
+    let safe = match fsync {
+        Fsync::Always => file.sync_data(),
+        Fsync::Never => Ok(()),
+    };
+    match safe {
         Ok(()) => (whole, outcome),
         Err(error) => (0, Err(error)),
     }
@@ -226,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_device_without_space_acknowledges_nothing() {
-        let (whole, outcome) = append(&open(Path::new("/dev/full")).unwrap(), &lines(&["a", "b"]));
+        let (whole, outcome) = append(&open(Path::new("/dev/full")).unwrap(), &lines(&["a", "b"]), Fsync::Always);
         assert_eq!((whole, outcome.unwrap_err().kind()), (0, ErrorKind::StorageFull));
     }
 }

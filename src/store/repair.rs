@@ -40,6 +40,9 @@ const DAMAGED: &str = "SELECT position, id, partition, received, body FROM event
 const DEBTORS: &str = "SELECT name FROM sinks WHERE EXISTS (SELECT 1 FROM owed WHERE sink = number AND position = ?1) \
     OR EXISTS (SELECT 1 FROM dead WHERE sink = number AND position = ?1) ORDER BY name";
 
+/// Position, id, partition, time of receipt and body of an event whose texts may be none any more.
+type Damaged = (i64, Vec<u8>, Vec<u8>, i64, Vec<u8>);
+
 /// What a repair did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
@@ -157,7 +160,7 @@ async fn move_damaged(
         return Ok(Vec::new());
     }
     let positions = queue::text(&positions).map_err(fault)?;
-    let events: Vec<(i64, Vec<u8>, Vec<u8>, i64, Vec<u8>)> =
+    let events: Vec<Damaged> =
         sqlx::query_as(DAMAGED).bind(&positions).fetch_all(&mut *connection).await.map_err(broken)?;
     let aside = beside(database);
     let (mut done, mut lines) = (Vec::new(), String::new());

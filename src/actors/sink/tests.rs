@@ -85,7 +85,7 @@ impl Stage {
         let house = Arc::new(House::new(store, Arc::new(metrics), Arc::new(Board::default())));
         commit(&house, before).await;
         let peer = Arc::new(Mutex::new(Peer::default()));
-        let options = Options::File(file::Options { path: folder.path().join("events.jsonl") });
+        let options = Options::File(file::Options::at(folder.path().join("events.jsonl")));
         let sink: Box<dyn Sink> = if hangs { Box::new(Hanging) } else { Box::new(Scripted(Arc::clone(&peer))) };
         let config = config::Sink { options, delivery, when: None };
         let fleet = Fleet::new(Arc::clone(&house)).start();
