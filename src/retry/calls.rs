@@ -146,7 +146,7 @@ mod tests {
         held.hold(&call, at(0), None, 0.0);
         let late = at(0) + super::super::HORIZON;
         held.hold(&call, late, None, 0.0);
-        assert_eq!(held.due(late, 1), [call.clone()]);
+        assert_eq!(held.due(late, 1), std::slice::from_ref(&call));
         held.hold(&call, late, None, 0.0);
         assert_eq!(held.next(), Some(late + Duration::from_millis(800)));
     }

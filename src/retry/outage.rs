@@ -87,11 +87,10 @@ impl Outage {
         let several = brisk || tries.is_multiple_of(6);
         // Scattered, or some call would always come after the same other ones.
         let turned = (tries.wrapping_mul(0x9E37_79B9) >> 8) | 1;
-        let (parts, most) = match (several && most > 1, tries % 6 == 2) {
-            (true, _) => (vec![others(1 + turned % most.div_ceil(2)), oldest(most)], most),
-            (false, true) => (vec![oldest(1)], 1),
-            // The oldest of those that have not failed alone yet.
-            (false, false) => (vec![oldest(1)], 1),
+        let (parts, most) = if several && most > 1 {
+            (vec![others(1 + turned % most.div_ceil(2)), oldest(most)], most)
+        } else {
+            (vec![oldest(1)], 1)
         };
         // Those that failed alone have had their chance when it is for others.
         let without = if !brisk && parts.len() == 1 && tries % 6 != 2 { self.suspects.clone() } else { Vec::new() };

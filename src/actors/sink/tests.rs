@@ -113,9 +113,8 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(WITHIN, seen).await.is_err() {
-            panic!("{what}: {:?} {:?}", self.peer(|peer| peer.got.clone()), self.house.board.view().sinks);
-        }
+        let seen = tokio::time::timeout(WITHIN, seen).await;
+        assert!(seen.is_ok(), "{what}: {:?} {:?}", self.peer(|peer| peer.got.clone()), self.house.board.view().sinks);
     }
 
     fn text(&self) -> String {

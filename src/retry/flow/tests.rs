@@ -287,7 +287,7 @@ fn news_brings_the_next_probe_forward_but_not_against_the_peer_s_wish() {
         let hours = at(2 * 3_600_000);
         run_quietly(&mut flow, &mut queue, at(0), hours, &mut |batch, _| vec![Answer::Failed(asked); batch.len()]);
         let probes = queue.tries.len();
-        let end = hours + Duration::from_secs(3600);
+        let end = hours + Duration::from_hours(1);
         let mut told = false;
         let mut traffic = |queue: &mut Queue, now: Moment| {
             if now > hours && !told {
