@@ -17,6 +17,7 @@ mod encryption;
 mod envelope;
 pub mod file;
 mod line;
+pub mod mode;
 pub mod mqtt;
 pub mod nats;
 pub mod postgres;

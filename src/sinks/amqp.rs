@@ -9,8 +9,9 @@ use async_trait::async_trait;
 
 use self::address::Address;
 use self::connection::{Connection, Fault};
-use self::message::{Message, Mode};
+use self::message::Message;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
+use super::mode::Mode;
 use super::template::{TEMPLATE, Template};
 use super::{Failure, Parcel, Sink, chains};
 use crate::domain::secret::Secret;

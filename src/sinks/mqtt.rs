@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use self::address::Address;
 use self::connection::{Connection, Fault};
-use self::message::Mode;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
+use super::mode::Mode;
 use super::template::Template;
 use super::{Failure, Parcel, Sink, chains};
 use crate::domain::secret::Secret;

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use reqwest::header::HeaderValue;
 
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
+use super::mode::Mode;
 use super::{Failure, Parcel, Sink};
 use crate::domain::moment::Moment;
 use crate::domain::secret::Secret;
@@ -29,7 +30,6 @@ mod verdict;
 
 use courier::Courier;
 pub use endpoint::Endpoint;
-pub use message::Mode;
 use pace::Pace;
 pub use signature::SigningKey;
 
@@ -68,7 +68,7 @@ impl Options {
         },
         Key {
             name: "mode",
-            kind: Kind::OneOf(&["structured", "binary"]),
+            kind: Kind::OneOf(Mode::WORDS),
             absent: Absent::Default("structured"),
             help: "Whether the whole event is the body, or its attributes are headers (ce-...) and `data` is the body.",
         },

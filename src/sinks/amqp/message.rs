@@ -1,11 +1,10 @@
 //! An event as an AMQP message, in both content modes of CloudEvents. Must not know any connection.
 
-use std::str::FromStr;
-
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::super::envelope::Envelope;
+use super::super::mode::Mode;
 use super::super::template::word;
 use super::super::{Failure, Parcel};
 use super::Options;
@@ -14,32 +13,6 @@ use super::Options;
 const LONGEST: usize = 255;
 /// The delivery mode of a message that outlives a restart of the broker.
 const PERSISTENT: u8 = 2;
-
-/// How an event becomes a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The whole event as JSON.
-    Structured,
-    /// The data as the body, the attributes as headers.
-    Binary,
-}
-
-impl Mode {
-    /// As written.
-    pub(super) const WORDS: &'static [&'static str] = &["structured", "binary"];
-}
-
-impl FromStr for Mode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "structured" => Ok(Self::Structured),
-            "binary" => Ok(Self::Binary),
-            _ => Err(()),
-        }
-    }
-}
 
 /// What is published.
 #[derive(Debug)]

@@ -1,11 +1,10 @@
 //! An event as an MQTT message, in both content modes of CloudEvents. Must not know any connection.
 
-use std::str::FromStr;
-
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
 use super::super::envelope::Envelope;
+use super::super::mode::Mode;
 use super::super::template::{Template, word};
 use super::super::{Failure, Parcel};
 use super::Options;
@@ -14,32 +13,6 @@ use super::Options;
 const LONGEST: usize = 65_535;
 /// Says that the payload is UTF-8 text.
 const TEXT: u8 = 1;
-
-/// How an event becomes a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The whole event as JSON.
-    Structured,
-    /// The data as the payload, the attributes as user properties.
-    Binary,
-}
-
-impl Mode {
-    /// As written.
-    pub(super) const WORDS: &'static [&'static str] = &["structured", "binary"];
-}
-
-impl FromStr for Mode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "structured" => Ok(Self::Structured),
-            "binary" => Ok(Self::Binary),
-            _ => Err(()),
-        }
-    }
-}
 
 /// The message for `parcel`.
 pub(super) fn of(parcel: &Parcel, options: &Options) -> Result<Publish, Failure> {

@@ -1,44 +1,18 @@
 //! An event as a NATS message (CloudEvents binding for NATS, both content modes). Must not know any connection.
 
 use std::fmt::Write;
-use std::str::FromStr;
 
 use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
 use async_nats::{HeaderMap, HeaderValue};
 
 use super::super::envelope::Envelope;
+use super::super::mode::Mode;
 use super::super::template::{Template, word};
 use super::super::{Failure, Parcel};
 use super::Options;
 
 /// Longer ones do not fit into the line of 4,096 bytes that servers take, with the inbox and the sizes beside them.
 const LONGEST_SUBJECT: usize = 2_048;
-
-/// How an event becomes a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The whole event as JSON.
-    Structured,
-    /// The data as the body, the attributes as headers.
-    Binary,
-}
-
-impl Mode {
-    /// As written.
-    pub(super) const WORDS: &'static [&'static str] = &["structured", "binary"];
-}
-
-impl FromStr for Mode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "structured" => Ok(Self::Structured),
-            "binary" => Ok(Self::Binary),
-            _ => Err(()),
-        }
-    }
-}
 
 /// What is sent.
 #[derive(Debug)]

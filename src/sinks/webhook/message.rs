@@ -9,28 +9,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use crate::sinks::envelope::Envelope;
+use crate::sinks::mode::Mode;
 use crate::sinks::{Failure, Parcel};
-
-/// How an event is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The whole event is the body.
-    Structured,
-    /// The attributes are headers, and `data` is the body.
-    Binary,
-}
-
-impl FromStr for Mode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "structured" => Ok(Self::Structured),
-            "binary" => Ok(Self::Binary),
-            _ => Err(()),
-        }
-    }
-}
 
 /// What one POST carries.
 #[derive(Debug)]
