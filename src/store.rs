@@ -20,6 +20,7 @@ mod error;
 mod faults;
 mod inspection;
 mod ledger;
+mod log;
 mod memory;
 mod opening;
 pub mod options;

@@ -13,7 +13,7 @@ use serde_json::json;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 use super::error::{OpenError, StoreError};
-use super::opening::{self, Opened};
+use super::opening::{self, CutOff, Opened};
 use super::options::Options;
 use super::queue::by_bit;
 use super::settling::needless;
@@ -77,9 +77,15 @@ pub enum RepairError {
 impl Store {
     /// Repairs what can be repaired of a database that no router uses, and says what that was.
     pub async fn repair(options: &Options) -> Result<Repaired, RepairError> {
-        let (path, Opened { mut writer, readers, lock }) = opening::owned(options).await?;
+        let (path, Opened { mut writer, readers, lock }, cut_off) = opening::owned(options).await?;
         let damage = |fault| RepairError::Store { path: path.clone(), fault };
         let mut repaired = Repaired { done: Vec::new(), left: file(&mut writer).await.map_err(damage)? };
+        repaired.done.extend(cut_off.map(|CutOff { commits, copy }| {
+            format!(
+                "the log was cut off where it is damaged: {commits} commits are lost; a copy is in {}",
+                copy.display()
+            )
+        }));
         if !repaired.left.is_empty() && reindex(&mut writer).await {
             repaired.done.push("the indexes were made anew from their tables".to_owned());
             repaired.left.clear();
