@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::authority::Authority;
 use super::parcels::{parcel, parcels};
-use super::peer::{Peer, Server, free_address, options};
+use super::peer::{Machine, Peer, Server, free_address, options};
 use crate::support::condition::{self, SOON};
 
 /// How long a broker may take from its first open port to its first answer.
@@ -146,6 +146,8 @@ impl RabbitMq {
 }
 
 impl Peer for RabbitMq {
+    type Machine = Server;
+
     async fn start() -> Self {
         let peer = Self::with("").await;
         peer.queue(QUEUE, "amq.topic", "onsip.#", FieldTable::default()).await;
