@@ -9,6 +9,7 @@ use onsip_router::sinks::{Failure, Parcel};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message, OwnedMessage};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -60,7 +61,7 @@ impl KafkaCluster {
             .expect("a consumer");
         let metadata = consumer.fetch_metadata(Some(topic), SOON).expect("metadata");
         let (mut all, mut expected) = (TopicPartitionList::new(), 0);
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
             let (first, end) = consumer.fetch_watermarks(topic, partition.id(), SOON).expect("its bounds");
             expected += end - first;
             all.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("a partition");

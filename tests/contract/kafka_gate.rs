@@ -126,7 +126,8 @@ impl Passage {
             let mut answer = number.to_be_bytes().to_vec();
             match kind {
                 SASL_HANDSHAKE => {
-                    answer.extend(answer_of(&[&0_i16.to_be_bytes(), &1_i32.to_be_bytes(), &text("PLAIN")]))
+                    let mechanisms = [&0_i16.to_be_bytes()[..], &1_i32.to_be_bytes(), &text("PLAIN")];
+                    answer.extend(mechanisms.concat());
                 }
                 SASL_AUTHENTICATE => {
                     known = self.knows(request.bytes()?);
@@ -193,13 +194,13 @@ impl Passage {
 }
 
 fn authenticated(known: bool, version: i16) -> Vec<u8> {
-    let (error, message) = match known {
-        true => (0, (-1_i16).to_be_bytes().to_vec()),
-        false => (SASL_AUTHENTICATION_FAILED, text("Authentication failed: Invalid username or password")),
+    let (error, message) = if known {
+        (0, (-1_i16).to_be_bytes().to_vec())
+    } else {
+        (SASL_AUTHENTICATION_FAILED, text("Authentication failed: Invalid username or password"))
     };
-    let lifetime = 0_i64.to_be_bytes();
-    let lifetime = if version > 0 { &lifetime[..] } else { &[] };
-    answer_of(&[&error.to_be_bytes(), &message, &0_i32.to_be_bytes(), lifetime])
+    let (nothing, lifetime) = (0_i32.to_be_bytes(), 0_i64.to_be_bytes());
+    [&error.to_be_bytes()[..], &message, &nothing, if version > 0 { &lifetime } else { &[] }].concat()
 }
 
 /// The refusal of a batch that is too large. Each request of the client holds one batch.
@@ -215,7 +216,7 @@ fn too_large(request: &mut Fields<'_>) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let (one, nothing) = (1_i32.to_be_bytes(), (-1_i64).to_be_bytes());
-    Ok(Some(answer_of(&[
+    let refusal: [&[u8]; 9] = [
         &one,
         &text(topic),
         &one,
@@ -225,11 +226,8 @@ fn too_large(request: &mut Fields<'_>) -> io::Result<Option<Vec<u8>>> {
         &nothing,
         &nothing,
         &0_i32.to_be_bytes(),
-    ])))
-}
-
-fn answer_of(fields: &[&[u8]]) -> Vec<u8> {
-    fields.concat()
+    ];
+    Ok(Some(refusal.concat()))
 }
 
 fn text(text: &str) -> Vec<u8> {
