@@ -11,14 +11,17 @@ use crate::settings::Type;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 
+mod address;
 pub mod amqp;
 mod chains;
+mod credentials;
 mod encryption;
 mod envelope;
 pub mod file;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod line;
+mod link;
 pub mod mode;
 pub mod mqtt;
 pub mod nats;

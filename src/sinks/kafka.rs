@@ -7,11 +7,10 @@ use async_trait::async_trait;
 
 use self::brokers::Brokers;
 use self::connection::Connection;
-use self::message::Message;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink, chains};
+use super::{Failure, Parcel, Sink, credentials, link};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -109,12 +108,7 @@ impl Options {
     /// Reads the settings of the sink at `path`.
     pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
         let encryption = Encryption::read(section, path, problems);
-        let password = section.secret("password", path, problems);
-        for (one, other) in [("username", "password"), ("password", "username")] {
-            if section.has(one) && !section.has(other) {
-                problems.add(path.join(other), format_args!("is missing; `{one}` needs it"));
-            }
-        }
+        let login = credentials::read(section, path, problems);
         let brokers: Brokers = section.get("brokers")?;
         let tls = match section.get::<String>("tls").as_deref() {
             Some("off") => false,
@@ -125,7 +119,6 @@ impl Options {
             problems.add(path.join("tls"), "must not be `off` where a certificate is configured");
         }
         let mechanism = section.get("mechanism")?;
-        let login = section.get("username").zip(password);
         Some(Self {
             brokers,
             topic: section.get("topic")?,
@@ -154,26 +147,7 @@ pub struct Kafka {
 #[async_trait]
 impl Sink for Kafka {
     async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
-        }
-        // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => match Connection::open(&self.options).await {
-                Ok(connection) => connection,
-                Err(reason) => return vec![Err(Failure::Retry { reason, after: None }); parcels.len()],
-            },
-        };
-        let answers = chains::deliver(parcels, |parcel| async {
-            let message = Message::of(parcel, &self.options)?;
-            connection.publish(&message).await
-        })
-        .await;
-        if !answers.iter().any(|answer| matches!(answer, Err(Failure::Retry { .. }))) {
-            self.connection = Some(connection);
-        }
-        answers
+        link::deliver(&mut self.connection, &self.options, parcels).await
     }
 
     /// Reads certificates anew, as they are renewed in place.

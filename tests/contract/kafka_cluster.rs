@@ -21,6 +21,7 @@ use super::kafka_gate::{Entry, Gate, LARGEST, tls};
 use super::parcels::{parcel, parcels};
 use super::peer::{Machine, Peer, free_address, options};
 use crate::support::condition::SOON;
+use crate::support::stage::{Setup, service_with_anna};
 
 const PASSWORD: &str = "right-secret";
 /// What nobody may log in with.
@@ -208,6 +209,18 @@ async fn a_reopened_sink_goes_on_in_order() {
     }
     let held: Vec<_> = peer.events().await.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(held, all.map(|parcel| parcel.id.to_string()));
+}
+
+#[tokio::test]
+async fn a_daemon_delivers_to_it_and_stops_in_time_while_it_hangs() {
+    let (peer, (onsip, anna)) = (KafkaCluster::start().await, service_with_anna().await);
+    let lines = format!("{}canary = \"1s\"", peer.settings());
+    let mut daemon = Setup::of(&onsip).account("front-desk", &anna).sink("lake", &lines).start_active(1).await;
+    daemon.until_count("sink_canary_seconds_count", &[("sink", "lake")], 1).await;
+    peer.freeze();
+    daemon.until_metric("sink_up", &[("sink", "lake")], SOON, |up| up < 0.5).await;
+    assert_eq!(daemon.terminate().await.code(), Some(0), "{}", daemon.log());
+    assert!(!daemon.log().contains(PASSWORD), "{}", daemon.log());
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Where a Kafka cluster is found, as its users write it. Must not know how to get there.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
+
+use super::super::address::{host_and_port, is_local, without_credentials};
 
 /// What is listened on where nothing else is written.
 const PORT: u16 = 9092;
@@ -14,10 +15,7 @@ pub struct Brokers(Vec<(String, u16)>);
 impl Brokers {
     /// Whether nothing leaves this machine.
     pub(super) fn are_local(&self) -> bool {
-        self.0.iter().all(|(host, _)| {
-            let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-        })
+        self.0.iter().all(|(host, _)| is_local(host))
     }
 }
 
@@ -25,33 +23,25 @@ impl FromStr for Brokers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.split(',').map(|broker| address(broker.trim())).collect::<Result<_, _>>().map(Self)
+        without_credentials(text)?;
+        let brokers = text.split(',').map(|broker| {
+            let (host, port) = host_and_port(broker.trim())?;
+            Some((host.to_owned(), port.unwrap_or(PORT)))
+        });
+        let brokers: Option<Vec<_>> = brokers.collect();
+        Ok(Self(brokers.ok_or("must be HOST:PORT, or several of them with commas between")?))
     }
-}
-
-fn address(text: &str) -> Result<(String, u16), String> {
-    const EXPECTED: &str = "must be HOST:PORT, or several of them with commas between";
-    if text.contains('@') {
-        return Err("must not hold credentials; they belong into the keys `username` and `password`".to_owned());
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        // The colons of an address in brackets are its own.
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| EXPECTED.to_owned())?),
-        _ => (text, PORT),
-    };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let whole = match bare {
-        Some(bare) => bare.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()),
-        None => !host.is_empty() && host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_')),
-    };
-    if whole { Ok((host.to_owned(), port)) } else { Err(EXPECTED.to_owned()) }
 }
 
 impl fmt::Display for Brokers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (host, port)) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}{host}:{port}")?;
+            if host.contains(':') {
+                write!(f, "{comma}[{host}]:{port}")?;
+            } else {
+                write!(f, "{comma}{host}:{port}")?;
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! producer, so that nothing of it is sent behind what comes later.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::RwLock;
 use tokio::task::spawn_blocking;
 
-use super::super::Failure;
+use super::super::link::Link;
+use super::super::{Failure, Parcel};
 use super::message::Message;
 use super::{Options, authorities};
 
@@ -37,6 +39,8 @@ pub(super) struct Connection {
     complaint: Complaint,
     /// Shared by records on their way; held by one that has to go alone.
     way: RwLock<()>,
+    /// Whether a record was not acknowledged and may be yet.
+    doubtful: AtomicBool,
 }
 
 /// What the library said last of its connections: with a record that was not acknowledged comes only that it was not.
@@ -59,22 +63,31 @@ impl ClientContext for Complaint {
     }
 }
 
-impl Connection {
+impl Link for Connection {
+    type Options = Options;
+
     /// Makes the producer. It connects by itself, later.
-    ///
-    /// # Errors
-    /// Why not, free of secrets.
-    pub(super) async fn open(options: &Options) -> Result<Self, String> {
+    async fn open(options: &Options) -> Result<Self, String> {
         let (options, complaint) = (options.clone(), Complaint::default());
         let context = complaint.clone();
         // It reads certificates.
         let made = spawn_blocking(move || producer(&options, context)).await;
         let producer = made.unwrap_or_else(|fault| Err(fault.to_string()))?;
-        Ok(Self { producer: Some(producer), complaint, way: RwLock::new(()) })
+        Ok(Self { producer: Some(producer), complaint, way: RwLock::new(()), doubtful: AtomicBool::new(false) })
     }
 
+    fn is_sound(&self) -> bool {
+        !self.doubtful.load(Ordering::Relaxed)
+    }
+
+    async fn hand_over(&self, parcel: &Parcel, options: &Options) -> Result<(), Failure> {
+        self.publish(&Message::of(parcel, options)?).await
+    }
+}
+
+impl Connection {
     /// Writes `message` and waits until it is acknowledged.
-    pub(super) async fn publish(&self, message: &Message<'_>) -> Result<(), Failure> {
+    async fn publish(&self, message: &Message<'_>) -> Result<(), Failure> {
         let together = self.way.read().await;
         let answer = self.send(message).await;
         drop(together);
@@ -119,7 +132,11 @@ impl Connection {
             }
             code => format!("the topic {topic} does not take the record: {code}"),
         };
-        if is_final(code) { Failure::Reject { reason } } else { Failure::Retry { reason, after: None } }
+        if is_final(code) {
+            return Failure::Reject { reason };
+        }
+        self.doubtful.store(true, Ordering::Relaxed);
+        Failure::Retry { reason, after: None }
     }
 }
 
