@@ -29,6 +29,7 @@ mod pruning;
 mod queue;
 mod recent;
 mod repair;
+mod rows;
 mod settling;
 mod shedding;
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub use ageing::Stale;
 /// Batches from connections that wait in the mailbox at most.
 const MAILBOX: usize = 1024;
 /// After a commit the next one waits this long for more to join it: a commit costs about the same for one and for many.
-const GATHERING: Duration = Duration::from_millis(4);
+const GATHERING: Duration = Duration::from_millis(1);
 /// Batches that need not wait for more.
 const ENOUGH: usize = 64;
 /// Pause before a commit that failed is tried again.

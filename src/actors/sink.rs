@@ -28,7 +28,7 @@ mod tests;
 
 /// After a step that emptied the queue the next one waits this long for more: a step costs about the same for one and
 /// for many.
-const GATHERING: Duration = Duration::from_millis(8);
+const GATHERING: Duration = Duration::from_millis(1);
 /// Between two tries at least.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The board is told how much is owed at most this often.
