@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::config::Onsip;
 use crate::domain::name::SinkName;
 use crate::metrics::Metrics;
+use crate::otel::Traces;
 use crate::protocol::backoff::Dice;
 use crate::store::{Store, StoreError};
 use crate::xmpp::connector::Connector;
@@ -31,6 +32,7 @@ pub mod sink;
 pub mod subscription;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 /// Committed events that a slow listener of the live feed may lag behind.
 const FEED: usize = 1024;
@@ -45,6 +47,8 @@ pub struct House {
     pub metrics: Arc<Metrics>,
     /// What is seen.
     pub board: Arc<Board>,
+    /// How events are followed on their way.
+    pub traces: Arc<Traces>,
     /// Every committed event as JSON, for whoever watches.
     pub feed: broadcast::Sender<Arc<str>>,
     router: RwLock<Option<Addr<Router>>>,
@@ -71,10 +75,17 @@ impl House {
             store,
             metrics,
             board,
+            traces: Arc::default(),
             feed: broadcast::channel(FEED).0,
             router: RwLock::new(None),
             full: watch::Sender::default(),
         }
+    }
+
+    /// The same, with events followed on their way.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces: Arc::new(traces), ..self }
     }
 
     /// Whether receiving stops for this sink.

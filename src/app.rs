@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::domain::moment::Moment;
 use crate::http::{self, Server};
 use crate::metrics::Metrics;
+use crate::otel::{self, Traces};
 use crate::store::{OpenError, Store};
 
 /// How often it is written down that what is covered still is.
@@ -55,6 +56,9 @@ pub enum StartError {
     /// The metrics clash with each other.
     #[error("metrics: {0}")]
     Metrics(#[from] crate::metrics::Error),
+    /// Traces cannot be exported.
+    #[error("otel: {0}")]
+    Otel(#[from] otel::StartError),
     /// The actors are gone before they began.
     #[error("the actors did not start")]
     Actors,
@@ -103,7 +107,8 @@ impl App {
         http: Server,
     ) -> Result<Self, StartError> {
         let store = Store::open(&config.store).await?;
-        let house = Arc::new(House::new(store, metrics, Arc::clone(&board)));
+        let traces = Traces::start(&config.otel, &config.instance)?;
+        let house = Arc::new(House::new(store, metrics, Arc::clone(&board)).with_traces(traces));
         let fleet = Fleet::new(Arc::clone(&house)).start();
         fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;
         board.view().store_open = true;
@@ -140,6 +145,9 @@ impl App {
         if old.http != new.http {
             return Err(ReloadError::Fixed("http"));
         }
+        if old.otel != new.otel {
+            return Err(ReloadError::Fixed("otel"));
+        }
         let changes =
             self.fleet.send(Apply(new)).await.map_err(|_| ReloadError::Stopping)?.map_err(ReloadError::Xmpp)?;
         self.fleet.send(Reopen).await.map_err(|_| ReloadError::Stopping)?;
@@ -165,6 +173,7 @@ impl App {
             Ok(Err(fault)) => tracing::error!(%fault, "the store did not close cleanly"),
             Err(_) => tracing::warn!("the store did not close in time"),
         }
+        self.house.traces.stop().await;
         self.http.stop(false).await;
     }
 }

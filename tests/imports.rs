@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 11] = [
     &["actors"],
     &["config"],
     &["xmpp", "store", "sinks", "http"],
-    &["metrics"],
+    &["metrics", "otel"],
     &["board"],
     &["protocol", "routing", "retry", "tls"],
     &["settings"],

@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{log, open_files};
 use crate::app::App;
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{Config, Log};
 use crate::domain::status::AccountState;
 use crate::simulator::{self, Faults, Simulator, Traffic};
 
@@ -45,7 +45,7 @@ pub struct Args {
 
 /// Runs the demonstration.
 pub fn run(args: &Args) -> ExitCode {
-    log::start(&Log { format: LogFormat::Text, level: tracing::Level::WARN });
+    let _logging = log::start(&Log::warnings());
     // Both ends of every connection are here.
     open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX).saturating_mul(2));
     match actix::System::new().block_on(play(args)) {

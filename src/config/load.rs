@@ -13,7 +13,7 @@ use crate::settings::problem::{Path, Problems};
 use crate::settings::section::{Named, Section};
 use crate::settings::sources::Sources;
 use crate::settings::{Absent, Environment, Key, Kind, Text, environment, files, schema};
-use crate::{http, sinks, store, xmpp};
+use crate::{http, otel, sinks, store, xmpp};
 
 /// The compiled-in layer.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -50,6 +50,7 @@ impl Config {
         },
         section("http", http::options::Options::KEYS, "Metrics, health, status page and API."),
         section("log", Log::KEYS, "What is logged, and how."),
+        section("otel", otel::options::Options::KEYS, "Where traces go: only in a program with the feature `otel`."),
     ];
 
     /// Reads `paths` (files, or folders of `*.toml`; `./config/local.toml` if there are none) over the compiled-in
@@ -102,6 +103,7 @@ impl Config {
         let store = store::options::Options::read(&root.section("store"));
         let http = http::options::Options::read(&root.section("http"), &path("http"), problems);
         let log = Log::read(&root.section("log"));
+        let otel = otel::options::Options::read(&root.section("otel"), &path("otel"), problems);
         let accounts = root.named("accounts").into_iter().filter_map(|Named { name, path, section }| {
             let account = Account::read(&section, &path, instance.as_deref(), onsip.as_ref(), problems);
             named(name.parse::<AccountName>().ok(), account, &path, problems)
@@ -123,6 +125,7 @@ impl Config {
             sinks,
             http: http?,
             log: log?,
+            otel: otel?,
         })
     }
 
