@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::config::Onsip;
 use crate::domain::name::SinkName;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::protocol::backoff::Dice;
 use crate::store::{Store, StoreError};
@@ -32,8 +33,6 @@ pub mod subscription;
 #[cfg(test)]
 mod tests;
 
-/// Committed events that a slow listener of the live feed may lag behind.
-const FEED: usize = 1024;
 /// How long to wait for a router that is being rebuilt.
 const REBUILD: Duration = Duration::from_millis(50);
 
@@ -45,8 +44,8 @@ pub struct House {
     pub metrics: Arc<Metrics>,
     /// What is seen.
     pub board: Arc<Board>,
-    /// Every committed event as JSON, for whoever watches.
-    pub feed: broadcast::Sender<Arc<str>>,
+    /// Where committed events are told.
+    pub feed: Feed,
     router: RwLock<Option<Addr<Router>>>,
     /// Sinks whose queue is full and which want receiving to stop for it.
     full: watch::Sender<BTreeSet<SinkName>>,
@@ -66,15 +65,8 @@ pub struct Access {
 impl House {
     /// A house without inhabitants.
     #[must_use]
-    pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>) -> Self {
-        Self {
-            store,
-            metrics,
-            board,
-            feed: broadcast::channel(FEED).0,
-            router: RwLock::new(None),
-            full: watch::Sender::default(),
-        }
+    pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>, feed: Feed) -> Self {
+        Self { store, metrics, board, feed, router: RwLock::new(None), full: watch::Sender::default() }
     }
 
     /// Whether receiving stops for this sink.

@@ -50,7 +50,7 @@
 //! # Who may know whom
 //!
 //! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
-//! {`xmpp`, `store`, `sinks`, `http`} → `metrics` → `board` → {`protocol`, `routing`, `retry`, `tls`} → `settings` → `domain`.
+//! {`xmpp`, `store`, `sinks`, `http`} → `metrics` → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`} → `settings` → `domain`.
 //! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
 
 pub mod actors;
@@ -59,6 +59,7 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod feed;
 pub mod http;
 pub mod metrics;
 pub mod protocol;

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 11] = [
     &["config"],
     &["xmpp", "store", "sinks", "http"],
     &["metrics"],
-    &["board"],
+    &["board", "feed"],
     &["protocol", "routing", "retry", "tls"],
     &["settings"],
     &["domain"],

@@ -11,6 +11,7 @@ use crate::domain::event::{EndReason, Event, EventData, EventType};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
 use crate::domain::status::RejectReason;
+use crate::feed::Told;
 use crate::protocol::coverage::Gap;
 use crate::protocol::legs::Sighting;
 use crate::protocol::notification::Part;
@@ -25,7 +26,7 @@ pub(super) struct Tally {
     ended: Vec<EndReason>,
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
-    bodies: Vec<Arc<str>>,
+    told: Vec<Told>,
     undecided: Vec<SinkName>,
 }
 
@@ -95,7 +96,7 @@ impl Tally {
         let targets = routes.of(|| serde_json::to_value(event).unwrap_or_default());
         let body: Arc<str> = serde_json::to_string(event).unwrap_or_default().into();
         self.undecided.extend(targets.undecided);
-        self.bodies.push(Arc::clone(&body));
+        self.told.push(Told::new(event, Arc::clone(&body)));
         CommitEvent {
             id: event.id.clone(),
             partition: event.partitionkey.clone(),
@@ -145,9 +146,8 @@ impl Tally {
                 metrics.gap(service, *reason);
             }
         }
-        for body in self.bodies {
-            // Nobody watching is no loss.
-            let _ = house.feed.send(body);
+        for told in self.told {
+            house.feed.tell(told);
         }
     }
 }
