@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::config::Onsip;
 use crate::domain::name::SinkName;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::otel::Traces;
 use crate::protocol::backoff::Dice;
@@ -34,8 +35,6 @@ pub mod subscription;
 mod tests;
 mod trail;
 
-/// Committed events that a slow listener of the live feed may lag behind.
-const FEED: usize = 1024;
 /// How long to wait for a router that is being rebuilt.
 const REBUILD: Duration = Duration::from_millis(50);
 
@@ -49,8 +48,8 @@ pub struct House {
     pub board: Arc<Board>,
     /// How events are followed on their way.
     pub traces: Arc<Traces>,
-    /// Every committed event as JSON, for whoever watches.
-    pub feed: broadcast::Sender<Arc<str>>,
+    /// Where committed events are told.
+    pub feed: Feed,
     router: RwLock<Option<Addr<Router>>>,
     /// Sinks whose queue is full and which want receiving to stop for it.
     full: watch::Sender<BTreeSet<SinkName>>,
@@ -70,13 +69,13 @@ pub struct Access {
 impl House {
     /// A house without inhabitants.
     #[must_use]
-    pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>) -> Self {
+    pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>, feed: Feed) -> Self {
         Self {
             store,
             metrics,
             board,
             traces: Arc::default(),
-            feed: broadcast::channel(FEED).0,
+            feed,
             router: RwLock::new(None),
             full: watch::Sender::default(),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
 use crate::actors::House;
@@ -15,6 +15,7 @@ use crate::actors::sink::Reopen;
 use crate::board::Board;
 use crate::config::Config;
 use crate::domain::moment::Moment;
+use crate::feed::{Feed, Told};
 use crate::http::{self, Server};
 use crate::metrics::Metrics;
 use crate::otel::{self, Traces};
@@ -90,10 +91,10 @@ impl App {
         let services = config.accounts.values().flat_map(|account| account.subscribe.iter().map(|(s, _)| s.name()));
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("ONSIP_ROUTER_COMMIT"));
         let metrics = Metrics::new(version, commit, config.accounts.keys(), services, config.sinks.keys())?;
-        let (board, metrics) = (Arc::new(Board::default()), Arc::new(metrics));
-        let http = listener.serve(Arc::clone(&board), Arc::clone(&metrics)).map_err(unheard)?;
+        let (board, metrics, feed) = (Arc::new(Board::default()), Arc::new(metrics), Feed::default());
+        let http = listener.serve(Arc::clone(&board), Arc::clone(&metrics), feed.clone()).map_err(unheard)?;
         tracing::info!("listening on http://{}", http.addr());
-        let started = Self::start_behind(config, board, metrics, http.clone()).await;
+        let started = Self::start_behind(config, board, metrics, feed, http.clone()).await;
         if started.is_err() {
             http.stop(false).await;
         }
@@ -104,11 +105,12 @@ impl App {
         config: Config,
         board: Arc<Board>,
         metrics: Arc<Metrics>,
+        feed: Feed,
         http: Server,
     ) -> Result<Self, StartError> {
         let store = Store::open(&config.store).await?;
         let traces = Traces::start(&config.otel, &config.instance)?;
-        let house = Arc::new(House::new(store, metrics, Arc::clone(&board)).with_traces(traces));
+        let house = Arc::new(House::new(store, metrics, Arc::clone(&board), feed).with_traces(traces));
         let fleet = Fleet::new(Arc::clone(&house)).start();
         fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;
         board.view().store_open = true;
@@ -128,10 +130,10 @@ impl App {
         &self.board
     }
 
-    /// Every event from now on, as JSON, once it is committed. Who lags behind loses the oldest.
+    /// Every event from now on, once it is committed. Who lags behind loses the oldest.
     #[must_use]
-    pub fn feed(&self) -> broadcast::Receiver<Arc<str>> {
-        self.house.feed.subscribe()
+    pub fn feed(&self) -> Receiver<Arc<Told>> {
+        self.house.feed.watch()
     }
 
     /// Takes over a new configuration, and has files reopened.

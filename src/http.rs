@@ -1,6 +1,6 @@
 //! What the daemon shows over HTTP: metrics, health, the status page and the API.
 //!
-//! Reads the metrics and the board; must not know actors, the store or the protocol.
+//! Reads the metrics, the board and the feed; must not know actors, the store or the protocol.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,10 +12,13 @@ use actix_web::{App, HttpResponse, HttpServer, middleware, rt, web};
 
 use crate::board::Board;
 use crate::domain::secret::Secret;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
+use events::Live;
 
 pub mod access;
 pub mod api;
+pub mod events;
 pub mod health;
 pub mod metrics;
 pub mod options;
@@ -58,7 +61,9 @@ impl Listener {
     ///
     /// # Errors
     /// If the socket cannot be used.
-    pub fn serve(self, board: Arc<Board>, metrics: Arc<Metrics>) -> io::Result<Server> {
+    pub fn serve(self, board: Arc<Board>, metrics: Arc<Metrics>, feed: Feed) -> io::Result<Server> {
+        let live = Arc::new(Live::new(feed, Arc::clone(&metrics)));
+        let events = web::Data::from(Arc::clone(&live));
         let board = web::Data::from(board);
         let metrics = web::Data::from(metrics);
         let access = web::Data::new(access::Access::new(self.token.as_ref()));
@@ -66,6 +71,7 @@ impl Listener {
             App::new()
                 .app_data(board.clone())
                 .app_data(metrics.clone())
+                .app_data(events.clone())
                 .app_data(access.clone())
                 .wrap(middleware::from_fn(access::guard))
                 .configure(routes)
@@ -84,7 +90,7 @@ impl Listener {
                 tracing::error!(%fault, "the HTTP server stopped");
             }
         });
-        Ok(Server { handle, addr: self.addr })
+        Ok(Server { handle, addr: self.addr, live })
     }
 }
 
@@ -97,6 +103,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(web::resource("/api/v1/accounts").to(api::accounts))
         .service(web::resource("/api/v1/subscriptions").to(api::subscriptions))
         .service(web::resource("/api/v1/sinks").to(api::sinks))
+        .service(web::resource("/api/v1/events").to(events::show))
         .default_service(web::to(|| async { HttpResponse::NotFound().body("not found\n") }));
 }
 
@@ -105,6 +112,7 @@ fn routes(app: &mut web::ServiceConfig) {
 pub struct Server {
     handle: ServerHandle,
     addr: SocketAddr,
+    live: Arc<Live>,
 }
 
 impl Server {
@@ -113,8 +121,9 @@ impl Server {
         self.addr
     }
 
-    /// Stops; if `graceful`, answers under way get two seconds.
+    /// Ends the live feed and stops; if `graceful`, other answers under way get two seconds.
     pub async fn stop(&self, graceful: bool) {
+        self.live.end().await;
         self.handle.stop(graceful).await;
     }
 }

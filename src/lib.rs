@@ -52,7 +52,8 @@
 //! # Who may know whom
 //!
 //! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
-//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → `board` → {`protocol`, `routing`, `retry`, `tls`} → `settings` → `domain`.
+//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`} →
+//! `settings` → `domain`.
 //! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
 
 pub mod actors;
@@ -61,6 +62,7 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod feed;
 pub mod http;
 pub mod metrics;
 pub mod otel;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use onsip_router::board::{AccountStatus, Board, SinkStatus, SubscriptionStatus};
 use onsip_router::domain::secret::Secret;
 use onsip_router::domain::status::{AccountState, ConnectOutcome, SubscriptionState};
+use onsip_router::feed::Feed;
 use onsip_router::http::options::Options;
 use onsip_router::http::{Server, listen};
 use onsip_router::metrics::Metrics;
@@ -38,7 +39,7 @@ fn daemon(token: Option<&str>) -> Daemon {
     assert_ne!(listener.addr().port(), 0);
     let board = Arc::new(Board::default());
     let metrics = Arc::new(Metrics::new("1.2.3", "abc", ["front"], ["active-calls"], ["log"]).unwrap());
-    let server = listener.serve(board.clone(), metrics.clone()).unwrap();
+    let server = listener.serve(board.clone(), metrics.clone(), Feed::default()).unwrap();
     Daemon { server, board, metrics }
 }
 

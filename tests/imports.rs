@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 11] = [
     &["config"],
     &["xmpp", "store", "sinks", "http"],
     &["metrics", "otel"],
-    &["board"],
+    &["board", "feed"],
     &["protocol", "routing", "retry", "tls"],
     &["settings"],
     &["domain"],

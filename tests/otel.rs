@@ -57,8 +57,9 @@ async fn trace(daemon: &Daemon, collector: &Receiver, event: &Value, count: usiz
     found.await.unwrap_or_else(|error| daemon.fail(&error))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The id of a trace as it is written.
+fn hex(id: &[u8]) -> String {
+    format!("{:032x}", u128::from_be_bytes(id.try_into().unwrap()))
 }
 
 #[tokio::test]

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{log, open_files};
 use crate::app::App;
 use crate::config::{Config, Log};
 use crate::domain::status::AccountState;
+use crate::feed::Told;
 use crate::simulator::{self, Faults, Simulator, Traffic};
 
 mod line;
@@ -99,10 +100,7 @@ fn configure(
 }
 
 /// Prints events as they come, until the time is over or somebody stops it.
-async fn watch(
-    mut feed: broadcast::Receiver<Arc<str>>,
-    duration: Option<Duration>,
-) -> anyhow::Result<BTreeMap<String, u64>> {
+async fn watch(mut feed: Receiver<Arc<Told>>, duration: Option<Duration>) -> anyhow::Result<BTreeMap<String, u64>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let over = async {
@@ -117,7 +115,7 @@ async fn watch(
         tokio::select! {
             event = feed.recv() => match event {
                 Ok(event) => {
-                    let event: serde_json::Value = serde_json::from_str(&event)?;
+                    let event: serde_json::Value = serde_json::from_str(&event.body)?;
                     *seen.entry(event["type"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
                     say(&line::readable(&event))?;
                 }

@@ -125,8 +125,11 @@ fn receive(event: &Token) -> Option<SpanId> {
 async fn hand_over(mut inbox: mpsc::Receiver<SpanData>, collector: opentelemetry_otlp::SpanExporter) {
     let mut batch = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut batch, BATCH).await > 0 {
-        let gathering =
-            async { while batch.len() < BATCH && inbox.recv_many(&mut batch, BATCH - batch.len()).await > 0 {} };
+        let gathering = async {
+            while let room @ 1.. = BATCH - batch.len()
+                && inbox.recv_many(&mut batch, room).await > 0
+            {}
+        };
         let _ = timeout(GATHERING, gathering).await;
         let spans = batch.len();
         if let Err(fault) = collector.export(std::mem::take(&mut batch)).await {

@@ -12,6 +12,7 @@ use crate::domain::event::{EndReason, Event, EventData, EventType};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
 use crate::domain::status::RejectReason;
+use crate::feed::Told;
 use crate::otel::Traces;
 use crate::protocol::coverage::Gap;
 use crate::protocol::legs::Sighting;
@@ -27,7 +28,7 @@ pub(super) struct Tally {
     ended: Vec<EndReason>,
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
-    bodies: Vec<Arc<str>>,
+    told: Vec<Told>,
     undecided: Vec<SinkName>,
     traces: Arc<Traces>,
     trails: Vec<Trail>,
@@ -111,7 +112,7 @@ impl Tally {
         let targets = routes.of(|| serde_json::to_value(event).unwrap_or_default());
         let body: Arc<str> = serde_json::to_string(event).unwrap_or_default().into();
         self.undecided.extend(targets.undecided);
-        self.bodies.push(Arc::clone(&body));
+        self.told.push(Told::new(event, Arc::clone(&body)));
         self.trails.extend(Trail::of(&self.traces, event));
         CommitEvent {
             id: event.id.clone(),
@@ -165,9 +166,8 @@ impl Tally {
                 metrics.gap(service, *reason);
             }
         }
-        for body in self.bodies {
-            // Nobody watching is no loss.
-            let _ = house.feed.send(body);
+        for told in self.told {
+            house.feed.tell(told);
         }
     }
 }
