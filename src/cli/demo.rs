@@ -3,7 +3,7 @@
 //! The simulated service and the router run in this process and talk over real TCP on loopback.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,14 +15,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{log, open_files};
+use super::{line, log, open_files};
 use crate::app::App;
 use crate::config::{Config, Log};
 use crate::domain::status::AccountState;
 use crate::feed::Told;
 use crate::simulator::{self, Faults, Simulator, Traffic};
-
-mod line;
 
 /// Arguments of `demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -140,5 +138,5 @@ fn summary(seen: &BTreeMap<String, u64>, online: usize, accounts: u32) -> String
 
 /// Prints a line. A reader that has seen enough (`| head`) is no fault of ours, but there is nothing left to show it.
 fn say(text: &str) -> anyhow::Result<()> {
-    writeln!(io::stdout().lock(), "{text}").context("cannot write to standard output")
+    writeln!(anstream::stdout().lock(), "{text}").context("cannot write to standard output")
 }
