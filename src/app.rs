@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use tokio::sync::broadcast::Receiver;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::actors::House;
 use crate::actors::fleet::{Apply, Changes, Fleet, Shutdown};
@@ -18,6 +18,7 @@ use crate::domain::moment::Moment;
 use crate::feed::{Feed, Told};
 use crate::http::{self, Server};
 use crate::metrics::Metrics;
+use crate::metrics::history::STEP;
 use crate::otel::{self, Traces};
 use crate::store::{OpenError, Store};
 
@@ -34,7 +35,7 @@ pub struct App {
     house: Arc<House>,
     fleet: Addr<Fleet>,
     http: Server,
-    upkeep: [tokio::task::JoinHandle<()>; 2],
+    upkeep: [tokio::task::JoinHandle<()>; 3],
 }
 
 /// Why the router did not start.
@@ -114,7 +115,11 @@ impl App {
         let fleet = Fleet::new(Arc::clone(&house)).start();
         fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;
         board.view().store_open = true;
-        let upkeep = [actix::spawn(prune(Arc::clone(&house))), actix::spawn(stay_covered(Arc::clone(&house)))];
+        let upkeep = [
+            actix::spawn(prune(Arc::clone(&house))),
+            actix::spawn(stay_covered(Arc::clone(&house))),
+            actix::spawn(remember(Arc::clone(&house))),
+        ];
         Ok(Self { board, house, fleet, http, upkeep })
     }
 
@@ -192,6 +197,16 @@ async fn stay_covered(house: Arc<House>) {
 async fn covered_until(house: &House, moment: Moment) {
     if let Err(fault) = house.store.extend_coverage(moment.utc()).await {
         tracing::warn!(%fault, "the time of coverage could not be written");
+    }
+}
+
+/// What is counted becomes history.
+async fn remember(house: Arc<House>) {
+    let mut step = interval(STEP);
+    step.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        step.tick().await;
+        house.metrics.sample(Moment::now());
     }
 }
 

@@ -23,6 +23,7 @@ pub mod health;
 pub mod metrics;
 pub mod options;
 pub mod page;
+pub mod worst;
 
 /// Well above one scraper, one operator's browser and a few scripts; more wait in the backlog.
 const CONNECTIONS: usize = 256;
@@ -39,6 +40,7 @@ pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
     token: Option<Secret>,
+    mask_numbers: bool,
 }
 
 /// Binds the address.
@@ -48,7 +50,7 @@ pub struct Listener {
 pub fn listen(options: &options::Options) -> io::Result<Listener> {
     let socket = TcpListener::bind(options.listen)?;
     let addr = socket.local_addr()?;
-    Ok(Listener { socket, addr, token: options.token.clone() })
+    Ok(Listener { socket, addr, token: options.token.clone(), mask_numbers: options.mask_numbers })
 }
 
 impl Listener {
@@ -62,7 +64,7 @@ impl Listener {
     /// # Errors
     /// If the socket cannot be used.
     pub fn serve(self, board: Arc<Board>, metrics: Arc<Metrics>, feed: Feed) -> io::Result<Server> {
-        let live = Arc::new(Live::new(feed, Arc::clone(&metrics)));
+        let live = Arc::new(Live::new(feed, Arc::clone(&metrics), self.mask_numbers));
         let events = web::Data::from(Arc::clone(&live));
         let board = web::Data::from(board);
         let metrics = web::Data::from(metrics);
@@ -94,17 +96,31 @@ impl Listener {
     }
 }
 
-// The guard lets only GET and HEAD through, so a path needs no method of its own.
-fn routes(app: &mut web::ServiceConfig) {
-    app.service(web::resource("/").to(page::show))
-        .service(web::resource("/livez").to(health::live))
-        .service(web::resource("/readyz").to(health::ready))
-        .service(web::resource("/metrics").to(metrics::show))
-        .service(web::resource("/api/v1/accounts").to(api::accounts))
-        .service(web::resource("/api/v1/subscriptions").to(api::subscriptions))
-        .service(web::resource("/api/v1/sinks").to(api::sinks))
-        .service(web::resource("/api/v1/events").to(events::show))
-        .default_service(web::to(|| async { HttpResponse::NotFound().body("not found\n") }));
+macro_rules! routes {
+    ($($path:literal => $handler:path,)+) => {
+        /// Every path there is.
+        pub const PATHS: &[&str] = &[$($path),+];
+
+        // The guard lets only GET and HEAD through, so a path needs no method of its own.
+        fn routes(app: &mut web::ServiceConfig) {
+            app$(.service(web::resource($path).to($handler)))+
+                .default_service(web::to(|| async { HttpResponse::NotFound().body("not found\n") }));
+        }
+    };
+}
+
+routes! {
+    "/" => page::show,
+    "/livez" => health::live,
+    "/readyz" => health::ready,
+    "/metrics" => metrics::show,
+    "/api/v1/summary" => api::summary::show,
+    "/api/v1/history" => api::history,
+    "/api/v1/accounts" => api::accounts,
+    "/api/v1/subscriptions" => api::subscriptions,
+    "/api/v1/sinks" => api::sinks,
+    "/api/v1/events" => events::show,
+    "/api/v1/openapi.json" => api::openapi::show,
 }
 
 /// The running server; it goes on when this is dropped.

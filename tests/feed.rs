@@ -30,7 +30,7 @@ struct Listener {
 
 fn listener() -> Listener {
     let token = Some(Secret::from("hunter2".to_owned()));
-    let listener = listen(&Options { listen: "127.0.0.1:0".parse().unwrap(), token }).unwrap();
+    let listener = listen(&Options { listen: "127.0.0.1:0".parse().unwrap(), token, mask_numbers: false }).unwrap();
     let metrics = Arc::new(Metrics::new("1", "a", ["front"], ["active-calls"], ["log"]).unwrap());
     let feed = Feed::default();
     let server = listener.serve(Arc::new(Board::default()), Arc::clone(&metrics), feed.clone()).unwrap();
@@ -40,7 +40,7 @@ fn listener() -> Listener {
 impl Listener {
     fn tell(&self, kind: EventType, account: &str, body: &str) {
         let services = vec!["active-calls".to_owned()];
-        self.feed.tell(Told { id: Token::of([body]), kind, account: account.to_owned(), services, body: body.into() });
+        self.feed.tell(Told::of(Token::of([body]), kind, account.to_owned(), services, body.into()));
     }
 
     async fn watch(&self, query: &str) -> Stream {

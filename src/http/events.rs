@@ -1,9 +1,10 @@
 //! `/api/v1/events`: every event from now on, as server-sent events.
 //!
 //! Each `data:` is one event, its `id:` the event's. All else is said in comments, so that no reader takes it for an
-//! event: that the stream stands, that it still does, and how many events a slow reader lost. Nothing is kept for who
-//! was away: that is what sinks are for. Must not know who commits events.
+//! event: that the stream stands, that it still does, and how many events a slow reader lost. Only the newest are kept
+//! for who was away: not to lose any is what sinks are for. Must not know who commits events.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +40,14 @@ pub struct Live {
     metrics: Arc<Metrics>,
     places: Arc<Semaphore>,
     ended: watch::Sender<bool>,
+    mask_numbers: bool,
 }
 
 impl Live {
-    /// Shows this feed.
-    pub fn new(feed: Feed, metrics: Arc<Metrics>) -> Self {
+    /// Shows this feed, with numbers masked or not.
+    pub fn new(feed: Feed, metrics: Arc<Metrics>, mask_numbers: bool) -> Self {
         let places = Arc::new(Semaphore::new(CLIENTS as usize));
-        Self { feed, metrics, places, ended: watch::Sender::default() }
+        Self { feed, metrics, places, ended: watch::Sender::default(), mask_numbers }
     }
 
     /// Ends every stream, and returns once all have their end or were too slow to take it.
@@ -55,17 +57,20 @@ impl Live {
     }
 
     /// A place for one more client, if there is one.
-    fn admit(&self, choice: Choice) -> Option<Watcher> {
+    fn admit(&self, choice: Choice, last_seen: Option<&str>) -> Option<Watcher> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         self.metrics.feed_opened();
         let mut beat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (kept, told) = self.feed.watch_and_recall();
         Some(Watcher {
-            told: self.feed.watch(),
+            kept: choice.begin(kept, last_seen),
+            told,
             ended: self.ended.subscribe(),
             metrics: Arc::clone(&self.metrics),
             choice,
             beat,
+            mask_numbers: self.mask_numbers,
             _place: place,
         })
     }
@@ -82,7 +87,8 @@ pub async fn show(live: web::Data<Live>, request: HttpRequest) -> HttpResponse {
     if request.method() == Method::HEAD {
         return response.finish();
     }
-    let Some(watcher) = live.admit(choice) else {
+    let last_seen = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let Some(watcher) = live.admit(choice, last_seen) else {
         live.metrics.feed_refused();
         return HttpResponse::ServiceUnavailable()
             .insert_header((header::RETRY_AFTER, "10"))
@@ -98,22 +104,28 @@ pub async fn show(live: web::Data<Live>, request: HttpRequest) -> HttpResponse {
 
 /// One client.
 struct Watcher {
+    /// What it begins with.
+    kept: VecDeque<Arc<Told>>,
     told: Receiver<Arc<Told>>,
     ended: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
     choice: Choice,
     beat: Interval,
+    mask_numbers: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Watcher {
     /// What it is to read next; nothing at the end.
     async fn next(&mut self) -> Option<String> {
+        if let Some(told) = self.kept.pop_front() {
+            return Some(event(&told, self.mask_numbers));
+        }
         loop {
             tokio::select! {
                 biased; // what was told before the end is still shown
                 told = self.told.recv() => match told {
-                    Ok(told) if self.choice.admits(&told) => return Some(event(&told)),
+                    Ok(told) if self.choice.admits(&told) => return Some(event(&told, self.mask_numbers)),
                     Ok(_) => {}
                     Err(RecvError::Lagged(n)) => {
                         self.metrics.feed_lost(n);
@@ -128,13 +140,14 @@ impl Watcher {
     }
 }
 
+/// JSON has no line breaks of its own, so one `data:` holds it.
+fn event(told: &Told, mask_numbers: bool) -> String {
+    let body = if mask_numbers { told.masked() } else { &told.body };
+    format!("id: {}\ndata: {body}\n\n", told.id)
+}
+
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.metrics.feed_closed();
     }
-}
-
-/// JSON has no line breaks of its own, so one `data:` holds it.
-fn event(told: &Told) -> String {
-    format!("id: {}\ndata: {}\n\n", told.id, told.body)
 }
