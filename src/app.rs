@@ -135,6 +135,12 @@ impl App {
         &self.board
     }
 
+    /// What is counted, also after the end.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.house.metrics)
+    }
+
     /// Every event from now on, once it is committed. Who lags behind loses the oldest.
     #[must_use]
     pub fn feed(&self) -> Receiver<Arc<Told>> {

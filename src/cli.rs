@@ -121,9 +121,9 @@ impl ConfigArgs {
     }
 }
 
-/// Prints the result of a command. A reader that has seen enough (`| head`) is no fault.
+/// Prints the result of a command, in colour only where that is wanted. A reader that has seen enough (`| head`) is no fault.
 fn print(text: impl Display) -> ExitCode {
-    match writeln!(io::stdout().lock(), "{text}") {
+    match writeln!(anstream::stdout().lock(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(fault) => {

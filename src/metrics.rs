@@ -18,7 +18,7 @@ pub mod history;
 pub mod label;
 mod record;
 mod series;
-mod spread;
+pub mod spread;
 mod state;
 pub mod table;
 pub mod totals;

@@ -2,7 +2,7 @@
 //!
 //! Must not know what is asked for.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,10 +27,12 @@ const LONGEST_REASON: usize = 300;
 /// Which daemon; of every command that asks one.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct DaemonArgs {
-    /// Where the daemon is; without it, where the configuration has it listen, else http://127.0.0.1:9464
+    /// Where the daemon is; without it, where the configuration has it listen
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
-    /// File with the token, where one is needed; ONSIP_ROUTER_TOKEN or the configuration may hold it instead
+    /// File with the token, where one is needed
+    ///
+    /// Without it the environment variable `ONSIP_ROUTER_TOKEN` is the token, or else `http.token` of the configuration.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
@@ -67,7 +69,7 @@ impl DaemonArgs {
             (None, Some(options)) if options.listen.port() == 0 => {
                 bail!("http.listen has port 0, which is another one at each start: say --url")
             }
-            (None, Some(options)) => address(options).parse()?,
+            (None, Some(options)) => address(options.listen).parse()?,
             (None, None) => "http://127.0.0.1:9464".parse()?,
         };
         let token = match (&self.token_file, std::env::var(TOKEN).ok()) {
@@ -98,8 +100,7 @@ impl DaemonArgs {
 }
 
 /// A daemon that listens everywhere is here too.
-fn address(options: &Options) -> String {
-    let mut listen = options.listen;
+fn address(mut listen: SocketAddr) -> String {
     if listen.ip().is_unspecified() {
         listen.set_ip(if listen.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) });
     }
@@ -213,7 +214,7 @@ mod tests {
         for (listen, expected) in
             [("0.0.0.0:1", "http://127.0.0.1:1"), ("[::]:1", "http://[::1]:1"), ("10.1.2.3:1", "http://10.1.2.3:1")]
         {
-            assert_eq!(address(&Options { listen: listen.parse().unwrap(), token: None }), expected);
+            assert_eq!(address(listen.parse().unwrap()), expected);
         }
     }
 }

@@ -11,7 +11,6 @@ use super::table::harmless;
 /// where colours are taken out again if nobody wants them.
 pub(super) fn readable(event: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    let clock = |value: &Value| value.as_str().and_then(|time| time.get(11..19)).unwrap_or("--:--:--").to_owned();
     let data = &event["data"];
     let (style, verb, rest) = match event["type"].as_str().unwrap_or_default() {
         "com.onsip.call.created" => (AnsiColor::Cyan.on_default(), "calls", parties(data)),
@@ -19,15 +18,24 @@ pub(super) fn readable(event: &Value) -> String {
         "com.onsip.call.confirmed" => (AnsiColor::Green.on_default(), "answered", parties(data)),
         "com.onsip.call.ended" => (Style::new().dimmed(), "ended", format!("{}  {}", parties(data), outcome(data))),
         "com.onsip.gap" => {
-            let [from, to] = ["from", "to"].map(|key| clock(&data[key]));
+            let [from, to] = ["from", "to"].map(|key| clock(data[key].as_str().unwrap_or_default()));
             let rest = format!("{from} to {to}: events may have been missed ({})", text(&data["reason"]));
             (AnsiColor::Red.on_default(), "gap", rest)
         }
         other => (Style::new(), other.trim_start_matches("com.onsip."), text(&data["item_id"])),
     };
-    let (time, account) = (clock(&event["time"]), text(&data["account"]));
-    let (verb, account, rest) = (harmless(verb), harmless(&account), harmless(&rest));
-    format!("{time}  {account:<10} {style}{verb:<9}{style:#} {rest}")
+    row(event["time"].as_str().unwrap_or_default(), &text(&data["account"]), style, verb, &rest)
+}
+
+/// A line about an account.
+pub(super) fn row(time: &str, account: &str, style: Style, verb: &str, rest: &str) -> String {
+    let (verb, account, rest) = (harmless(verb), harmless(account), harmless(rest));
+    format!("{}  {account:<10} {style}{verb:<9}{style:#} {rest}", clock(time))
+}
+
+/// The time of day in a time of RFC 3339.
+fn clock(time: &str) -> &str {
+    time.get(11..19).unwrap_or("--:--:--")
 }
 
 fn parties(data: &Value) -> String {

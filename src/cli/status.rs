@@ -138,8 +138,10 @@ fn screen(place: &str, summary: &Value, sinks: &Value) -> Result<String> {
     if let Some(rate) = last_minute.received_per_second {
         let _ = write!(text, "; {rate:.1} per second in the last minute");
     }
-    let _ =
-        write!(text, "\ndeliveries     {delivered} done, {retried} tries failed, {dead} given up, {dropped} dropped");
+    let _ = write!(
+        text,
+        "\ndeliveries     {delivered} done, {retried} failed and tried again, {dead} given up, {dropped} dropped"
+    );
     if let (Some(median), Some(worst)) = (last_minute.delivery_p50_seconds, last_minute.delivery_p99_seconds) {
         let _ = write!(text, "; median {}, 99 % within {}", span(median), span(worst));
     }
@@ -245,7 +247,7 @@ onsip-router 0.1.0 (abc) at http://r, up 3 h 0 min: not ready
 accounts       30: 8 online, 22 waiting; 22 blind
 subscriptions  30: 8 active, 22 lost
 events         100 received, 2 of them twice; 1 rejected, 3 gaps; 1.2 per second in the last minute
-deliveries     97 done, 4 tries failed, 5 given up, 6 dropped; median 12 ms, 99 % within 1.0 s
+deliveries     97 done, 4 failed and tried again, 5 given up, 6 dropped; median 12 ms, 99 % within 1.0 s
 
 BLIND  STATE    SINCE                 REASON      WHY
 b      waiting  2026-11-26T14:59:00Z  disconnect  connection\u{fffd}[2J refused

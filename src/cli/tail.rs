@@ -26,7 +26,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 On a terminal each event is a line for people, else one of JSON. A lost connection is made again; what that loses, and
-what comes faster than it can be shown, is said on standard error.
+what comes faster than it can be shown, is said on standard error. A token is in --token-file, in
+ONSIP_ROUTER_TOKEN, or in the configuration.
 Exit codes: 0 once stopped, or once nobody reads any more; 1 if there is no daemon, or it refuses.
 
 Examples:

@@ -57,7 +57,7 @@ impl Metrics {
     }
 
     /// All times from receipt to acknowledgement, over all sinks.
-    pub(super) fn deliveries(&self) -> Spread {
+    pub fn deliveries(&self) -> Spread {
         let families = self.event_delivery.collect();
         let sinks = families.iter().flat_map(MetricFamily::get_metric).map(|sink| {
             let sink = sink.get_histogram();
