@@ -46,7 +46,7 @@
 //! | what is told of one event on its way | `actors/trail.rs`; how it becomes a trace: [`otel`] |
 //! | health, API, status page | [`http`] |
 //! | what starts and stops, and in which order | [`app`], [`actors::fleet`] |
-//! | a command | a file in [`cli`] |
+//! | a command | a file in [`cli`]; how one reaches a running daemon: `cli/daemon.rs` |
 //! | the simulated service | [`simulator`] |
 //!
 //! # Who may know whom
