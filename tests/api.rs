@@ -41,14 +41,14 @@ impl Daemon {
     /// Four accounts in different states, a subscription each, and two sinks.
     fn furnish(&self) {
         let now = Timestamp::UNIX_EPOCH;
-        let states = [
+        let rows = [
             ("back", AccountState::Online, SubscriptionState::Active),
             ("desk", AccountState::Refused, SubscriptionState::Lost),
             ("front", AccountState::Online, SubscriptionState::Denied),
             ("spare", AccountState::Disabled, SubscriptionState::Pending),
         ];
         let mut view = self.board.view();
-        for (name, state, subscribed) in states {
+        for (name, state, subscribed) in rows {
             let blind =
                 (state == AccountState::Refused).then_some(Blind { since: now, reason: GapReason::Authorization });
             let jid = Some(format!("{name}@acme.test/onsip-router"));

@@ -85,7 +85,7 @@ impl<S: Copy + PartialEq> Wish<S> {
         (self.states.is_empty() || self.states.contains(&facts.state))
             && (self.accounts.is_empty() || self.accounts.iter().any(|name| name == facts.account))
             && self.blind.is_none_or(|blind| blind == facts.blind)
-            && (self.text.is_empty() || found(&facts.account) || facts.texts.iter().flatten().any(|text| found(text)))
+            && (self.text.is_empty() || found(&facts.account) || facts.texts.iter().flatten().any(found))
     }
 
     /// Of all rows that are wanted, in the order of their names, those that are shown.

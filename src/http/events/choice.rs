@@ -148,7 +148,10 @@ mod tests {
         let kept: Vec<_> = ids
             .iter()
             .zip(kinds)
-            .map(|(id, kind)| Arc::new(Told { id: id.to_string().into(), ..told(kind, "front", &[]) }))
+            .map(|(id, kind)| {
+                let id = Token::from((*id).to_owned());
+                Arc::new(Told::of(id, kind, "front".to_owned(), Vec::new(), "{}".into()))
+            })
             .collect();
         let begin = |query: &str, last_seen| {
             let begin = Choice::read(query).unwrap().begin(kept.clone(), last_seen);
