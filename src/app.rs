@@ -109,8 +109,8 @@ impl App {
         feed: Feed,
         http: Server,
     ) -> Result<Self, StartError> {
-        let store = Store::open(&config.store).await?;
         let traces = Traces::start(&config.otel, &config.instance)?;
+        let store = Store::open(&config.store).await?;
         let house = Arc::new(House::new(store, metrics, Arc::clone(&board), feed).with_traces(traces));
         let fleet = Fleet::new(Arc::clone(&house)).start();
         fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;

@@ -90,12 +90,13 @@ impl Speaker {
     }
 
     fn say(&self, line: &Line) {
-        let text = match self.look {
+        let mut text = match self.look {
             Look::Text { coloured } => line.text(coloured),
             Look::Json => line.json(),
         };
-        // There is nobody left to tell.
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        text.push('\n'); // one write: no line is cut in two
+        // Where it fails there is nobody left to tell.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }
 
