@@ -191,6 +191,9 @@ async fn where_there_is_no_daemon_both_say_so_and_fail() {
         assert_refused(&said, &format!("cannot reach {url}: "));
         let said = run(nowhere(), &[command, "--url", "ftp://x"]).await;
         assert_refused(&said, "--url must begin with http:// or https://");
+        let said = run(nowhere(), &[command, "--url", "http://me:sesame@127.0.0.1"]).await;
+        assert_refused(&said, "--url must be without user and password");
+        assert!(!said.shows("sesame"), "{said:#?}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tracing::field::display;
 
 use super::fleet::{ActorDied, Fleet, Role};
 use super::{House, Obituary};
@@ -221,7 +222,10 @@ impl SinkActor {
             tracing::warn!(%sink, why, held_calls = held, "a delivery failed and is tried again");
         }
         match tried.change {
-            Some(Change::Down) => tracing::warn!(%sink, "the sink takes nothing: it is probed until it does"),
+            Some(Change::Down) => {
+                let retry_at = retry_at.map(|at| display(at.utc()));
+                tracing::warn!(%sink, why = tried.failure, retry_at, "the sink takes nothing: it is probed until it does");
+            }
             Some(Change::Resting) => {
                 tracing::error!(%sink, why = tried.failure, "the sink wants no more events: it rests for an hour, or until a reload");
             }

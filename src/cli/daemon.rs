@@ -112,6 +112,9 @@ impl Daemon {
         if !matches!(url.scheme(), "http" | "https") {
             bail!("--url must begin with http:// or https://");
         }
+        if !url.username().is_empty() || url.password().is_some() {
+            bail!("--url must be without user and password: the daemon asks for a token only");
+        }
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
