@@ -88,6 +88,7 @@ impl Told {
             EventData::Registration(data) => from(&data.origin),
             EventData::Item(data) => from(&data.origin),
             EventData::Gap(data) => (data.account.clone(), data.services.clone()),
+            EventData::Canary(_) => (String::new(), Vec::new()), // never told: it is for one sink
         };
         Self::of(event.id.clone(), event.r#type, account, services, body)
     }

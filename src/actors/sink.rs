@@ -21,6 +21,7 @@ use crate::store::StoreError;
 use depth::owes;
 use step::{Dead, Desk, Outcome, Tried, Works};
 
+mod canary;
 mod depth;
 mod step;
 #[cfg(test)]
@@ -294,6 +295,7 @@ impl Actor for SinkActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.begin(ctx);
         self.count(ctx);
+        self.keep_canaries(ctx);
         ctx.run_interval(GLANCE, Self::glance);
     }
 

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use tracing::{Level, debug, enabled};
 
+use crate::domain::canary::Canary;
 use crate::domain::event::{Event, EventData, EventType};
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
@@ -34,6 +35,7 @@ impl Trail {
             EventData::Registration(data) => (&data.origin.account, Some(&data.origin)),
             EventData::Item(data) => (&data.origin.account, Some(&data.origin)),
             EventData::Gap(data) => (&data.account, None),
+            EventData::Canary(_) => return None, // it comes from nowhere
         };
         Some(Self {
             id: event.id.clone(),
@@ -76,7 +78,7 @@ pub(super) fn answered(
         Ok(()) => debug!(%sink, event_id = %owed.id, attempt, "event delivered"),
         Err(why) => debug!(%sink, event_id = %owed.id, attempt, %why, "event not delivered"),
     }
-    if traces.want(&owed.id) {
+    if traces.want(&owed.id) && !Canary::is_one(&owed.partition) {
         traces.tell(&Step {
             event: &owed.id,
             kind: StepKind::Deliver,

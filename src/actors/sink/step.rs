@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::actors::{House, trail};
 use crate::config::Delivery;
+use crate::domain::canary::Canary;
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
@@ -160,6 +161,11 @@ impl Desk {
             let answer = if owed.intact { answers.next().unwrap_or_else(no_answer) } else { damaged() };
             trail::answered(&self.house.traces, &self.name, owed, &answer, (begun, now));
             let (settlement, answer) = settle(owed, answer, now.utc(), &mut tried);
+            said.push((owed.partition.as_str().into(), answer));
+            if Canary::is_one(&owed.partition) {
+                settlements.push((owed.position, self.settle_canary(owed, settlement, now)));
+                continue;
+            }
             let outcome = match settlement {
                 Settlement::Delivered => {
                     let time = now.utc().duration_since(owed.received).try_into().unwrap_or_default();
@@ -171,7 +177,6 @@ impl Desk {
             };
             counts[outcome as usize] += 1;
             settlements.push((owed.position, settlement));
-            said.push((owed.partition.as_str().into(), answer));
         }
         self.settle(settlements).await?;
         for (outcome, n) in DeliveryOutcome::ALL.iter().zip(counts) {
@@ -238,8 +243,10 @@ fn damaged() -> Result<(), Failure> {
 /// What the queue must remember of an answer, and what it says about the sink.
 fn settle(owed: &Owed, answer: Result<(), Failure>, now: Timestamp, tried: &mut Tried) -> (Settlement, Answer) {
     let mut bury = |reason: String| {
-        let first = || Dead { events: 0, first: owed.id.clone(), why: reason.clone() };
-        tried.dead.get_or_insert_with(first).events += 1;
+        if !Canary::is_one(&owed.partition) {
+            let first = || Dead { events: 0, first: owed.id.clone(), why: reason.clone() };
+            tried.dead.get_or_insert_with(first).events += 1;
+        }
         Settlement::Dead { reason }
     };
     match answer {
