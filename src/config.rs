@@ -12,7 +12,7 @@ use crate::domain::secret::Secret;
 use crate::domain::service::Service;
 use crate::protocol::legs::Ages;
 use crate::routing::rule::Rule;
-use crate::{http, sinks, store, xmpp};
+use crate::{http, otel, sinks, store, xmpp};
 
 mod account;
 mod address;
@@ -42,6 +42,8 @@ pub struct Config {
     pub http: http::options::Options,
     /// What is logged, and how.
     pub log: Log,
+    /// Where traces go.
+    pub otel: otel::options::Options,
 }
 
 /// The `[onsip]` section.
@@ -130,6 +132,8 @@ pub struct Log {
     pub format: LogFormat,
     /// The least severe level that is written.
     pub level: tracing::Level,
+    /// For how long what was said is not said again about the same thing; zero: every line is written.
+    pub repeat_after: Duration,
 }
 
 /// How a log line looks.

@@ -4,21 +4,26 @@
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use prometheus::Error;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 
 use crate::board::View;
+use crate::domain::moment::Moment;
 
 pub mod family;
+pub mod history;
 pub mod label;
 mod record;
 mod series;
+pub mod spread;
 mod state;
 pub mod table;
+pub mod totals;
 
+use history::History;
 use label::Names;
 use table::Families;
 
@@ -32,6 +37,20 @@ pub struct Metrics {
     registry: Registry,
     /// Also held while rendering: a scrape sets the state gauges and reads them in one piece.
     names: Mutex<Names>,
+    history: Mutex<History>,
+    /// What runs, and since when.
+    pub build: Build,
+}
+
+/// What runs, and since when.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The version.
+    pub version: String,
+    /// The commit it was built from.
+    pub commit: String,
+    /// When the process began.
+    pub started: Moment,
 }
 
 impl Metrics {
@@ -49,7 +68,8 @@ impl Metrics {
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let families = Families::register(&registry)?;
         families.build_info.with_label_values(&[version, commit]).set(1);
-        let metrics = Self { families, registry, names: Mutex::default() };
+        let build = Build { version: version.to_owned(), commit: commit.to_owned(), started: Moment::now() };
+        let metrics = Self { families, registry, names: Mutex::default(), history: Mutex::default(), build };
         // Once even where nothing is configured: labels without names have their series, too.
         metrics.families.each(true, |row| series::known(row, &Names::default()));
         metrics.declare(accounts, services, sinks);
@@ -69,6 +89,17 @@ impl Metrics {
         self.families.each(false, |row| if row.depends_on_names() { series::known(row, &gone) } else { Vec::new() });
         self.families.each(true, |row| series::known(row, &new));
         *names = new;
+    }
+
+    /// Notes what was counted until now; to be called once per [`history::STEP`].
+    pub fn sample(&self, now: Moment) {
+        let (totals, deliveries) = (self.totals(), self.deliveries());
+        self.history().sample(now, totals, deliveries);
+    }
+
+    /// The last hour, locked; hold it shortly.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything as text, with the state gauges as `view` has them.
