@@ -42,7 +42,10 @@
 //! | rules | [`routing::rule`] |
 //! | a metric | the table in [`metrics::table`] |
 //! | what is logged and counted of a transition | `actors/chronicle.rs` |
-//! | health, API, status page | [`http`] |
+//! | health, who may ask for what | [`http::health`], [`http::access`] |
+//! | the API and its description | [`http::api`], `http/api/openapi.json` |
+//! | the live feed | [`feed`]; as server-sent events: [`http::events`] |
+//! | the status page | [`http::page`]; its markup, style and script in `http/page/` |
 //! | what starts and stops, and in which order | [`app`], [`actors::fleet`] |
 //! | a command | a file in [`cli`] |
 //! | the simulated service | [`simulator`] |

@@ -21,7 +21,7 @@ use onsip_router::simulator::Login;
 use support::stage::{CALLER, Setup, account, service};
 use webdriver::Browser;
 
-/// The keys of W3C WebDriver.
+/// A key, in the words of `WebDriver`.
 const ENTER: &str = "\u{e007}";
 const AWAY: Login = Login::Fail("temporary-auth-failure");
 
@@ -62,7 +62,7 @@ async fn the_page_follows_accounts_and_events_as_they_happen() {
     onsip.behave(&ben, |b| b.login = Login::Check);
     browser.until(&says("#figures", "2 of 2 online")).await;
     browser.until(&format!("/online/.test({0}) && !/blind/.test({0})", row("ben"))).await;
-    browser.until(&says("#subscriptions", "2 min")).await; // a lease that counts down
+    browser.until(&says("#subscriptions", "1 h 59 min")).await; // a lease that counts down
     browser.until(&says("#sinks", "log")).await;
     daemon.until_ready().await;
     browser.until(&says("#health", "ready")).await;

@@ -1,6 +1,6 @@
-//! A headless Chromium of its own, driven over WebDriver (W3C) by Debian's chromedriver.
+//! A headless Chromium of its own, driven over `WebDriver` (W3C) by Debian's chromedriver.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream as Blocking};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,14 +9,14 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 use crate::support::condition::{SOON, until};
 
 const STARTED: &str = "was started successfully on port ";
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-const BOUND: Duration = Duration::from_mins(1);
+const BOUND: Duration = Duration::from_secs(30);
 /// No GPU, no sandbox (containers have none), and nothing of its own that it would ask the network for.
 const ARGUMENTS: [&str; 9] = [
     "--headless=new",
@@ -48,7 +48,7 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver is started (Debian package chromium-driver)");
-        let output = BufReader::new(driver.stdout.take().expect("its output"));
+        let output = std::io::BufReader::new(driver.stdout.take().expect("its output"));
         let mut lines = output.lines().map_while(Result::ok);
         let port = lines.find_map(|line| line.split_once(STARTED)?.1.trim_end_matches('.').parse().ok());
         let addr = (Ipv4Addr::LOCALHOST, port.expect("a port")).into();
@@ -134,14 +134,14 @@ impl Browser {
         bad.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Every address that was asked for since it was last asked.
+    /// Every address that pages asked for since it was last asked; the browser's own start page (`chrome:`) is none.
     pub async fn requests(&self) -> Vec<String> {
         let entries = self.log("performance").await;
         let urls = entries.iter().filter_map(|entry| {
             let entry: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
             let message = &entry["message"];
             let url = message["params"]["request"]["url"].as_str()?;
-            (message["method"] == "Network.requestWillBeSent").then(|| url.to_owned())
+            (message["method"] == "Network.requestWillBeSent" && !url.starts_with("chrome:")).then(|| url.to_owned())
         });
         urls.collect()
     }
@@ -158,13 +158,19 @@ impl Browser {
         let exchange = async {
             let mut connection = TcpStream::connect(self.addr).await?;
             connection.write_all(request(method, path, body).as_bytes()).await?;
-            let mut answer = String::new();
-            connection.read_to_string(&mut answer).await?;
-            std::io::Result::Ok(answer)
+            // The driver keeps the connection, so its end is no end of the answer.
+            let mut answer = BufReader::new(connection);
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") && answer.read_line(&mut head).await? > 0 {
+                let line = head.lines().last().unwrap_or_default().to_lowercase();
+                length = line.strip_prefix("content-length:").map_or(length, |n| n.trim().parse().unwrap());
+            }
+            let mut body = vec![0; length];
+            answer.read_exact(&mut body).await?;
+            std::io::Result::Ok((head, body))
         };
-        let answer = tokio::time::timeout(BOUND, exchange).await.expect("an answer in time").expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP response");
-        let mut answer: Value = serde_json::from_str(body).expect("JSON");
+        let (head, body) = tokio::time::timeout(BOUND, exchange).await.expect("an answer in time").expect("an answer");
+        let mut answer: Value = serde_json::from_slice(&body).expect("JSON");
         assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {:#}", answer["value"]["message"]);
         answer["value"].take()
     }
@@ -185,7 +191,7 @@ impl Drop for Browser {
         if let Ok(mut connection) = Blocking::connect_timeout(&self.addr, BOUND) {
             let _ = connection.set_read_timeout(Some(BOUND));
             let _ = connection.write_all(request("DELETE", &self.session, &Value::Null).as_bytes());
-            let _ = connection.read_to_end(&mut Vec::new());
+            let _ = connection.read(&mut [0; 1024]); // once it answers, the browser is gone
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

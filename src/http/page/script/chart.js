@@ -1,8 +1,7 @@
 // Two charts of the last hour, drawn into an SVG that is stretched to its place; their words are HTML beside it.
 
-// Of a young daemon only the last ten minutes are drawn.
-const HOUR = 360;
-const BEGINNING = 60;
+// How many steps are drawn: of a young daemon ten minutes or half an hour, then the hour.
+const WIDTHS = [60, 180, 360];
 
 function plot(figureId, { name, scale, ticks, text }) {
   const figure = find(`#${figureId}`);
@@ -10,7 +9,7 @@ function plot(figureId, { name, scale, ticks, text }) {
   const box = element("div", { class: "plot" });
   figure.append(box);
   let shown;
-  let width = BEGINNING; // in steps
+  let width = WIDTHS[0];
 
   const svg = (kind, attributes) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
@@ -52,7 +51,7 @@ function plot(figureId, { name, scale, ticks, text }) {
 
   return (one, two, until, step) => {
     shown = { one, two, until, step };
-    width = one.length > BEGINNING ? HOUR : BEGINNING;
+    width = WIDTHS.find((steps) => steps >= one.length) ?? one.length;
     const values = [...one, ...two].filter((value) => value != null);
     const marks = ticks(values.length ? Math.max(...values) : 0);
     const top = marks.at(-1);
@@ -71,10 +70,10 @@ function plot(figureId, { name, scale, ticks, text }) {
   };
 }
 
-// 0, half and whole of the next 1, 2 or 5 times a power of ten.
+// 0, half and whole of the next round number.
 function linear(most) {
   const power = 10 ** Math.floor(Math.log10(Math.max(most, 0.1)));
-  const top = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= most * 0.999);
+  const top = [1, 2, 3, 4, 6, 8, 10].map((n) => n * power).find((n) => n >= most * 0.999);
   return [0, top / 2, top];
 }
 

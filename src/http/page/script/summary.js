@@ -36,7 +36,7 @@ async function showSummary() {
   setClock(summary.now);
   const health = summary.draining ? "stopping" : summary.ready ? "ready" : "not ready";
   const blind = summary.accounts.blind;
-  setChildren(find("#health"), blind ? [tag(health), ", ", tag(`${plural(blind, "account")} blind`, "bad")] : [tag(health)]);
+  setChildren(find("#health"), blind ? [tag(health), tag(`${plural(blind, "account")} blind`, "bad")] : [tag(health)]);
   setText(find("#build"), `version ${summary.version}, up ${span(summary.uptime_seconds)}`);
   find("#build").title = `commit ${summary.commit}`;
   document.title = blind ? `(${number(blind)} blind) onsip-router` : summary.ready ? "onsip-router" : `(${health}) onsip-router`;
