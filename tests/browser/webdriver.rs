@@ -190,8 +190,8 @@ impl Drop for Browser {
         // The driver would leave its browser behind if it were killed first.
         if let Ok(mut connection) = Blocking::connect_timeout(&self.addr, BOUND) {
             let _ = connection.set_read_timeout(Some(BOUND));
-            let _ = connection.write_all(request("DELETE", &self.session, &Value::Null).as_bytes());
-            let _ = connection.read(&mut [0; 1024]); // once it answers, the browser is gone
+            let _ = connection.write_all(b"GET /shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let _ = connection.read_to_end(&mut Vec::new()); // once it has hung up, the browser is gone
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
