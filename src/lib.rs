@@ -46,7 +46,10 @@
 //! | what is logged and counted of a transition | `actors/chronicle.rs` |
 //! | how a log line looks, and which repeats are held back | `cli/log.rs` |
 //! | what is told of one event on its way | `actors/trail.rs`; how it becomes a trace: [`otel`] |
-//! | health, API, status page | [`http`] |
+//! | health, who may ask for what | [`http::health`], [`http::access`] |
+//! | the API and its description | [`http::api`], `http/api/openapi.json` |
+//! | the live feed | [`feed`]; as server-sent events: [`http::events`] |
+//! | the status page | [`http::page`]; its markup, style and script in `http/page/` |
 //! | what starts and stops, and in which order | [`app`], [`actors::fleet`] |
 //! | a command | a file in [`cli`]; how one reaches a running daemon: `cli/daemon.rs` |
 //! | the simulated service | [`simulator`] |

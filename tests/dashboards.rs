@@ -12,6 +12,7 @@ use serde_json::Value;
 fn boards() -> Vec<(String, Value)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
     let boards: Vec<_> = files.map(|path| (path.display().to_string(), parsed(&path))).collect();
     assert!(!boards.is_empty());
     boards

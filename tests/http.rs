@@ -10,7 +10,7 @@ use onsip_router::domain::secret::Secret;
 use onsip_router::domain::status::{AccountState, ConnectOutcome, SubscriptionState};
 use onsip_router::feed::Feed;
 use onsip_router::http::options::Options;
-use onsip_router::http::{Server, listen};
+use onsip_router::http::{PATHS, Server, listen};
 use onsip_router::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -107,7 +107,9 @@ async fn readyz_follows_the_store_the_accounts_and_the_stop() {
 #[actix_rt::test]
 async fn a_token_is_needed_everywhere_but_for_health_and_metrics() {
     let daemon = daemon(Some("hunter2"));
-    for path in ["/", "/api/v1/accounts", "/api/v1/subscriptions", "/api/v1/sinks", "/nothing"] {
+    // The live feed has no end; its own tests ask for the token.
+    let guarded = PATHS.iter().filter(|path| !["/livez", "/readyz", "/metrics", "/api/v1/events"].contains(path));
+    for path in guarded.copied().chain(["/nothing"]) {
         let answer = daemon.get(path).await;
         assert_eq!(answer.status, 401, "{path}");
         assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
@@ -118,6 +120,20 @@ async fn a_token_is_needed_everywhere_but_for_health_and_metrics() {
     assert_eq!(daemon.get("/livez").await.status, 200);
     assert_eq!(daemon.get("/readyz").await.status, 503);
     assert_eq!(daemon.get("/metrics").await.status, 200);
+}
+
+#[actix_rt::test]
+async fn a_browser_without_the_token_gets_a_page_that_asks_for_it_and_shows_nothing() {
+    let daemon = daemon(Some("hunter2"));
+    daemon.put("front", AccountState::Online);
+    let accept = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";
+    let answer = daemon.ask("GET", "/", &[accept]).await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.head.contains("content-type: text/html") && answer.head.contains("www-authenticate: bearer"));
+    assert!(
+        answer.body.contains("id=\"sign-in\"") && !answer.body.contains("front@") && !answer.body.contains("hunter2")
+    );
+    assert!(!daemon.ask("GET", "/api/v1/accounts", &[accept]).await.body.contains("<html"));
 }
 
 #[actix_rt::test]

@@ -1,8 +1,7 @@
 // Two charts of the last hour, drawn into an SVG that is stretched to its place; their words are HTML beside it.
 
-// Of a young daemon only the last ten minutes are drawn.
-const HOUR = 360;
-const BEGINNING = 60;
+// How many steps are drawn: of a young daemon ten minutes or half an hour, then the hour.
+const WIDTHS = [60, 180, 360];
 
 function plot(figureId, { name, scale, ticks, text }) {
   const figure = find(`#${figureId}`);
@@ -10,7 +9,7 @@ function plot(figureId, { name, scale, ticks, text }) {
   const box = element("div", { class: "plot" });
   figure.append(box);
   let shown;
-  let width = BEGINNING; // in steps
+  let width = WIDTHS[0];
 
   const svg = (kind, attributes) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
@@ -52,29 +51,35 @@ function plot(figureId, { name, scale, ticks, text }) {
 
   return (one, two, until, step) => {
     shown = { one, two, until, step };
-    width = one.length > BEGINNING ? HOUR : BEGINNING;
+    width = WIDTHS.find((steps) => steps >= one.length) ?? one.length;
     const values = [...one, ...two].filter((value) => value != null);
-    const marks = ticks(values.length ? Math.max(...values) : 0);
+    const most = values.length ? Math.max(...values) : null;
+    const marks = ticks(most ?? 0);
     const top = marks.at(-1);
     const last = one.findLast((value) => value != null);
     const drawing = svg("svg", {
       viewBox: `0 0 ${width} 100`, preserveAspectRatio: "none", role: "img",
-      "aria-label": `${name}, last hour: now ${text(last)}, at most ${text(values.length ? Math.max(...values) : null)}`,
+      "aria-label": `${name}, last hour: now ${text(last)}, at most ${text(most)}`,
     });
-    for (const mark of marks) drawing.append(svg("path", { class: "grid", d: `M0 ${100 - 100 * scale(mark, top)}H${width}` }));
+    const height = (mark) => 100 - 100 * scale(mark, top);
     drawing.append(
-      svg("path", { class: "two", d: path(two, top) }), svg("path", { class: "one", d: path(one, top) }), svg("path", { class: "at" }));
+      ...marks.map((mark) => svg("path", { class: "grid", d: `M0 ${height(mark)}H${width}` })),
+      svg("path", { class: "two", d: path(two, top) }),
+      svg("path", { class: "one", d: path(one, top) }),
+      svg("path", { class: "at" }),
+    );
     const minutes = (width * step) / 60;
     const times = [[`${minutes} min ago`, 0, "x first"], [`${minutes / 2} min ago`, 50, "x"], ["now", 100, "x"]];
     box.replaceChildren(drawing,
-      ...marks.map((mark) => label(100 - 100 * scale(mark, top), text(mark), "y")), ...times.map(([words, at, place]) => label(at, words, place)));
+      ...marks.map((mark) => label(height(mark), text(mark), "y")),
+      ...times.map(([words, at, place]) => label(at, words, place)));
   };
 }
 
-// 0, half and whole of the next 1, 2 or 5 times a power of ten.
+// 0, half and whole of the next round number.
 function linear(most) {
   const power = 10 ** Math.floor(Math.log10(Math.max(most, 0.1)));
-  const top = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= most * 0.999);
+  const top = [1, 2, 3, 4, 6, 8, 10].map((n) => n * power).find((n) => n >= most * 0.999);
   return [0, top / 2, top];
 }
 
@@ -85,9 +90,12 @@ function decades(most) {
   return marks.map((mark) => +mark.toPrecision(1));
 }
 
-const drawRate = plot("rate", { name: "Events received per second", ticks: linear, text: rate, scale: (value, top) => value / top });
+const drawRate = plot("rate", {
+  name: "Events received per second", ticks: linear, text: rate,
+  scale: (value, top) => value / top,
+});
 const drawLatency = plot("latency", {
-  name: "Time from receipt to delivery, 99 of 100", ticks: decades, text: seconds,
+  name: "Time from receipt to delivery, p99", ticks: decades, text: seconds,
   scale: (value, top) => Math.max(0, Math.log10(value / 0.001) / Math.log10(top / 0.001)),
 });
 

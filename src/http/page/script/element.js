@@ -30,7 +30,7 @@ const tag = (state, mood = moods[state] ?? "bad") => element("span", { class: `t
 const number = (n) => n.toLocaleString("en");
 const plural = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;
 
-// Names for a value below 1 as well: 0.03, 4.2, 310.
+// Two digits are enough below a hundred: 0.03, 4.2, 31, 310.
 const rate = (n) => (n == null ? "–" : n >= 100 ? number(Math.round(n)) : String(+n.toPrecision(2)));
 
 function seconds(s) {

@@ -3,7 +3,8 @@
 const SHOWN = 200;
 const SILENCE = 25_000; // the daemon says something every ten seconds
 const verbs = {
-  "com.onsip.call.created": "calls", "com.onsip.call.requested": "rings", "com.onsip.call.confirmed": "answered", "com.onsip.call.ended": "ended",
+  "com.onsip.call.created": "calls", "com.onsip.call.requested": "rings",
+  "com.onsip.call.confirmed": "answered", "com.onsip.call.ended": "ended",
   "com.onsip.registration.updated": "registered", "com.onsip.registration.removed": "unregistered",
   "com.onsip.item.published": "published", "com.onsip.item.retracted": "retracted", "com.onsip.gap": "gap",
 };
@@ -15,12 +16,15 @@ const feedType = find("#events select");
 
 function what({ type, data }) {
   const party = (uri) => (uri ?? "?").replace(/^sips?:/, "").replace(/@.*/, ""); // the whole URI stands in the details
-  if (type === "com.onsip.gap") return `events may be missing for ${span((Date.parse(data.to) - Date.parse(data.from)) / 1000)}: ${data.reason}`;
+  if (type === "com.onsip.gap") {
+    const length = (Date.parse(data.to) - Date.parse(data.from)) / 1000;
+    return `events may be missing for ${span(length)}: ${data.reason}`;
+  }
   if (!type.startsWith("com.onsip.call.")) return data.contact ?? data.node;
   const parties = `${party(data.from_uri)} → ${party(data.to_uri)}`;
   if (type !== "com.onsip.call.ended") return parties;
-  const outcome = data.answered ? `talked ${seconds(data.talk_seconds)}` : data.answered_elsewhere ? "answered elsewhere" : "not answered";
-  return `${parties}, ${outcome}`;
+  if (data.answered) return `${parties}, talked ${seconds(data.talk_seconds)}`;
+  return `${parties}, ${data.answered_elsewhere ? "answered elsewhere" : "not answered"}`;
 }
 
 function entry(event) {
@@ -28,14 +32,20 @@ function entry(event) {
   const mood = event.type === "com.onsip.gap" ? "bad" : null;
   const [time, verb, name, rest] = words;
   const line = element("details", {}, element("summary", {},
-    element("span", { title: event.time }, time), element("span", { class: mood }, verb), element("span", { title: name }, name), element("span", { class: "who" }, rest)));
+    element("span", { title: event.time }, time),
+    element("span", { class: mood }, verb),
+    element("span", { title: name }, name),
+    element("span", { class: "who" }, rest)));
   line.addEventListener("toggle", () => {
     if (line.open && line.childElementCount === 1) line.append(element("pre", {}, JSON.stringify(event, null, 1)));
   });
   return { item: element("li", { class: "new" }, line), text: words.join(" ").toLowerCase() };
 }
 
-const lost = (n) => ({ item: element("li", { class: "lost" }, `${plural(n, "event")} not shown: they came too fast`), text: "" });
+function lost(n) {
+  const item = element("li", { class: "lost" }, `${plural(n, "event")} not shown: they came too fast`);
+  return { item, text: "" };
+}
 
 function showEntries() {
   const wanted = feedSearch.value.trim().toLowerCase();
@@ -50,7 +60,8 @@ function showEntries() {
     item.hidden = !text.includes(wanted);
     matching += !item.hidden;
   }
-  const shown = wanted ? `${matching} of ${feed.entries.length} shown` : feed.entries.length ? `newest ${feed.entries.length}` : "waiting for the first event";
+  const all = feed.entries.length;
+  const shown = wanted ? `${matching} of ${all} shown` : all ? `newest ${all}` : "waiting for the first event";
   setText(find("#feed-state"), feed.trouble ?? (feed.paused ? `paused, ${feed.waiting.length} new` : shown));
 }
 

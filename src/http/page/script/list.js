@@ -39,13 +39,16 @@ const sentence = (...texts) => texts.filter(Boolean).join("; ");
 function accountRow({ name, state, since, blind, why, not_granted, authorized_until, last_event }) {
   const missing = not_granted && `${not_granted} is not among the granted addresses`;
   const reason = sentence(why, missing);
+  const blindness = blind && [
+    element("b", { class: "bad" }, "blind"), " for ", moment(blind.since, "for"), `: ${sentence(blind.reason, reason)}`,
+  ];
   return [
     ["Account", account(name)],
     ["State", tag(state)],
     ["Since", moment(since, "for")],
     ["Authorized", moment(authorized_until, "lasts")],
     ["Newest event", moment(last_event)],
-    ["Why", blind ? [element("b", { class: "bad" }, "blind"), " for ", moment(blind.since, "for"), `: ${sentence(blind.reason, reason)}`] : reason, "text"],
+    ["Why", blindness ?? reason, "text"],
   ];
 }
 
@@ -81,7 +84,8 @@ function list(id, { path, row, follows, states }) {
   const [previous, next] = section.querySelectorAll(".pager button");
   let [offset, round] = [0, 0];
 
-  choice.append(...states.map((state) => element("option", { value: state === "blind" ? "&blind=true" : `&state=${state}` }, state)));
+  const query = (state) => (state === "blind" ? "&blind=true" : `&state=${state}`);
+  choice.append(...states.map((state) => element("option", { value: query(state) }, state)));
 
   async function show() {
     const mine = ++round;
@@ -94,7 +98,8 @@ function list(id, { path, row, follows, states }) {
     if (!rows.length && offset) return move(-offset);
     setRows(find("tbody", section), rows.map(row));
     find(".none", section).hidden = total > 0;
-    setText(find(".pager span", section), total ? `${number(offset + 1)}–${number(offset + rows.length)} of ${number(total)}` : "");
+    const place = `${number(offset + 1)}–${number(offset + rows.length)} of ${number(total)}`;
+    setText(find(".pager span", section), total ? place : "");
     find(".pager", section).hidden = total <= PAGE;
     [previous.disabled, next.disabled] = [offset === 0, offset + rows.length >= total];
   }

@@ -23,7 +23,7 @@ function start() {
   repeat(2000, showSummary);
   repeat(2000, accounts.show);
   repeat(2000, showSinks);
-  repeat(4000, subscriptions.show);
+  repeat(2000, subscriptions.show);
   repeat(10_000, showHistory);
   setInterval(showFreshness, 1000);
   setInterval(() => feed.waiting.length && showEntries(), 250);

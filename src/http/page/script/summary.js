@@ -9,22 +9,27 @@ const parts = (states) =>
 function figure(title, value, unit, details) {
   const rank = { bad: 0, busy: 1, off: 2, good: 3 };
   const sorted = details.filter(([n]) => n !== 0).sort((a, b) => (rank[a[2]] ?? 4) - (rank[b[2]] ?? 4));
-  const items = sorted.map(([n, word, mood]) =>
-    element("li", {}, mood && mood !== "good" ? tag(`${typeof n === "number" ? number(n) : n} ${word}`, mood) : `${typeof n === "number" ? number(n) : n} ${word}`));
+  const items = sorted.map(([n, word, mood]) => {
+    const text = `${typeof n === "number" ? number(n) : n} ${word}`;
+    return element("li", {}, mood && mood !== "good" ? tag(text, mood) : text);
+  });
   return element("div", {}, element("h2", {}, title),
     element("p", {}, value, unit && element("small", {}, ` ${unit}`)), element("ul", {}, ...items));
 }
 
 function figures({ accounts, subscriptions, sinks, totals, last_minute: minute }) {
+  const active = subscriptions.states.active + subscriptions.states.renewing;
   return [
     figure("Accounts", number(accounts.states.online), `of ${number(accounts.total)} online`,
       [[accounts.blind, "blind", "bad"], ...parts({ ...accounts.states, online: 0 })]),
-    figure("Subscriptions", number(subscriptions.states.active + subscriptions.states.renewing), `of ${number(subscriptions.total)} active`,
+    figure("Subscriptions", number(active), `of ${number(subscriptions.total)} active`,
       parts({ ...subscriptions.states, active: 0, renewing: 0 })),
     figure("Sinks", number(sinks.up), `of ${number(sinks.total)} up`,
-      [[sinks.total - sinks.up, "down", "bad"], [sinks.blocking, "blocking", "bad"], [sinks.dead, "dead", "bad"], [number(sinks.queued), "queued"]]),
+      [[sinks.total - sinks.up, "down", "bad"], [sinks.blocking, "blocking", "bad"], [sinks.dead, "dead", "bad"],
+        [number(sinks.queued), "queued"]]),
     figure("Events received", rate(minute.received_per_second), "per second",
-      [[totals.dropped, "dropped", "bad"], [number(totals.received), "since the start"], [totals.gaps, totals.gaps === 1 ? "gap" : "gaps"], [totals.rejected, "rejected"]]),
+      [[totals.dropped, "dropped", "bad"], [number(totals.received), "since the start"],
+        [totals.gaps, totals.gaps === 1 ? "gap" : "gaps"], [totals.rejected, "rejected"]]),
     figure("Delivery time, p99", seconds(minute.delivery_p99_seconds), "",
       [[seconds(minute.delivery_p50_seconds), "median"], [totals.retried, "retried"]]),
   ];
@@ -36,10 +41,11 @@ async function showSummary() {
   setClock(summary.now);
   const health = summary.draining ? "stopping" : summary.ready ? "ready" : "not ready";
   const blind = summary.accounts.blind;
-  setChildren(find("#health"), blind ? [tag(health), ", ", tag(`${plural(blind, "account")} blind`, "bad")] : [tag(health)]);
+  setChildren(find("#health"), blind ? [tag(health), tag(`${plural(blind, "account")} blind`, "bad")] : [tag(health)]);
   setText(find("#build"), `version ${summary.version}, up ${span(summary.uptime_seconds)}`);
   find("#build").title = `commit ${summary.commit}`;
-  document.title = blind ? `(${number(blind)} blind) onsip-router` : summary.ready ? "onsip-router" : `(${health}) onsip-router`;
+  const alarm = blind ? `(${number(blind)} blind) ` : summary.ready ? "" : `(${health}) `;
+  document.title = `${alarm}onsip-router`;
   const reasons = summary.reasons.slice(0, 4);
   if (summary.reasons.length > 4) reasons.push(`and ${summary.reasons.length - 4} more reasons`);
   find("#reasons").hidden = !reasons.length;
