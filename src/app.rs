@@ -17,10 +17,12 @@ use crate::config::Config;
 use crate::domain::moment::Moment;
 use crate::http::{self, Server};
 use crate::metrics::Metrics;
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, Room, Store};
 
 /// How often it is written down that what is covered still is.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often the store's room and queue are measured.
+const MEASURING: Duration = Duration::from_secs(10);
 /// How often old rows are pruned.
 const PRUNING: Duration = Duration::from_mins(10);
 /// How long the store gets to close.
@@ -32,7 +34,7 @@ pub struct App {
     house: Arc<House>,
     fleet: Addr<Fleet>,
     http: Server,
-    upkeep: [tokio::task::JoinHandle<()>; 2],
+    upkeep: [tokio::task::JoinHandle<()>; 3],
 }
 
 /// Why the router did not start.
@@ -86,6 +88,7 @@ impl App {
         let services = config.accounts.values().flat_map(|account| account.subscribe.iter().map(|(s, _)| s.name()));
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("ONSIP_ROUTER_COMMIT"));
         let metrics = Metrics::new(version, commit, config.accounts.keys(), services, config.sinks.keys())?;
+        metrics.limit(config.metrics);
         let (board, metrics) = (Arc::new(Board::default()), Arc::new(metrics));
         let http = listener.serve(Arc::clone(&board), Arc::clone(&metrics)).map_err(unheard)?;
         tracing::info!("listening on http://{}", http.addr());
@@ -107,7 +110,11 @@ impl App {
         let fleet = Fleet::new(Arc::clone(&house)).start();
         fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;
         board.view().store_open = true;
-        let upkeep = [actix::spawn(prune(Arc::clone(&house))), actix::spawn(stay_covered(Arc::clone(&house)))];
+        let upkeep = [
+            actix::spawn(prune(Arc::clone(&house))),
+            actix::spawn(stay_covered(Arc::clone(&house))),
+            actix::spawn(measure(Arc::clone(&house))),
+        ];
         Ok(Self { board, house, fleet, http, upkeep })
     }
 
@@ -174,7 +181,18 @@ async fn stay_covered(house: Arc<House>) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         covered_until(&house, Moment::now()).await;
+    }
+}
+
+/// What of the store nobody tells unasked.
+async fn measure(house: Arc<House>) {
+    loop {
         house.metrics.store_operations(house.store.waiting());
+        match house.store.room().await {
+            Ok(Room { used, free, size }) => house.metrics.store_room(used, free, size),
+            Err(fault) => tracing::debug!(%fault, "the room for the database could not be measured"),
+        }
+        tokio::time::sleep(MEASURING).await;
     }
 }
 

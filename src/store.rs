@@ -3,6 +3,8 @@
 //! One writer puts whatever waits into one transaction (`synchronous = FULL`) and answers after its commit; a few
 //! read-only connections read beside it. One process owns the database. Must not know XMPP, actors or sinks' insides.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -27,6 +29,7 @@ mod picking;
 mod pruning;
 mod queue;
 mod repair;
+mod room;
 mod shedding;
 #[cfg(test)]
 mod tests;
@@ -35,6 +38,7 @@ mod writer;
 pub use error::{OpenError, StoreError};
 pub use inspection::{Found, Part, Standing, Wanted};
 pub use repair::{RepairError, Repaired};
+pub use room::Room;
 
 use ledger::LedgerKey;
 use opening::Opened;
@@ -51,6 +55,7 @@ const SHRINKING: usize = 4096;
 pub struct Store {
     writer: mpsc::Sender<Operation>,
     readers: SqlitePool,
+    path: Arc<Path>,
 }
 
 impl Store {
@@ -69,10 +74,10 @@ impl Store {
     }
 
     fn begin(opened: Opened) -> Self {
-        let Opened { writer: connection, readers, lock } = opened;
+        let Opened { path, writer: connection, readers, lock } = opened;
         let (writer, inbox) = mpsc::channel(WAITING);
         tokio::spawn(Writer { connection, readers: readers.clone(), inbox, lock }.run());
-        Self { writer, readers }
+        Self { writer, readers, path: path.into() }
     }
 
     /// What of `recall` is known.
@@ -223,6 +228,15 @@ impl Store {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.writer.max_capacity() - self.writer.capacity()
+    }
+
+    /// How much room it takes, and how much there is.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn room(&self) -> io::Result<Room> {
+        let path = Arc::clone(&self.path);
+        tokio::task::spawn_blocking(move || room::measure(&path)).await?
     }
 
     /// Finishes what waits, folds the log into the database and lets go of it. Later calls get [`StoreError::Closed`].

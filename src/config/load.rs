@@ -13,7 +13,7 @@ use crate::settings::problem::{Path, Problems};
 use crate::settings::section::{Named, Section};
 use crate::settings::sources::Sources;
 use crate::settings::{Absent, Environment, Key, Kind, Text, environment, files, schema};
-use crate::{http, sinks, store, xmpp};
+use crate::{http, metrics, sinks, store, xmpp};
 
 /// The compiled-in layer.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -49,6 +49,7 @@ impl Config {
             help: "Where events go, by name.",
         },
         section("http", http::options::Options::KEYS, "Metrics, health, status page and API."),
+        section("metrics", metrics::options::Options::KEYS, "Which series are exported."),
         section("log", Log::KEYS, "What is logged, and how."),
     ];
 
@@ -101,6 +102,7 @@ impl Config {
         let onsip = Onsip::read(&root.section("onsip"));
         let store = store::options::Options::read(&root.section("store"));
         let http = http::options::Options::read(&root.section("http"), &path("http"), problems);
+        let metrics = metrics::options::Options::read(&root.section("metrics"));
         let log = Log::read(&root.section("log"));
         let accounts = root.named("accounts").into_iter().filter_map(|Named { name, path, section }| {
             let account = Account::read(&section, &path, instance.as_deref(), onsip.as_ref(), problems);
@@ -122,6 +124,7 @@ impl Config {
             store: store?,
             sinks,
             http: http?,
+            metrics: metrics?,
             log: log?,
         })
     }

@@ -28,6 +28,8 @@ const REWRITTEN: i64 = 65_536;
 
 /// An open database.
 pub(super) struct Opened {
+    /// The file.
+    pub(super) path: PathBuf,
     /// The only connection that writes.
     pub(super) writer: SqliteConnection,
     /// Connections that read.
@@ -46,34 +48,33 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let mut writer = writer(&path, true).await?;
     give_room_back(&mut writer).await.map_err(|error| refused(&path, error))?;
     MIGRATOR.run(&mut writer).await.map_err(|error| refused(&path, sqlx::Error::Migrate(Box::new(error))))?;
-    Ok(Opened { writer, readers: readers(&path).await?, lock: Some(lock) })
+    Ok(Opened { writer, readers: readers(&path).await?, lock: Some(lock), path })
 }
 
 /// Opens an existing database without owning it.
 pub(super) async fn beside(options: &Options) -> Result<Opened, OpenError> {
-    existing(&path_of(&options.url)?, None).await
+    existing(path_of(&options.url)?, None).await
 }
 
-/// Opens an existing database as its owner, as it stands: it may be damaged. Says where it is, too.
-pub(super) async fn owned(options: &Options) -> Result<(PathBuf, Opened), OpenError> {
+/// Opens an existing database as its owner, as it stands: it may be damaged.
+pub(super) async fn owned(options: &Options) -> Result<Opened, OpenError> {
     let path = path_of(&options.url)?;
     if !path.exists() {
         return Err(OpenError::Absent { path });
     }
     let lock = own(&path)?;
-    let opened = existing(&path, Some(lock)).await?;
-    Ok((path, opened))
+    existing(path, Some(lock)).await
 }
 
-async fn existing(path: &Path, lock: Option<File>) -> Result<Opened, OpenError> {
-    if !has_content(path)? {
-        return Err(OpenError::Absent { path: path.to_owned() });
+async fn existing(path: PathBuf, lock: Option<File>) -> Result<Opened, OpenError> {
+    if !has_content(&path)? {
+        return Err(OpenError::Absent { path });
     }
-    let (found, known) = (schema(path).await?, newest_schema());
+    let (found, known) = (schema(&path).await?, newest_schema());
     if found < known {
-        return Err(OpenError::Older { path: path.to_owned(), found, known });
+        return Err(OpenError::Older { path, found, known });
     }
-    Ok(Opened { writer: writer(path, false).await?, readers: readers(path).await?, lock })
+    Ok(Opened { writer: writer(&path, false).await?, readers: readers(&path).await?, lock, path })
 }
 
 async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError> {

@@ -21,7 +21,7 @@ use crate::store::CommitEvent;
 #[derive(Default)]
 pub(super) struct Tally {
     rejected: Vec<(AccountName, RejectReason, u64)>,
-    duplicates: Vec<(String, EventType)>,
+    duplicates: Vec<(AccountName, String, EventType)>,
     ended: Vec<EndReason>,
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
@@ -83,7 +83,8 @@ impl Tally {
     /// A copy of what was seen before. That an answer shows it once more is no second copy.
     pub(super) fn duplicate(&mut self, sighting: Sighting<'_>, kind: EventType) {
         if sighting.note.asked.is_none() {
-            self.duplicates.push((sighting.service.name().to_owned(), kind));
+            let account = sighting.reception.account.clone();
+            self.duplicates.push((account, sighting.service.name().to_owned(), kind));
         }
     }
 
@@ -112,20 +113,26 @@ impl Tally {
             metrics.rejected(reason, n);
             tracing::debug!(%account, %reason, n, "message dropped");
         }
-        for (service, kind) in self.duplicates {
-            metrics.event_received(&service, kind);
-            metrics.duplicate(&service);
-        }
         for sink in self.undecided {
             tracing::debug!(%sink, "the rule has no answer for an event");
         }
-        if !self.emitted.is_empty() {
+        if !self.emitted.is_empty() || !self.duplicates.is_empty() {
             let mut view = house.board.view();
             for event in &self.emitted {
                 if let Some(status) = view.accounts.get_mut(&event.account) {
                     status.last_event = Some(event.received);
+                    status.events += 1;
                 }
             }
+            for (account, ..) in &self.duplicates {
+                if let Some(status) = view.accounts.get_mut(account) {
+                    status.events += 1;
+                }
+            }
+        }
+        for (_, service, kind) in self.duplicates {
+            metrics.event_received(&service, kind);
+            metrics.duplicate(&service);
         }
         let now = Moment::now().utc();
         for event in self.emitted {
