@@ -41,6 +41,7 @@
 //! | trusted certificates | [`tls`] |
 //! | rules | [`routing::rule`] |
 //! | a metric | the table in [`metrics::table`] |
+//! | a board, an alert, the runbook | `tests/dashboards/` (boards), `dashboards/` (the rest) |
 //! | what is logged and counted of a transition | `actors/chronicle.rs` |
 //! | health, API, status page | [`http`] |
 //! | what starts and stops, and in which order | [`app`], [`actors::fleet`] |

@@ -74,11 +74,11 @@ fn is_kept(path: &str, wanted: &str) {
 /// The boards as they stand in the folder, by file name.
 fn boards() -> Vec<(String, Value)> {
     let files = std::fs::read_dir(folder().join("grafana/boards")).unwrap().map(|entry| entry.unwrap().path());
-    let parsed = |path: PathBuf| {
-        let board = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        (path.file_name().unwrap().to_str().unwrap().to_owned(), board)
-    };
-    files.map(parsed).collect()
+    files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), parsed(&path))).collect()
+}
+
+fn parsed(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// The boards that ask for something.
@@ -269,12 +269,15 @@ fn no_two_panels_share_an_id_or_any_of_their_place() {
 fn every_alert_has_a_severity_a_summary_a_section_of_the_runbook_and_tests_both_ways() {
     let alerts = read("prometheus/alerts.yml");
     let tests = read("prometheus/alerts_test.yml") + &read("prometheus/silence_test.yml");
+    let runbook = parsed(&folder().join("grafana/boards/runbook.json"));
     let mut known = BTreeSet::new();
     for alert in alerts.split("- alert: ").skip(1) {
         let name = alert.lines().next().unwrap();
         known.insert(name);
         assert!(alert.contains("severity: critical") || alert.contains("severity: warning"), "{name}");
         assert!(alert.contains("summary: ") && alert.contains("description: "), "{name}");
+        let is_there = |panel: &&Value| runbook::path(name).ends_with(&format!("viewPanel={}", panel["id"]));
+        assert_eq!(panels(&runbook).into_iter().find(is_there).unwrap()["title"], name);
         let link = format!("runbook_url: http://localhost:3000{}", runbook::path(name));
         assert!(alert.lines().any(|line| line.trim() == link), "{name} should have {link}");
         let cases: Vec<_> = tests.split(&format!("- alertname: {name}\n")).skip(1).collect();

@@ -35,6 +35,7 @@ pub struct Panel {
     says: String,
     unit: &'static str,
     queries: Vec<(String, String)>,
+    markdown: String,
     bad: Option<Bad>,
     runbook: Option<&'static str>,
     pub width: u32,
@@ -47,7 +48,18 @@ impl Panel {
             |text: &str| text.replace("$here", r#"instance=~"$instance""#).replace("$rate", "$__rate_interval");
         let queries = queries.iter().map(|(expression, legend)| (written(expression), (*legend).to_owned())).collect();
         let (title, says) = (title.to_owned(), says.to_owned());
-        Self { kind, title, says, unit, queries, bad: None, runbook: None, width: 8, height: 8 }
+        Self {
+            kind,
+            title,
+            says,
+            unit,
+            queries,
+            markdown: String::new(),
+            bad: None,
+            runbook: None,
+            width: 8,
+            height: 8,
+        }
     }
 
     /// One number, as it is now.
@@ -89,7 +101,7 @@ impl Panel {
     /// Text in Markdown.
     pub fn text(title: &str, says: &str, markdown: &str) -> Self {
         let panel = Self::new(Kind::Text, title, says, "none", &[]);
-        Self { queries: vec![(markdown.to_owned(), String::new())], width: 12, height: 11, ..panel }
+        Self { markdown: markdown.to_owned(), width: 12, height: 11, ..panel }
     }
 
     pub fn wide(self, width: u32) -> Self {
@@ -127,7 +139,7 @@ impl Panel {
             "links": self.links(),
         });
         if let Kind::Text = self.kind {
-            panel["options"] = json!({ "mode": "markdown", "content": self.queries[0].0 });
+            panel["options"] = json!({ "mode": "markdown", "content": self.markdown });
             return panel;
         }
         panel["datasource"] = datasource();

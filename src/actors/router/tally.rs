@@ -21,7 +21,9 @@ use crate::store::CommitEvent;
 #[derive(Default)]
 pub(super) struct Tally {
     rejected: Vec<(AccountName, RejectReason, u64)>,
-    duplicates: Vec<(AccountName, String, EventType)>,
+    duplicates: Vec<(String, EventType)>,
+    /// For whom an event arrived, and when, whether or not another account had got it before.
+    arrived: Vec<(AccountName, Timestamp)>,
     ended: Vec<EndReason>,
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
@@ -30,7 +32,6 @@ pub(super) struct Tally {
 }
 
 struct Emitted {
-    account: AccountName,
     service: String,
     kind: EventType,
     published: Option<Timestamp>,
@@ -64,8 +65,8 @@ impl Tally {
     /// An event that a message tells of, in the form the queue takes.
     pub(super) fn emit(&mut self, sighting: Sighting<'_>, event: &Event, routes: &Routes) -> CommitEvent {
         let received = event.received_at();
+        self.arrived.push((sighting.reception.account.clone(), received));
         self.emitted.push(Emitted {
-            account: sighting.reception.account.clone(),
             service: sighting.service.name().to_owned(),
             kind: event.r#type,
             published: Some(event.time).filter(|time| *time != received),
@@ -83,8 +84,8 @@ impl Tally {
     /// A copy of what was seen before. That an answer shows it once more is no second copy.
     pub(super) fn duplicate(&mut self, sighting: Sighting<'_>, kind: EventType) {
         if sighting.note.asked.is_none() {
-            let account = sighting.reception.account.clone();
-            self.duplicates.push((account, sighting.service.name().to_owned(), kind));
+            self.arrived.push((sighting.reception.account.clone(), sighting.received));
+            self.duplicates.push((sighting.service.name().to_owned(), kind));
         }
     }
 
@@ -116,21 +117,16 @@ impl Tally {
         for sink in self.undecided {
             tracing::debug!(%sink, "the rule has no answer for an event");
         }
-        if !self.emitted.is_empty() || !self.duplicates.is_empty() {
+        if !self.arrived.is_empty() {
             let mut view = house.board.view();
-            for event in &self.emitted {
-                if let Some(status) = view.accounts.get_mut(&event.account) {
-                    status.last_event = Some(event.received);
-                    status.events += 1;
-                }
-            }
-            for (account, ..) in &self.duplicates {
-                if let Some(status) = view.accounts.get_mut(account) {
+            for (account, received) in self.arrived {
+                if let Some(status) = view.accounts.get_mut(&account) {
+                    status.last_event = Some(received);
                     status.events += 1;
                 }
             }
         }
-        for (_, service, kind) in self.duplicates {
+        for (service, kind) in self.duplicates {
             metrics.event_received(&service, kind);
             metrics.duplicate(&service);
         }
