@@ -281,8 +281,8 @@ fn every_alert_has_a_severity_a_summary_a_section_of_the_runbook_and_tests_both_
         let link = format!("runbook_url: http://localhost:3000{}", runbook::path(name));
         assert!(alert.lines().any(|line| line.trim() == link), "{name} should have {link}");
         let cases: Vec<_> = tests.split(&format!("- alertname: {name}\n")).skip(1).collect();
-        let fires = |case: &&str| !case.lines().nth(1).unwrap().ends_with("[]");
-        assert!(cases.iter().any(|case| fires(case)) && !cases.iter().all(|case| fires(case)), "{name} is not tested");
+        let silent = cases.iter().filter(|case| case.lines().nth(1).unwrap().ends_with("[]")).count();
+        assert!(0 < silent && silent < cases.len(), "{name} is not tested both ways");
     }
     let explained: BTreeSet<_> = runbook::sections().into_iter().map(|(name, _)| name).collect();
     assert_eq!(known, explained);

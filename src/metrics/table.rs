@@ -123,7 +123,7 @@ table! {
     accounts_blind_oldest_timestamp: Gauge = "accounts_blind_oldest_timestamp_seconds" [],
         "Unix time since which the account that is blind for longest is; 0 while none is.";
     accounts_without_series: IntGauge = "accounts_without_series" [],
-        "Accounts without series of their own, by the settings metrics.per_account and metrics.max_accounts.";
+        "Accounts without series of their own, as the configuration has it.";
     account_covered: AccountGauge = "account_covered" [Account],
         "1 while the account's events can arrive: authorized, and every subscription that is not denied delivers; else 0.";
     clock_offset: Gauge = "clock_offset_seconds" [],

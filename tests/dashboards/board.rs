@@ -44,26 +44,10 @@ impl Board {
             "timezone": "",
             "time": { "from": "now-3h", "to": "now" },
             "annotations": { "list": [] },
-            "links": [self.links()],
+            "links": [links()],
             "id": null,
             "templating": { "list": self.variables() },
             "panels": self.panels(),
-        })
-    }
-
-    /// To the other boards, with what is chosen here.
-    fn links(&self) -> Value {
-        json!({
-            "type": "dashboards",
-            "title": "onsip-router",
-            "tags": ["onsip-router"],
-            "asDropdown": false,
-            "includeVars": true,
-            "keepTime": true,
-            "targetBlank": false,
-            "icon": "external link",
-            "tooltip": "",
-            "url": "",
         })
     }
 
@@ -123,6 +107,22 @@ impl Board {
         }
         panels.into()
     }
+}
+
+/// To the other boards, with what is chosen here.
+fn links() -> Value {
+    json!({
+        "type": "dashboards",
+        "title": "onsip-router",
+        "tags": ["onsip-router"],
+        "asDropdown": false,
+        "includeVars": true,
+        "keepTime": true,
+        "targetBlank": false,
+        "icon": "external link",
+        "tooltip": "",
+        "url": "",
+    })
 }
 
 /// Values of a label, to choose from.
