@@ -60,7 +60,7 @@ fn main() {
             let view = board.view().clone();
             bytes = black_box(metrics.render(&view)).len();
         }
-        let each = (processor() - start) / ROUNDS;
+        let each = processor().saturating_sub(start) / ROUNDS;
         println!("{ACCOUNTS} accounts, {what}: {each:.1?} of a core and {:.2} MB a scrape", megabytes(bytes));
     }
 }
