@@ -71,21 +71,14 @@ fn is_kept(path: &str, wanted: &str) {
     );
 }
 
-/// The boards as they stand in the folder, by file name.
-fn boards() -> Vec<(String, Value)> {
-    let files = std::fs::read_dir(folder().join("grafana/boards")).unwrap().map(|entry| entry.unwrap().path());
-    files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), parsed(&path))).collect()
+/// The boards with their names. The files hold the same, see below.
+fn boards() -> Vec<(&'static str, Value)> {
+    described().iter().map(|board| (board.name, board.json())).collect()
 }
 
-fn parsed(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// The boards that ask for something.
-fn boards_with_data() -> Vec<(String, Value)> {
-    let boards: Vec<_> = boards().into_iter().filter(|(file, _)| file != "runbook.json").collect();
-    assert_eq!(boards.len(), 5);
-    boards
+/// Those that ask for something.
+fn boards_with_data() -> Vec<(&'static str, Value)> {
+    boards().into_iter().filter(|(_, board)| !expressions(board).is_empty()).collect()
 }
 
 fn panels(board: &Value) -> Vec<&Value> {
@@ -104,36 +97,34 @@ fn exported() -> BTreeSet<String> {
 
 #[test]
 fn every_board_is_what_it_is_made_from() {
-    for board in described() {
-        let text = serde_json::to_string_pretty(&board.json()).unwrap() + "\n";
-        is_kept(&format!("grafana/boards/{}.json", board.name), &text);
+    let mut known = BTreeSet::new();
+    for (name, board) in boards() {
+        let file = format!("grafana/boards/{name}.json");
+        is_kept(&file, &(serde_json::to_string_pretty(&board).unwrap() + "\n"));
+        known.insert(folder().join(file));
     }
-    let files: BTreeSet<_> = boards().into_iter().map(|(file, _)| file).collect();
-    let known = described().iter().map(|board| format!("{}.json", board.name)).collect();
-    assert_eq!(files, known);
+    let files = std::fs::read_dir(folder().join("grafana/boards")).unwrap();
+    assert_eq!(files.map(|file| file.unwrap().path()).collect::<BTreeSet<_>>(), known);
 }
 
 #[test]
 fn the_reference_is_the_table() {
-    let described = described();
-    let asked = |board: &Board| (board.name, expressions(&board.json()).join("\n"));
-    let boards: Vec<_> = described.iter().map(asked).collect();
+    let boards: Vec<_> = boards().iter().map(|(name, board)| (*name, expressions(board).join("\n"))).collect();
     is_kept("METRICS.md", &reference::page(&boards));
 }
 
 #[test]
 fn every_metric_a_board_or_rule_names_is_exported() {
     let exported = exported();
-    let files = boards_with_data().into_iter().map(|(file, board)| (file, expressions(&board).join("\n")));
+    let boards = boards_with_data().into_iter().map(|(name, board)| (name, expressions(&board).join("\n")));
     let rules = ["rules.yml", "alerts.yml", "alerts_test.yml", "silence_test.yml"];
-    let rules = rules.map(|file| (file.to_owned(), read(&format!("prometheus/{file}"))));
-    for (file, text) in files.chain(rules) {
+    for (name, text) in boards.chain(rules.map(|file| (file, read(&format!("prometheus/{file}"))))) {
         // What a rule records is named by level, metric and operation, with colons between.
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
         let used: BTreeSet<_> = words.filter(|word| word.starts_with(NAMESPACE)).map(str::to_owned).collect();
-        assert!(used.len() > 1, "{file}");
+        assert!(used.len() > 1, "{name}");
         let unknown: Vec<_> = used.difference(&exported).collect();
-        assert!(unknown.is_empty(), "{file} asks for {unknown:?}");
+        assert!(unknown.is_empty(), "{name} asks for {unknown:?}");
     }
 }
 
@@ -155,15 +146,15 @@ fn every_metric_is_on_a_board_or_it_is_said_why_not() {
 #[test]
 fn what_is_not_ours_comes_from_prometheus_or_the_process() {
     let known: BTreeSet<_> = reference::process().into_iter().map(|(name, ..)| name).collect();
-    for (file, board) in boards_with_data() {
+    for (name, board) in boards_with_data() {
         for expression in expressions(&board) {
             let selected = expression.match_indices('{').filter_map(|(at, _)| {
                 let start = expression[..at].rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
                 Some(&expression[start.map_or(0, |start| start + 1)..at]).filter(|name| !name.is_empty())
             });
-            for name in selected {
-                let ours = name.starts_with(NAMESPACE);
-                assert!(ours || known.contains(name) || OF_PROMETHEUS.contains(&name), "{file}: {name}");
+            for metric in selected {
+                let ours = metric.starts_with(NAMESPACE);
+                assert!(ours || known.contains(metric) || OF_PROMETHEUS.contains(&metric), "{name}: {metric}");
             }
         }
     }
@@ -171,7 +162,7 @@ fn what_is_not_ours_comes_from_prometheus_or_the_process() {
 
 #[test]
 fn every_label_a_board_selects_by_is_one_the_metric_has() {
-    for (file, board) in boards_with_data() {
+    for (name, board) in boards_with_data() {
         for expression in expressions(&board) {
             for row in TABLE {
                 for selector in expression.split(&format!("{}{{", row.full_name())).skip(1) {
@@ -179,7 +170,7 @@ fn every_label_a_board_selects_by_is_one_the_metric_has() {
                     let labels = matchers.map(|matcher| matcher.split(['=', '!']).next().unwrap());
                     let unknown: Vec<_> =
                         labels.filter(|label| *label != "instance" && !row.label_names().contains(label)).collect();
-                    assert!(unknown.is_empty(), "{file}: {} by {unknown:?}", row.name);
+                    assert!(unknown.is_empty(), "{name}: {} by {unknown:?}", row.name);
                 }
             }
         }
@@ -188,16 +179,16 @@ fn every_label_a_board_selects_by_is_one_the_metric_has() {
 
 #[test]
 fn every_panel_has_a_title_a_description_a_unit_and_the_chosen_data_source() {
-    for (file, board) in boards_with_data() {
+    for (name, board) in boards_with_data() {
         for panel in panels(&board) {
             let title = panel["title"].as_str().unwrap();
-            assert!(!title.is_empty(), "{file}");
-            assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{file}: {title}");
-            assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{file}: {title}");
-            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{file}: {title}");
+            assert!(!title.is_empty(), "{name}");
+            assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{name}: {title}");
+            assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{name}: {title}");
+            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}: {title}");
             for target in panel["targets"].as_array().unwrap() {
-                assert_eq!(target["datasource"]["uid"], "${datasource}", "{file}: {title}");
-                assert_ne!(target["range"], target["instant"], "{file}: {title}");
+                assert_eq!(target["datasource"]["uid"], "${datasource}", "{name}: {title}");
+                assert_ne!(target["range"], target["instant"], "{name}: {title}");
             }
         }
     }
@@ -205,27 +196,27 @@ fn every_panel_has_a_title_a_description_a_unit_and_the_chosen_data_source() {
 
 #[test]
 fn every_board_is_of_grafana_10_and_leads_to_the_others() {
-    for (file, board) in boards() {
-        assert!(board["schemaVersion"].as_u64().unwrap() >= 38, "{file}");
-        assert_eq!(format!("onsip-router-{}", file.trim_end_matches(".json")), board["uid"].as_str().unwrap());
-        assert!(board["id"].is_null() && board["tags"][0] == "onsip-router", "{file}");
-        assert_eq!(board["links"][0]["type"], "dashboards", "{file}");
-        assert_eq!(board["links"][0]["tags"], board["tags"], "{file}");
-        assert_eq!(board["links"][0]["includeVars"], true, "{file}");
+    for (name, board) in boards() {
+        assert!(board["schemaVersion"].as_u64().unwrap() >= 38, "{name}");
+        assert_eq!(board["uid"], format!("onsip-router-{name}"));
+        assert!(board["id"].is_null() && board["tags"][0] == "onsip-router", "{name}");
+        assert_eq!(board["links"][0]["type"], "dashboards", "{name}");
+        assert_eq!(board["links"][0]["tags"], board["tags"], "{name}");
+        assert_eq!(board["links"][0]["includeVars"], true, "{name}");
     }
 }
 
 #[test]
 fn every_variable_an_expression_uses_is_there_to_choose() {
-    for (file, board) in boards_with_data() {
+    for (name, board) in boards_with_data() {
         let variables = board["templating"]["list"].as_array().unwrap();
         let known: BTreeSet<_> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
-        assert_eq!(variables[0]["type"], "datasource", "{file}");
+        assert_eq!(variables[0]["type"], "datasource", "{name}");
         for expression in expressions(&board) {
             for (at, _) in expression.match_indices('$') {
                 let rest = &expression[at + 1..];
                 let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-                assert!(rest[..end] == *"__rate_interval" || known.contains(&rest[..end]), "{file}: {expression}");
+                assert!(rest[..end] == *"__rate_interval" || known.contains(&rest[..end]), "{name}: {expression}");
             }
         }
     }
@@ -233,7 +224,7 @@ fn every_variable_an_expression_uses_is_there_to_choose() {
 
 #[test]
 fn every_rate_is_taken_over_the_interval_grafana_works_out_or_over_a_time_its_title_names() {
-    for (file, board) in boards_with_data() {
+    for (name, board) in boards_with_data() {
         for panel in panels(&board) {
             let title = panel["title"].as_str().unwrap();
             for target in panel["targets"].as_array().unwrap() {
@@ -243,7 +234,7 @@ fn every_rate_is_taken_over_the_interval_grafana_works_out_or_over_a_time_its_ti
                     title if title.contains("in an hour") => "[1h]",
                     _ => "[$__rate_interval]",
                 };
-                assert_eq!(expression.matches('[').count(), expression.matches(named).count(), "{file}: {title}");
+                assert_eq!(expression.matches('[').count(), expression.matches(named).count(), "{name}: {title}");
             }
         }
     }
@@ -251,16 +242,16 @@ fn every_rate_is_taken_over_the_interval_grafana_works_out_or_over_a_time_its_ti
 
 #[test]
 fn no_two_panels_share_an_id_or_any_of_their_place() {
-    for (file, board) in boards() {
+    for (name, board) in boards() {
         let panels = board["panels"].as_array().unwrap();
         let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
-        assert_eq!(ids.len(), panels.len(), "{file}");
+        assert_eq!(ids.len(), panels.len(), "{name}");
         let mut taken = BTreeSet::new();
         for panel in panels {
             let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
-            assert!(x + w <= 24, "{file}: {}", panel["title"]);
+            assert!(x + w <= 24, "{name}: {}", panel["title"]);
             let cells = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
-            assert!(cells.into_iter().all(|cell| taken.insert(cell)), "{file}: {}", panel["title"]);
+            assert!(cells.into_iter().all(|cell| taken.insert(cell)), "{name}: {}", panel["title"]);
         }
     }
 }
@@ -269,7 +260,7 @@ fn no_two_panels_share_an_id_or_any_of_their_place() {
 fn every_alert_has_a_severity_a_summary_a_section_of_the_runbook_and_tests_both_ways() {
     let alerts = read("prometheus/alerts.yml");
     let tests = read("prometheus/alerts_test.yml") + &read("prometheus/silence_test.yml");
-    let runbook = parsed(&folder().join("grafana/boards/runbook.json"));
+    let runbook = runbook::board().json();
     let mut known = BTreeSet::new();
     for alert in alerts.split("- alert: ").skip(1) {
         let name = alert.lines().next().unwrap();

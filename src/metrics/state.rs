@@ -39,7 +39,7 @@ fn set_accounts(families: &Families, view: &View) {
 struct Service {
     by_state: BTreeMap<SubscriptionState, i64>,
     oldest: Option<Timestamp>,
-    lease_end: Option<Timestamp>,
+    due: Option<Timestamp>,
 }
 
 impl Service {
@@ -48,9 +48,16 @@ impl Service {
         // One that does not deliver is told by its state; its age would only hide that of the others.
         if delivers(status) {
             self.oldest = self.oldest.into_iter().chain(status.renewed).min();
-            self.lease_end = self.lease_end.into_iter().chain(status.lease_until).min();
+            self.due = self.due.into_iter().chain(due(status)).min();
         }
     }
+}
+
+/// When it must have been renewed, at the latest: once three quarters of the lease have passed.
+fn due(status: &SubscriptionStatus) -> Option<Timestamp> {
+    let until = status.lease_until?;
+    let renewed = status.renewed.unwrap_or(until);
+    renewed.checked_add(until.duration_since(renewed) * 3 / 4).ok()
 }
 
 /// Whether events come of it.
@@ -61,7 +68,7 @@ pub(super) fn delivers(status: &SubscriptionStatus) -> bool {
 fn set_subscriptions(families: &Families, names: &Names, view: &View) {
     families.subscriptions.reset();
     families.subscription_oldest_renewal_timestamp.reset();
-    families.subscription_soonest_lease_end_timestamp.reset();
+    families.subscription_renewal_due_timestamp.reset();
     let mut services: BTreeMap<&str, Service> =
         names.services.iter().map(|name| (name.as_str(), Service::default())).collect();
     for ((_, service, _), status) in &view.subscriptions {
@@ -73,7 +80,7 @@ fn set_subscriptions(families: &Families, names: &Names, view: &View) {
             families.subscriptions.with_label_values(&[name, state.as_str()]).set(n);
         }
         families.subscription_oldest_renewal_timestamp.with_label_values(&[name]).set(unix(service.oldest));
-        families.subscription_soonest_lease_end_timestamp.with_label_values(&[name]).set(unix(service.lease_end));
+        families.subscription_renewal_due_timestamp.with_label_values(&[name]).set(unix(service.due));
     }
 }
 

@@ -155,8 +155,8 @@ table! {
         "Subscriptions by service and state.";
     subscription_oldest_renewal_timestamp: GaugeVec = "subscription_oldest_renewal_timestamp_seconds" [Service],
         "Unix time of the renewal longest ago among the service's active subscriptions; 0 where there is none.";
-    subscription_soonest_lease_end_timestamp: GaugeVec = "subscription_soonest_lease_end_timestamp_seconds" [Service],
-        "Unix time at which the first lease of the service's active subscriptions ends; 0 where none has one.";
+    subscription_renewal_due_timestamp: GaugeVec = "subscription_renewal_due_timestamp_seconds" [Service],
+        "Unix time by which the first of the service's active subscriptions must be renewed, at 75 % of its lease; 0 where none has one.";
     subscription_renewals: IntCounterVec = "subscription_renewals_total" [Service, RenewalOutcome],
         "Renewals of subscriptions, by how they ended.";
     subscription_resyncs: IntCounterVec = "subscription_resyncs_total" [Service, ResyncOutcome],

@@ -158,7 +158,7 @@ fn accounts_beyond_the_limit_have_no_series_and_are_counted() {
 }
 
 #[test]
-fn the_oldest_renewal_and_the_next_end_of_a_lease_are_those_of_subscriptions_that_deliver() {
+fn the_oldest_and_the_next_renewal_are_those_of_subscriptions_that_deliver() {
     let metrics = metrics();
     let mut view = View::default();
     let states = [SubscriptionState::Active, SubscriptionState::Renewing, SubscriptionState::Lost];
@@ -173,8 +173,8 @@ fn the_oldest_renewal_and_the_next_end_of_a_lease_are_those_of_subscriptions_tha
     let text = metrics.render(&view);
     let series = r#"onsip_router_subscription_oldest_renewal_timestamp_seconds{service="active-calls"}"#;
     assert_eq!(line(&text, series).unwrap(), "20");
-    let series = r#"onsip_router_subscription_soonest_lease_end_timestamp_seconds{service="active-calls"}"#;
-    assert_eq!(line(&text, series).unwrap(), "27");
+    let series = r#"onsip_router_subscription_renewal_due_timestamp_seconds{service="active-calls"}"#;
+    assert_eq!(line(&text, series).unwrap(), "25.25");
     let series = r#"onsip_router_account_lease_until_timestamp_seconds{account="front"}"#;
     assert_eq!(line(&text, series).unwrap(), "27");
     let series = r#"onsip_router_subscriptions{service="active-calls",state="lost"}"#;

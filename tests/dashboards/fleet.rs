@@ -87,15 +87,12 @@ fn now() -> Vec<Panel> {
         .red_below(0.8)
         .runbook("OnsipRouterManyAccountsBlind"),
         Panel::stat(
-            "Least lease left",
-            "Share of the lease that is left to the subscription renewed longest ago. Renewed at 50 to 65 % of it, so at \
-             least 35 % is usual.",
-            "percentunit",
-            "min(((onsip_router_subscription_soonest_lease_end_timestamp_seconds{$here} > 0) - time()) \
-             / (onsip_router_subscription_soonest_lease_end_timestamp_seconds{$here} \
-             - (onsip_router_subscription_oldest_renewal_timestamp_seconds{$here} > 0)))",
+            "Renewal due in",
+            "Time until three quarters of the first lease of an active subscription have passed; it is renewed before that.",
+            "s",
+            "min((onsip_router_subscription_renewal_due_timestamp_seconds{$here} > 0) - time())",
         )
-        .red_below(0.2)
+        .red_below(0.0)
         .runbook("OnsipRouterLeaseNotRenewed"),
         Panel::stat(
             "Sinks down",

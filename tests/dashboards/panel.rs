@@ -198,9 +198,9 @@ impl Panel {
         match self.kind {
             Kind::Stat => defaults["noValue"] = "–".into(),
             Kind::Lines { stacked } => {
-                defaults["min"] = 0.into();
                 defaults["color"] = json!({ "mode": "palette-classic" });
                 defaults["custom"] = json!({
+                    "axisSoftMin": 0,
                     "drawStyle": "line",
                     "lineWidth": 1,
                     "fillOpacity": if stacked { 40 } else { 8 },

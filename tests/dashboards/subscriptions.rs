@@ -32,17 +32,16 @@ fn leases() -> Vec<Panel> {
         )
         .runbook("OnsipRouterAccountBlind"),
         Panel::lines(
-            "Least lease left",
-            "Share of the lease that is left to the subscription renewed longest ago, by service. At least 35 % is usual.",
-            "percentunit",
+            "Renewal due in",
+            "Time until three quarters of the first lease of an active subscription have passed, by service. It is renewed \
+             before that.",
+            "s",
             &[(
-                "min by (service) (((onsip_router_subscription_soonest_lease_end_timestamp_seconds{$here} > 0) - time()) \
-                 / (onsip_router_subscription_soonest_lease_end_timestamp_seconds{$here} \
-                 - (onsip_router_subscription_oldest_renewal_timestamp_seconds{$here} > 0)))",
+                "min by (service) ((onsip_router_subscription_renewal_due_timestamp_seconds{$here} > 0) - time())",
                 "{{service}}",
             )],
         )
-        .red_below(0.2)
+        .red_below(0.0)
         .runbook("OnsipRouterLeaseNotRenewed"),
         Panel::lines(
             "Age of the oldest renewal",
