@@ -66,7 +66,7 @@ impl Board {
                 "multi": false,
                 "refresh": 1,
                 "regex": "",
-                "current": {},
+                "current": { "selected": false, "text": "default", "value": "default" },
             }),
             variable("instance", "Instance", "label_values(onsip_router_build_info, instance)", true),
         ];

@@ -163,7 +163,20 @@ impl Panel {
     }
 
     fn links(&self) -> Value {
-        let link = |alert: &str| json!({ "title": format!("Runbook: {alert}"), "url": runbook::path(alert) });
+        let link = |alert: &str| {
+            json!({
+                "type": "link",
+                "title": format!("Runbook: {alert}"),
+                "url": runbook::path(alert),
+                "tags": [],
+                "asDropdown": false,
+                "includeVars": false,
+                "keepTime": false,
+                "targetBlank": true,
+                "icon": "doc",
+                "tooltip": "What to do about it",
+            })
+        };
         self.runbook.map(link).into_iter().collect()
     }
 
@@ -256,14 +269,14 @@ impl Panel {
                 "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
             }),
             Kind::Lines { .. } => json!({
-                "legend": { "displayMode": "list", "placement": "bottom", "showLegend": true },
+                "legend": { "displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": [] },
                 "tooltip": { "mode": "multi", "sort": "desc" },
             }),
             Kind::Words(_) => json!({
                 "mergeValues": true,
                 "showValue": "auto",
                 "rowHeight": 0.8,
-                "legend": { "displayMode": "list", "placement": "bottom", "showLegend": false },
+                "legend": { "displayMode": "list", "placement": "bottom", "showLegend": false, "calcs": [] },
                 "tooltip": { "mode": "single", "sort": "none" },
             }),
             Kind::Table(_) => json!({ "showHeader": true, "cellHeight": "sm" }),
