@@ -184,7 +184,7 @@ async fn stay_covered(house: Arc<House>) {
     }
 }
 
-/// What of the store nobody tells unasked.
+/// Asks the store for what it tells nobody unasked.
 async fn measure(house: Arc<House>) {
     loop {
         house.metrics.store_operations(house.store.waiting());

@@ -1,6 +1,7 @@
 //! The metrics: counted by whoever acts, named in one table, exported in the Prometheus text format 0.0.4.
 //!
-//! Gauges that describe a state are read off the board at each scrape; so are the series of single accounts. Must not know actors, the store or HTTP.
+//! Gauges that describe a state, and all series of single accounts, are read off the board at each scrape. Must not know
+//! actors, the store or HTTP.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
