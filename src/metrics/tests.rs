@@ -158,7 +158,7 @@ fn accounts_beyond_the_limit_have_no_series_and_are_counted() {
 }
 
 #[test]
-fn the_oldest_and_the_next_renewal_are_those_of_subscriptions_that_deliver() {
+fn the_oldest_renewal_is_that_of_a_subscription_that_delivers() {
     let metrics = metrics();
     let mut view = View::default();
     let states = [SubscriptionState::Active, SubscriptionState::Renewing, SubscriptionState::Lost];
@@ -173,6 +173,7 @@ fn the_oldest_and_the_next_renewal_are_those_of_subscriptions_that_deliver() {
     let text = metrics.render(&view);
     let series = r#"onsip_router_subscription_oldest_renewal_timestamp_seconds{service="active-calls"}"#;
     assert_eq!(line(&text, series).unwrap(), "20");
+    // Nor does one that delivers nothing have a renewal due, or a lease that counts.
     let series = r#"onsip_router_subscription_renewal_due_timestamp_seconds{service="active-calls"}"#;
     assert_eq!(line(&text, series).unwrap(), "25.25");
     let series = r#"onsip_router_account_lease_until_timestamp_seconds{account="front"}"#;
