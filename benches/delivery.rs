@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use onsip_router::domain::moment::Moment;
 use onsip_router::domain::name::SinkName;
 use onsip_router::simulator::Traffic;
 
@@ -79,17 +80,44 @@ async fn real(servers: &servers::Servers, count: usize, dead: bool) {
     if dead {
         let beside = house::rate(&(servers.sinks("BESIDE") + servers::DEAD), count).await;
         say("the same with a dead fourth sink", beside, goal::REAL);
-        println!("with a dead fourth sink: {:.1} % of the rate without (goal: over 90 %)", beside / alone * 100.0);
+        println!(
+            "with a dead fourth sink: {:.1} % of the rate without (goal: over 90 %)",
+            beside.rate / alone.rate * 100.0
+        );
     }
 }
 
-fn say(what: &str, rate: f64, goal: f64) {
-    println!("{what}: {rate:.0} events/s, {:.2} of the goal of {goal:.0}", rate / goal);
+fn say(what: &str, Figure { rate, each }: Figure, goal: f64) {
+    println!(
+        "{what}: {rate:.0} events/s, {:.2} of the goal of {goal:.0}; {:.1} us of processor each",
+        rate / goal,
+        each.as_secs_f64() * 1e6
+    );
 }
 
-/// So many in this time, per second.
-fn per_second(count: usize, time: Duration) -> f64 {
-    f64::from(u32::try_from(count).unwrap()) / time.as_secs_f64()
+/// What was measured: events per second, and what this process spent on each.
+#[derive(Clone, Copy)]
+struct Figure {
+    rate: f64,
+    each: Duration,
+}
+
+/// Measures from its beginning on.
+struct Watch {
+    start: Moment,
+    spent: Duration,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self { start: Moment::now(), spent: process::processor(std::process::id()) }
+    }
+
+    fn stop(&self, events: usize) -> Figure {
+        let (time, events) = (Moment::now().since(self.start), u32::try_from(events).unwrap());
+        let each = (process::processor(std::process::id()) - self.spent) / events;
+        Figure { rate: f64::from(events) / time.as_secs_f64(), each }
+    }
 }
 
 fn sinks(names: [&str; 3]) -> Vec<SinkName> {

@@ -112,6 +112,8 @@ pub struct Delivery {
     pub when_full: WhenFull,
     /// Events per second from a backlog; 0: without a limit.
     pub backlog_rate: u32,
+    /// How often a canary is sent to it, if at all.
+    pub canary: Option<Duration>,
 }
 
 /// What happens when a queue is full.

@@ -2,6 +2,7 @@
 //!
 //! Plain values with no behaviour beyond their own rules. Must not know any other module.
 
+pub mod canary;
 pub mod event;
 pub mod identity;
 pub mod leg;

@@ -38,6 +38,8 @@
 //! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `faults.rs` and `repair.rs` |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |
 //! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |
+//! | how a sink keeps its connection, and when it gives it up | `sinks/link.rs` |
+//! | the router's own events that try a sink out | [`domain::canary`], `actors/sink/canary.rs` |
 //! | trusted certificates | [`tls`] |
 //! | rules | [`routing::rule`] |
 //! | a metric | the table in [`metrics::table`] |

@@ -116,6 +116,8 @@ pub struct Type {
     pub help: &'static str,
     /// Its keys.
     pub keys: &'static [Key],
+    /// The feature that this build is without, so that it has no more of the type than its name.
+    pub lacks: Option<&'static str>,
 }
 
 /// What a text looks like.

@@ -11,12 +11,17 @@ use crate::settings::Type;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 
+mod address;
 pub mod amqp;
 mod chains;
+mod credentials;
 mod encryption;
 mod envelope;
 pub mod file;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod line;
+mod link;
 pub mod mode;
 pub mod mqtt;
 pub mod nats;
@@ -26,25 +31,36 @@ pub mod stdout;
 mod template;
 pub mod webhook;
 
-/// From one row per type: the [`Options`], the keys, and how a section is read.
+/// From one row per type: the [`Options`], the keys, and how a section is read. A build without the feature of a row
+/// knows the name, and says what it lacks.
 macro_rules! register {
-    ($($name:literal => $variant:ident($module:ident)),+ $(,)?) => {
+    ($($name:literal => $variant:ident($module:ident) $(if $feature:literal)?),+ $(,)?) => {
         /// What kind of sink, and its options: one variant per file of this folder.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Options {
-            $(#[doc = concat!("`type = \"", $name, "\"`")] $variant($module::Options),)+
+            $(
+                #[doc = concat!("`type = \"", $name, "\"`")]
+                $(#[cfg(feature = $feature)])?
+                $variant($module::Options),
+            )+
         }
 
         /// Every value of `type`, and the keys that go with it.
-        pub const TYPES: &[Type] =
-            &[$(Type { name: $name, help: $module::Options::HELP, keys: $module::Options::KEYS },)+];
+        pub const TYPES: &[Type] = &[$(
+            $(#[cfg(feature = $feature)])?
+            Type { name: $name, help: $module::Options::HELP, keys: $module::Options::KEYS, lacks: None },
+            $(
+                #[cfg(not(feature = $feature))]
+                Type { name: $name, help: "", keys: &[], lacks: Some($feature) },
+            )?
+        )+];
 
         impl Options {
             /// The value of `type`.
             #[must_use]
             pub fn kind(&self) -> &'static str {
                 match self {
-                    $(Self::$variant(_) => $name,)+
+                    $($(#[cfg(feature = $feature)])? Self::$variant(_) => $name,)+
                 }
             }
 
@@ -52,14 +68,17 @@ macro_rules! register {
             #[must_use]
             pub fn open(&self) -> Box<dyn Sink> {
                 match self {
-                    $(Self::$variant(options) => Box::new(options.open()),)+
+                    $($(#[cfg(feature = $feature)])? Self::$variant(options) => Box::new(options.open()),)+
                 }
             }
 
             /// Reads the section of a sink at `path`.
             pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
                 match section.kind()? {
-                    $($name => $module::Options::read(section, path, problems).map(Self::$variant),)+
+                    $(
+                        $(#[cfg(feature = $feature)])?
+                        $name => $module::Options::read(section, path, problems).map(Self::$variant),
+                    )+
                     _ => None,
                 }
             }
@@ -70,6 +89,7 @@ macro_rules! register {
 register! {
     "amqp" => Amqp(amqp),
     "file" => File(file),
+    "kafka" => Kafka(kafka) if "kafka",
     "mqtt" => Mqtt(mqtt),
     "nats" => Nats(nats),
     "postgres" => Postgres(postgres),

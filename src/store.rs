@@ -22,14 +22,17 @@ mod error;
 mod faults;
 mod inspection;
 mod ledger;
+mod log;
 mod memory;
 mod opening;
 pub mod options;
 mod picking;
 mod pruning;
 mod queue;
+mod recent;
 mod repair;
 mod room;
+mod settling;
 mod shedding;
 #[cfg(test)]
 mod tests;
@@ -43,6 +46,7 @@ pub use room::Room;
 use ledger::LedgerKey;
 use opening::Opened;
 use options::Options;
+use recent::Recent;
 use writer::{Operation, WAITING, Work, Writer, Written};
 
 /// Steps of one shrinking, 1 MiB each, so that it ends also where room becomes free as fast as it is given back.
@@ -55,6 +59,7 @@ const SHRINKING: usize = 4096;
 pub struct Store {
     writer: mpsc::Sender<Operation>,
     readers: SqlitePool,
+    recent: Arc<Recent>,
     path: Arc<Path>,
 }
 
@@ -76,8 +81,10 @@ impl Store {
     fn begin(opened: Opened) -> Self {
         let Opened { path, writer: connection, readers, lock } = opened;
         let (writer, inbox) = mpsc::channel(WAITING);
-        tokio::spawn(Writer { connection, readers: readers.clone(), inbox, lock }.run());
-        Self { writer, readers, path: path.into() }
+        let recent = Arc::new(Recent::default());
+        let (kept, readers_of_writer) = (Arc::clone(&recent), readers.clone());
+        tokio::spawn(Writer { connection, readers: readers_of_writer, recent: kept, inbox, lock }.run());
+        Self { writer, readers, recent, path: path.into() }
     }
 
     /// What of `recall` is known.
@@ -109,17 +116,18 @@ impl Store {
 
     /// What is owed to `sink` beyond the position `after` (0: from the beginning), in queue order.
     pub async fn due(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<Owed>, StoreError> {
-        queue::due(&self.readers, sink, after, limit).await
+        let pick = Pick { after, until: i64::MAX, without: Vec::new(), first_below: None, limit };
+        picking::pick(self, sink, &pick).await
     }
 
     /// What is owed to `sink` and asked for by `pick`, in queue order.
     pub async fn pick(&self, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
-        picking::pick(&self.readers, sink, pick).await
+        picking::pick(self, sink, pick).await
     }
 
     /// What is owed to `sink` of these calls (partition keys), in queue order.
     pub async fn of_calls(&self, sink: &SinkName, calls: &[Arc<str>], limit: usize) -> Result<Vec<Owed>, StoreError> {
-        picking::of_calls(&self.readers, sink, calls, limit).await
+        picking::of_calls(self, sink, calls, limit).await
     }
 
     /// The newest position owed to `sink`, if anything is.

@@ -9,6 +9,12 @@ mod support;
 mod authority;
 #[path = "contract/clauses.rs"]
 mod clauses;
+#[cfg(feature = "kafka")]
+#[path = "contract/kafka_cluster.rs"]
+mod kafka_cluster;
+#[cfg(feature = "kafka")]
+#[path = "contract/kafka_gate.rs"]
+mod kafka_gate;
 #[path = "contract/mosquitto.rs"]
 mod mosquitto;
 #[path = "contract/nats_server.rs"]
@@ -72,4 +78,9 @@ contract! {
     postgres => crate::postgres_server::PostgresServer,
     redis => crate::redis_server::RedisServer,
     webhook => crate::receiver::Webhook,
+}
+
+#[cfg(feature = "kafka")]
+contract! {
+    kafka => crate::kafka_cluster::KafkaCluster,
 }

@@ -242,6 +242,57 @@ async fn a_torn_end_of_the_log_costs_at_most_the_commits_in_it_and_leaves_the_re
 }
 
 #[tokio::test]
+async fn a_flipped_bit_in_the_log_is_refused_or_costs_the_last_commit_at_most_and_can_be_cut_off() {
+    let given = std::env::var("ONSIP_ROUTER_SEED");
+    let seed: u64 = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("ONSIP_ROUTER_SEED={seed}");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&options(folder.path())).await.unwrap();
+    for n in 0..20 {
+        let event = CommitEvent {
+            id: Token::of([n.to_string().as_str()]),
+            partition: "call".to_owned(),
+            received: Timestamp::UNIX_EPOCH,
+            body: format!(r#"{{"n":{n}}}"#).into(),
+            owed: sinks().into(),
+        };
+        store.commit(Commit { events: vec![event], ..Commit::default() }).await.unwrap();
+    }
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    let (database, log) = (read("router.db"), read("router.db-wal"));
+    let (mut refused, mut opened) = (0, 0);
+    for _ in 0..60 {
+        let copy = tempfile::tempdir().unwrap();
+        let mut damaged = log.clone();
+        let (byte, bit) = (dice.random_range(0..log.len()), dice.random_range(0..8));
+        println!("bit {bit} of byte {byte} of the log");
+        damaged[byte] ^= 1 << bit;
+        fs::write(copy.path().join("router.db"), &database).unwrap();
+        fs::write(copy.path().join("router.db-wal"), &damaged).unwrap();
+        match Store::open(&options(copy.path())).await {
+            Ok(store) => {
+                assert!(store.due(&sinks()[0], 0, 100).await.unwrap().len() >= 19);
+                opened += 1;
+                continue;
+            }
+            Err(OpenError::Log { .. }) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+        let beside = Store::beside(&options(copy.path())).await.map(drop);
+        assert!(matches!(beside, Err(OpenError::Log { .. })), "an operator is told too: {beside:?}");
+        // Where it is damaged before the schema was written, there is nothing to go on with.
+        let Ok(repaired) = Store::repair(&options(copy.path())).await else { continue };
+        assert!(repaired.done[0].contains("cut off"), "{repaired:?}");
+        assert_eq!(fs::read(copy.path().join("router.db-wal.damaged")).unwrap(), damaged);
+        let store = Store::open(&options(copy.path())).await.unwrap();
+        assert!(store.due(&sinks()[0], 0, 100).await.unwrap().iter().all(|owed| owed.intact));
+    }
+    println!("refused {refused}, opened {opened}");
+    assert!(refused > 0, "refused {refused}, opened {opened}");
+}
+
+#[tokio::test]
 async fn a_damaged_event_becomes_a_dead_letter_and_the_rest_of_its_call_is_delivered() {
     let (onsip, anna) = service_with_anna().await;
     let setup = Setup::of(&onsip).no_sinks().sink("away", "type = \"file\"\npath = \"away/events.jsonl\"");

@@ -128,7 +128,8 @@ async fn kills_while_the_disk_is_full_lose_nothing_that_was_committed() {
     let happened: BTreeSet<_> = told.iter().map(what_happened).collect();
     assert_eq!(happened.len(), told.len(), "something has two ids");
     let mut database = SqliteConnection::connect(&url).await.unwrap();
-    let seen: Vec<String> = sqlx::query_scalar("SELECT id FROM seen").fetch_all(&mut database).await.unwrap();
+    let seen: Vec<String> =
+        sqlx::query_scalar("SELECT lower(hex(id)) FROM seen").fetch_all(&mut database).await.unwrap();
     let all = daemon.events(EVENTS);
     let all: BTreeSet<_> = texts(&all, "id").into_iter().collect();
     let missing: Vec<_> = seen.iter().filter(|id| !all.contains(id.as_str())).collect();

@@ -83,11 +83,12 @@ impl Scene {
         }
         let url = format!("sqlite://{}", copy.path().join("state.db").display());
         let mut database = SqliteConnection::connect(&url).await.unwrap();
-        let seen: Vec<(i64, String)> = sqlx::query_as("SELECT number, id FROM seen WHERE number > ?1 ORDER BY number")
-            .bind(self.newest)
-            .fetch_all(&mut database)
-            .await
-            .unwrap();
+        let seen: Vec<(i64, String)> =
+            sqlx::query_as("SELECT number, lower(hex(id)) FROM seen WHERE number > ?1 ORDER BY number")
+                .bind(self.newest)
+                .fetch_all(&mut database)
+                .await
+                .unwrap();
         self.newest = seen.last().map_or(self.newest, |(number, _)| *number);
         for (number, id) in seen {
             assert!(self.committed.insert(id.clone()), "{id} was committed twice, the second time as {number}");

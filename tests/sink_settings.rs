@@ -40,6 +40,41 @@ fn a_sink_opens_without_touching_anything_and_shows_no_secret() {
     }
 }
 
+#[cfg(feature = "kafka")]
+#[test]
+fn a_kafka_sink_is_described_and_what_cannot_be_of_it_is_told() {
+    for settings in [
+        "brokers = \"a\"",
+        "brokers = \"a:1, [::1]:2\"\nusername = \"u\"\npassword = \"hunter2\"\nmechanism = \"SCRAM-SHA-512\"",
+        "brokers = \"127.0.0.1\"\ntopic = \"a.{data.account}\"\nmode = \"binary\"\ncompression = \"lz4\"\ntls = \"off\"",
+    ] {
+        let options = load(&format!("type = \"kafka\"\n{settings}")).unwrap();
+        assert!(!format!("{options:?}").contains(SECRET), "{options:?}");
+        drop(options.open());
+    }
+    for (settings, problem) in [
+        ("", "sinks.peer.brokers: is missing"),
+        ("brokers = \"u:hunter2@a\"", "sinks.peer.brokers: must not hold credentials"),
+        ("brokers = \"kafka://a\"", "sinks.peer.brokers: must be HOST:PORT"),
+        ("brokers = \"a\"\ntopic = \"a/b\"", "sinks.peer.topic: must be made of letters"),
+        ("brokers = \"a\"\nusername = \"u\"", "sinks.peer.password: is missing; `username` needs it"),
+        ("brokers = \"a\"\npassword = \"hunter2\"", "sinks.peer.username: is missing; `password` needs it"),
+        ("brokers = \"a\"\nmechanism = \"GSSAPI\"", "sinks.peer.mechanism: must be \"PLAIN\""),
+        ("brokers = \"a\"\ntls = \"off\"\nca_file = \"/absent\"", "sinks.peer.tls: must not be `off`"),
+    ] {
+        let problems = load(&format!("type = \"kafka\"\n{settings}")).expect_err(settings);
+        assert!(problems.lines().any(|line| line.starts_with(problem)), "{problems}\n{settings}");
+        assert!(!problems.contains(SECRET), "{problems}");
+    }
+}
+
+#[cfg(not(feature = "kafka"))]
+#[test]
+fn a_build_without_kafka_says_what_it_lacks() {
+    let problems = load("type = \"kafka\"\nbrokers = \"a\"").unwrap_err();
+    assert_eq!(problems, "sinks.peer.type: this build lacks the feature `kafka`; build it with `--features kafka`");
+}
+
 #[test]
 fn what_cannot_be_is_told_by_its_key_and_without_the_secret() {
     for (settings, problem) in [

@@ -9,12 +9,11 @@ use onsip_router::actors::House;
 use onsip_router::actors::fleet::{Apply, Fleet, Shutdown};
 use onsip_router::board::Board;
 use onsip_router::config::Config;
-use onsip_router::domain::moment::Moment;
 use onsip_router::domain::name::SinkName;
 use onsip_router::metrics::Metrics;
 use onsip_router::store::Store;
 
-use super::{per_second, queue};
+use super::{Figure, Watch, queue};
 
 /// The healthy sinks, by name.
 pub const HEALTHY: [&str; 3] = ["log", "bus", "stream"];
@@ -22,7 +21,7 @@ pub const HEALTHY: [&str; 3] = ["log", "bus", "stream"];
 const AHEAD: u64 = 20_000;
 
 /// How many a second are accepted and acknowledged by all of [`HEALTHY`], with the sinks of this configuration.
-pub async fn rate(sinks: &str, count: usize) -> f64 {
+pub async fn rate(sinks: &str, count: usize) -> Figure {
     let folder = tempfile::tempdir().unwrap();
     let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     let url = queue::options(folder.path()).url;
@@ -45,10 +44,10 @@ pub async fn rate(sinks: &str, count: usize) -> f64 {
     queue::commit(&store, queue::commits("first", 256, &names), async || ()).await;
     until_at_most(&store, 0).await;
     let commits = queue::commits("rest", count, &names);
-    let (count, start) = (commits.iter().map(|commit| commit.events.len()).sum(), Moment::now());
+    let (count, start) = (commits.iter().map(|commit| commit.events.len()).sum(), Watch::start());
     queue::commit(&store, commits, async || until_at_most(&store, AHEAD).await).await;
     until_at_most(&store, 0).await;
-    let rate = per_second(count, Moment::now().since(start));
+    let rate = start.stop(count);
     fleet.send(Shutdown).await.unwrap();
     store.close().await.unwrap();
     let lines = std::fs::read_to_string(path).unwrap().lines().count();

@@ -11,7 +11,7 @@ use onsip_router::store::options::Options;
 use onsip_router::store::{Commit, CommitEvent, Pick, Settlement, Store};
 
 use super::parcels::parcel;
-use super::{per_second, sinks};
+use super::{Figure, Watch, sinks};
 
 /// Events of one batch, as a connection hands over what it read at once.
 const BATCH: usize = 256;
@@ -58,28 +58,28 @@ pub async fn commit(store: &Store, commits: Vec<Commit>, room: impl AsyncFn()) {
 }
 
 /// How many a second are accepted and owed to one sink.
-pub async fn accepted(count: usize) -> f64 {
+pub async fn accepted(count: usize) -> Figure {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&options(folder.path())).await.unwrap();
     let commits = commits("accepted", count, &sinks(["one", "two", "three"]));
-    let (count, start) = (commits.len() * BATCH, Moment::now());
+    let (count, start) = (commits.len() * BATCH, Watch::start());
     commit(&store, commits, async || ()).await;
-    let rate = per_second(count, Moment::now().since(start));
+    let rate = start.stop(count);
     store.close().await.unwrap();
     rate
 }
 
 /// How many a second go all the way with three sinks that do nothing, all at the same time.
-pub async fn whole_way(count: usize) -> f64 {
+pub async fn whole_way(count: usize) -> Figure {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&options(folder.path())).await.unwrap();
     let sinks = sinks(["one", "two", "three"]);
     let commits = commits("way", count, &sinks);
-    let (count, start) = (commits.len() * BATCH, Moment::now());
+    let (count, start) = (commits.len() * BATCH, Watch::start());
     let deliver = sinks.iter().map(|sink| take(store.clone(), sink.clone(), count)).map(tokio::spawn);
     let (taken, ()) = tokio::join!(futures::future::join_all(deliver), commit(&store, commits, async || ()));
     taken.into_iter().for_each(Result::unwrap);
-    let rate = per_second(count, Moment::now().since(start));
+    let rate = start.stop(count);
     store.close().await.unwrap();
     rate
 }

@@ -20,6 +20,7 @@ use crate::store::StoreError;
 use depth::{Complaint, owes};
 use step::{Desk, Outcome, Tried, Works};
 
+mod canary;
 mod depth;
 mod step;
 #[cfg(test)]
@@ -302,6 +303,7 @@ impl Actor for SinkActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.begin(ctx);
         self.count(ctx);
+        self.keep_canaries(ctx);
         ctx.run_interval(GLANCE, Self::glance);
     }
 

@@ -41,6 +41,13 @@ pub(super) const BACKLOG_RATE: Key = Key {
     absent: Absent::Default("1000"),
     help: "Events per second at most from what had piled up when the sink came back; fresh events go beside it. 0: without a limit.",
 };
+/// How often it is tried out.
+pub(super) const CANARY: Key = Key {
+    name: "canary",
+    kind: Kind::Duration { min: Duration::from_secs(1) },
+    absent: Absent::Fine,
+    help: "How often an event of the type com.onsip.canary is made for this sink alone, whatever its rule, to see how long it takes; by default never.",
+};
 
 impl Delivery {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
@@ -53,6 +60,7 @@ impl Delivery {
                 _ => WhenFull::DropOldest,
             },
             backlog_rate: section.whole(BACKLOG_RATE.name)?,
+            canary: section.duration(CANARY.name),
         })
     }
 }

@@ -166,6 +166,7 @@ impl Sink {
         delivery::MAX_AGE,
         delivery::WHEN_FULL,
         delivery::BACKLOG_RATE,
+        delivery::CANARY,
     ];
 
     fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {

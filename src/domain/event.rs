@@ -45,11 +45,14 @@ pub enum EventType {
     /// A window in which events of an account may have been missed.
     #[serde(rename = "com.onsip.gap")]
     Gap,
+    /// Nothing: the router made it to see whether a sink takes events.
+    #[serde(rename = "com.onsip.canary")]
+    Canary,
 }
 
 impl EventType {
     /// Every type, in the order of the interface page.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CallCreated,
         Self::CallRequested,
         Self::CallConfirmed,
@@ -59,6 +62,7 @@ impl EventType {
         Self::ItemPublished,
         Self::ItemRetracted,
         Self::Gap,
+        Self::Canary,
     ];
 
     /// The `type` attribute.
@@ -74,6 +78,7 @@ impl EventType {
             Self::ItemPublished => "com.onsip.item.published",
             Self::ItemRetracted => "com.onsip.item.retracted",
             Self::Gap => "com.onsip.gap",
+            Self::Canary => "com.onsip.canary",
         }
     }
 
@@ -84,7 +89,7 @@ impl EventType {
             Self::CallCreated | Self::CallRequested | Self::CallConfirmed | Self::CallEnded => Some(ServiceKind::Calls),
             Self::RegistrationUpdated | Self::RegistrationRemoved => Some(ServiceKind::Registrations),
             Self::ItemPublished | Self::ItemRetracted => Some(ServiceKind::Items),
-            Self::Gap => None,
+            Self::Gap | Self::Canary => None,
         }
     }
 }
@@ -128,6 +133,7 @@ impl Event {
             EventData::Registration(data) => data.receipt.received_at,
             EventData::Item(data) => data.receipt.received_at,
             EventData::Gap(data) => data.to,
+            EventData::Canary(data) => data.sent_at,
         }
     }
 }
@@ -168,6 +174,8 @@ pub enum EventData {
     Item(Box<ItemData>),
     /// Of `com.onsip.gap`.
     Gap(Box<GapData>),
+    /// Of `com.onsip.canary`.
+    Canary(Box<CanaryData>),
 }
 
 /// Where an event came from; the first keys of every `data`.
@@ -359,6 +367,19 @@ pub struct GapData {
     pub to: Timestamp,
     /// Why they could not.
     pub reason: GapReason,
+}
+
+/// `data` of canaries; they are no account's.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct CanaryData {
+    /// The sink it was made for, the only one that gets it.
+    pub sink: String,
+    /// When it was made.
+    #[serde(serialize_with = "instant")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub sent_at: Timestamp,
+    /// Seconds until the next one, if this one is acknowledged by then.
+    pub interval_seconds: f64,
 }
 
 /// RFC 3339 in UTC with exactly six fraction digits.

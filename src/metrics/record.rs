@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::Metrics;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
@@ -100,6 +102,17 @@ impl Metrics {
     /// `n` deliveries ended so.
     pub fn delivery(&self, sink: &str, outcome: DeliveryOutcome, n: u64) {
         self.sink_deliveries.with_label_values(&[sink, outcome.as_str()]).inc_by(n);
+    }
+
+    /// A canary was acknowledged at `at`, this long after it was made.
+    pub fn canary(&self, sink: &str, time: Duration, at: Timestamp) {
+        self.sink_canary.with_label_values(&[sink]).observe(time.as_secs_f64());
+        self.sink_canary_last_success_timestamp.with_label_values(&[sink]).set(at.as_duration().as_secs_f64());
+    }
+
+    /// Canaries are made for a sink this often; zero: never.
+    pub fn canary_interval(&self, sink: &str, every: Duration) {
+        self.sink_canary_interval.with_label_values(&[sink]).set(every.as_secs_f64());
     }
 
     /// `n` events were dropped for a sink.

@@ -207,6 +207,12 @@ table! {
         "1 while the sink's queue is full and receiving stops for it, else 0.";
     sink_up: IntGaugeVec = "sink_up" [Sink],
         "1 until a delivery fails, then 0 until one succeeds.";
+    sink_canary: HistogramVec = "sink_canary_seconds" [Sink] in DELIVERY,
+        "Time from the making of a canary to the sink's acknowledgement.";
+    sink_canary_last_success_timestamp: GaugeVec = "sink_canary_last_success_timestamp_seconds" [Sink],
+        "Unix time of the last canary the sink has acknowledged; 0 before the first.";
+    sink_canary_interval: GaugeVec = "sink_canary_interval_seconds" [Sink],
+        "Time between two canaries of the sink; 0 where none are made.";
 
     store_writable: IntGauge = "store_writable" [],
         "1 while events can be committed, else 0.";

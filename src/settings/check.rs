@@ -110,6 +110,12 @@ fn typed(value: &Value, keys: &'static [Key], types: &'static [Type], path: &Pat
     let Some(table) = table(value) else { return problems.add(path, NO_TABLE) };
     let own = type_of(table, types);
     match (table.get(TYPE).map(scalar), own) {
+        (_, Some(Type { lacks: Some(feature), .. })) => {
+            problems.add(
+                path.join(TYPE),
+                format_args!("this build lacks the feature `{feature}`; build it with `--features {feature}`"),
+            );
+        }
         (_, Some(own)) => {
             let mut rest = table.clone();
             rest.remove(TYPE);
@@ -207,5 +213,32 @@ fn lists(value: &Value, name: Text, item: Text, path: &Path, problems: &mut Prob
                 problems.add(&path, format_args!("entry {} stands there twice", index + 1));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::layer::{Layer, merge};
+
+    const fn type_of(name: &'static str, lacks: Option<&'static str>) -> Type {
+        Type { name, help: "", keys: &[], lacks }
+    }
+
+    const TYPES: &[Type] = &[type_of("there", None), type_of("absent", Some("extra"))];
+    const THINGS: Kind = Kind::Typed { what: "thing", name: Text::ANY, keys: &[], types: TYPES };
+    const KEYS: &[Key] = &[Key { name: "things", kind: THINGS, absent: Absent::Fine, help: "" }];
+
+    #[test]
+    fn a_type_that_the_build_lacks_is_told_by_its_feature_and_its_keys_are_not_looked_at() {
+        let written = |kind: &str| Layer::toml(&format!("[things.a]\ntype = '{kind}'\nx = 1")).unwrap();
+        let problems = |kind: &str| {
+            let mut problems = Problems::default();
+            check(KEYS, &merge(&vec![written(kind)]), &mut problems);
+            problems.to_string()
+        };
+        let lacks = "things.a.type: this build lacks the feature `extra`; build it with `--features extra`";
+        assert_eq!(problems("absent"), lacks);
+        assert_eq!(problems("there"), "things.a.x: unknown key; none is known here");
     }
 }

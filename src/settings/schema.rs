@@ -103,7 +103,7 @@ fn kind(kind: Kind) -> Map<String, Value> {
         Kind::Typed { name, keys, types, .. } => json!({
             "type": "object",
             "propertyNames": text(name),
-            "additionalProperties": { "oneOf": types.iter().map(|one| typed(keys, one)).collect::<Vec<_>>() },
+            "additionalProperties": { "oneOf": built(types).map(|one| typed(keys, one)).collect::<Vec<_>>() },
             "minProperties": 1,
         }),
     };
@@ -111,6 +111,11 @@ fn kind(kind: Kind) -> Map<String, Value> {
         Value::Object(schema) => schema,
         _ => Map::new(),
     }
+}
+
+/// The types that this build has.
+fn built(types: &[Type]) -> impl Iterator<Item = &Type> {
+    types.iter().filter(|one| one.lacks.is_none())
 }
 
 fn typed(keys: &[Key], one: &Type) -> Value {

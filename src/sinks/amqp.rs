@@ -13,7 +13,7 @@ use self::message::Message;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::mode::Mode;
 use super::template::{TEMPLATE, Template};
-use super::{Failure, Parcel, Sink, chains};
+use super::{Failure, Parcel, Sink, chains, credentials};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -93,19 +93,14 @@ impl Options {
     /// Reads the settings of the sink at `path`.
     pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
         let encryption = Encryption::read(section, path, problems);
-        let password = section.secret("password", path, problems);
-        for (one, other) in [("username", "password"), ("password", "username")] {
-            if section.has(one) && !section.has(other) {
-                problems.add(path.join(other), format_args!("is missing; `{one}` needs it"));
-            }
-        }
+        let (username, password) = credentials::read(section, path, problems).unzip();
         let address: Option<Address> = section.get("url");
         if address.as_ref().is_some_and(|address| !address.tls) && encryption.is_configured() {
             problems.add(path.join("url"), "must begin with amqps:// where a certificate is configured");
         }
         Some(Self {
             address: address?,
-            username: section.get("username"),
+            username,
             password,
             exchange: section.get("exchange")?,
             routing_key: section.get("routing_key")?,

@@ -6,11 +6,11 @@
 use async_trait::async_trait;
 
 use self::address::Address;
-use self::connection::{Connection, Fault};
+use self::connection::Connection;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink, chains};
+use super::{Failure, Parcel, Sink, credentials, link};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -87,12 +87,7 @@ impl Options {
     /// Reads the settings of the sink at `path`.
     pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
         let encryption = Encryption::read(section, path, problems);
-        let password = section.secret("password", path, problems);
-        for (one, other) in [("username", "password"), ("password", "username")] {
-            if section.has(one) && !section.has(other) {
-                problems.add(path.join(other), format_args!("is missing; `{one}` needs it"));
-            }
-        }
+        let (username, password) = credentials::read(section, path, problems).unzip();
         let address: Option<Address> = section.get("url");
         if address.as_ref().is_some_and(|address| !address.tls) && encryption.is_configured() {
             problems.add(path.join("url"), "must begin with mqtts:// where a certificate is configured");
@@ -100,7 +95,7 @@ impl Options {
         Some(Self {
             address: address?,
             client_id: section.get("client_id"),
-            username: section.get("username"),
+            username,
             password,
             topic: section.get("topic")?,
             mode: section.get("mode")?,
@@ -125,26 +120,7 @@ pub struct Mqtt {
 #[async_trait]
 impl Sink for Mqtt {
     async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
-        }
-        // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
-        let connection = match self.connection.take().filter(Connection::is_up) {
-            Some(connection) => connection,
-            None => match Connection::open(&self.options).await {
-                Ok(connection) => connection,
-                Err(reason) => return vec![Err(Failure::Retry { reason, after: None }); parcels.len()],
-            },
-        };
-        let answers = chains::deliver(parcels, |parcel| async {
-            let message = message::of(parcel, &self.options)?;
-            connection.publish(message).await.map_err(Fault::into_failure)
-        })
-        .await;
-        if connection.is_up() {
-            self.connection = Some(connection);
-        }
-        answers
+        link::deliver(&mut self.connection, &self.options, parcels).await
     }
 
     fn batch(&self) -> usize {

@@ -6,12 +6,12 @@
 use async_nats::ServerAddr;
 use async_trait::async_trait;
 
-use self::connection::{Connection, Fault};
+use self::connection::Connection;
 use self::login::Login;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink, chains};
+use super::{Failure, Parcel, Sink, link};
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
@@ -130,26 +130,7 @@ pub struct Nats {
 #[async_trait]
 impl Sink for Nats {
     async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
-        }
-        // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
-        let connection = match self.connection.take().filter(Connection::is_up) {
-            Some(connection) => connection,
-            None => match Connection::open(&self.options).await {
-                Ok(connection) => connection,
-                Err(reason) => return vec![Err(Failure::Retry { reason, after: None }); parcels.len()],
-            },
-        };
-        let answers = chains::deliver(parcels, |parcel| async {
-            let message = message::of(parcel, &self.options)?;
-            connection.publish(message).await.map_err(Fault::into_failure)
-        })
-        .await;
-        if !connection.is_doubtful() {
-            self.connection = Some(connection);
-        }
-        answers
+        link::deliver(&mut self.connection, &self.options, parcels).await
     }
 }
 

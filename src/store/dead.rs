@@ -6,7 +6,7 @@ use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
 use super::checksum::{self, Kept, Whole};
 use super::error::StoreError;
-use super::{DeadLetter, queue};
+use super::{DeadLetter, queue, settling};
 use crate::domain::name::SinkName;
 
 pub(super) const LIST: &str = "SELECT dead.position, events.id, events.partition, events.received, dead.attempts, \
@@ -26,13 +26,13 @@ pub(super) const REMOVE: &str = "DELETE FROM dead WHERE sink = (SELECT number FR
     AND position IN (SELECT value FROM json_each(?2))";
 /// One line for everything that should not be; reads the queue from end to end.
 pub(super) const FAULTS: &str = "SELECT 'sink ' || name || ': counts ' || owed || ' owed, there are ' || found FROM \
-        (SELECT name, owed, (SELECT count(*) FROM owed WHERE owed.sink = sinks.number) AS found FROM sinks) \
+        (SELECT name, owed, (SELECT count(*) FROM owing WHERE owing.sink = sinks.number) AS found FROM sinks) \
         WHERE owed <> found \
     UNION ALL SELECT 'sink ' || name || ': counts ' || dead || ' dead, there are ' || found FROM \
         (SELECT name, dead, (SELECT count(*) FROM dead WHERE dead.sink = sinks.number) AS found FROM sinks) \
         WHERE dead <> found \
     UNION ALL SELECT 'sink ' || name || ': counts ' || bytes || ' bytes owed, there are ' || found FROM \
-        (SELECT name, bytes, (SELECT coalesce(sum(bytes), 0) FROM owed WHERE owed.sink = sinks.number) AS found \
+        (SELECT name, bytes, (SELECT coalesce(sum(owing.bytes), 0) FROM owing WHERE owing.sink = sinks.number) AS found \
         FROM sinks) WHERE bytes <> found \
     UNION ALL SELECT 'position ' || position || ': owed, but the event is missing' FROM owed \
         WHERE position NOT IN (SELECT position FROM events) \
@@ -116,7 +116,7 @@ pub(super) async fn discard(
     positions: &[i64],
 ) -> Result<u64, StoreError> {
     let removed = remove(connection, sink, &queue::text(&positions)?).await?;
-    let released = queue::release(connection, sink, positions).await?;
+    let released = settling::release(connection, sink, positions).await?;
     Ok((removed + released).unsigned_abs())
 }
 

@@ -142,6 +142,17 @@ pub enum OpenError {
         /// What SQLite found first.
         detail: String,
     },
+    /// The write-ahead log is damaged in its midst.
+    #[error(
+        "the log {}-wal is damaged, and {commits} commits in it cannot be read: restore a backup, or give them up with \
+        `queue check --repair`", .path.display()
+    )]
+    Log {
+        /// The database.
+        path: PathBuf,
+        /// Commits that cannot be read.
+        commits: usize,
+    },
     /// Written by a newer version of this program.
     #[error(
         "{} has schema {found}, this version knows {known}: run the newer version, or move the file away",

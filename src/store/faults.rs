@@ -6,20 +6,21 @@ use sqlx::SqlitePool;
 
 use super::dead;
 use super::error::StoreError;
+use super::queue::by_bit;
+use super::settling::needless;
 use crate::domain::leg::Leg;
 
 /// Rows that should not be, besides those that [`dead::FAULTS`] knows: one line each, a thousand at most.
-pub(super) const ROWS: &str = "SELECT 'position ' || position || ': owed to a sink that is missing' FROM owed \
+pub(super) const ROWS: &str = concat!(
+    "SELECT 'position ' || position || ': owed to a sink that is missing' FROM owed \
         WHERE sink NOT IN (SELECT number FROM sinks) \
     UNION ALL SELECT 'position ' || position || ': dead for a sink that is missing' FROM dead \
         WHERE sink NOT IN (SELECT number FROM sinks) \
-    UNION ALL SELECT 'position ' || position || ': the event is owed to nobody' FROM events \
-        WHERE NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN owed \
-            ON owed.sink = sinks.number AND owed.position = events.position) \
-        AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN dead \
-            ON dead.sink = sinks.number AND dead.position = events.position) \
-    UNION ALL SELECT 'position ' || position || ': the event is no event' FROM events \
-        WHERE checksum IS NULL AND iif(json_valid(body), (body ->> '$.id') IS NOT id, true) LIMIT 1000";
+    UNION ALL SELECT 'position ' || position || ': the event is owed to nobody' FROM events WHERE ",
+    needless!(),
+    " UNION ALL SELECT 'position ' || position || ': the event is no event' FROM events \
+        WHERE checksum IS NULL AND iif(json_valid(body), (body ->> '$.id') IS NOT id, true) LIMIT 1000"
+);
 pub(super) const LEGS: &str = "SELECT rowid, body FROM legs WHERE rowid > ?1 ORDER BY rowid LIMIT 1000";
 
 /// Everything that is wrong, one line each.

@@ -7,6 +7,8 @@ use sqlx::FromRow;
 
 use super::checksum::{Kept, Whole};
 use super::error::{StoreError, unreadable};
+use super::picking::stretch;
+use super::queue::by_bit;
 use super::{DeadLetter, Store, dead};
 use crate::domain::identity::Token;
 use crate::domain::name::SinkName;
@@ -16,14 +18,17 @@ pub(super) const AT: &str = "SELECT position, id, partition, received, body, che
 /// By way of no index: ids are looked for by operators only.
 pub(super) const BY_ID: &str = "SELECT position, id, partition, received, body, checksum FROM events WHERE id = ?1 \
     ORDER BY position DESC LIMIT 1";
-pub(super) const STANDINGS: &str = "SELECT sinks.name, owed.attempts, owed.failing_since, NULL AS died, NULL AS reason \
-        FROM sinks CROSS JOIN owed ON owed.sink = sinks.number AND owed.position = ?1 \
-    UNION ALL SELECT sinks.name, dead.attempts, NULL, dead.died, dead.reason \
-        FROM sinks CROSS JOIN dead ON dead.sink = sinks.number AND dead.position = ?1 ORDER BY 1";
-pub(super) const OWED: &str = "SELECT position FROM owed WHERE sink = (SELECT number FROM sinks WHERE name = ?1) \
-    AND position > ?2 ORDER BY position LIMIT ?3";
+pub(super) const STANDINGS: &str = concat!(
+    "SELECT sinks.name, coalesce(owed.attempts, 0) AS attempts, owed.failing_since, NULL AS died, NULL AS reason \
+        FROM sinks CROSS JOIN events ON events.position = ?1 \
+        LEFT JOIN owed ON owed.sink = sinks.number AND owed.position = ?1 WHERE owed.position IS NOT NULL OR ",
+    by_bit!("events"),
+    " UNION ALL SELECT sinks.name, dead.attempts, NULL, dead.died, dead.reason \
+        FROM sinks CROSS JOIN dead ON dead.sink = sinks.number AND dead.position = ?1 ORDER BY 1"
+);
+pub(super) const OWED: &str = stretch!("0", "0", "");
 pub(super) const DEAD: &str = "SELECT position FROM dead WHERE sink = (SELECT number FROM sinks WHERE name = ?1) \
-    AND position > ?2 ORDER BY position LIMIT ?3";
+    AND position > ?2 AND position <= ?3 ORDER BY position LIMIT ?4";
 
 /// Which event is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +136,7 @@ impl Store {
             Part::Dead => DEAD,
         });
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        Ok(query.bind(sink.as_str()).bind(after).bind(limit).fetch_all(&self.readers).await?)
+        Ok(query.bind(sink.as_str()).bind(after).bind(i64::MAX).bind(limit).fetch_all(&self.readers).await?)
     }
 
     /// An event that is owed or dead, if there is one.

@@ -12,7 +12,8 @@ use super::{Recall, Recalled};
 use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
 
-pub(super) const KNOWN: &str = "SELECT id FROM seen WHERE id IN (SELECT value FROM json_each(?1))";
+pub(super) const KNOWN: &str = "SELECT asked.value FROM json_each(?1) AS asked \
+    CROSS JOIN seen ON seen.id = coalesce(unhex(asked.value), CAST(asked.value AS BLOB))";
 pub(super) const LEGS: &str = "SELECT body FROM legs WHERE token IN (SELECT value FROM json_each(?1)) \
     UNION SELECT legs.body FROM json_each(?2) AS asked CROSS JOIN legs \
     ON legs.service = asked.value ->> 0 AND legs.node = asked.value ->> 1 AND legs.ended IS NULL";

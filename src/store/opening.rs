@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::error::{OpenError, StoreError};
+use super::log::{self, Log};
 use super::options::Options;
 
 /// The newest schema.
@@ -43,6 +44,13 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let path = path_of(&options.url)?;
     let lock = own(&path)?;
     if has_content(&path)? {
+        match examine(&path)? {
+            Log::Whole => {}
+            Log::LastCommitBroken => {
+                tracing::warn!(database = %path.display(), "the last commit was not finished, or is damaged: it is cut off");
+            }
+            Log::Damaged { commits } => return Err(OpenError::Log { path, commits }),
+        }
         inspect(&path).await?;
     }
     let mut writer = writer(&path, true).await?;
@@ -53,17 +61,48 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
 
 /// Opens an existing database without owning it.
 pub(super) async fn beside(options: &Options) -> Result<Opened, OpenError> {
-    existing(path_of(&options.url)?, None).await
+    let path = path_of(&options.url)?;
+    // Without an owner the log is folded in by whoever opens it: what is damaged would be gone without a word.
+    if has_content(&path)?
+        && let Ok(_lock) = own(&path)
+        && let Log::Damaged { commits } = examine(&path)?
+    {
+        return Err(OpenError::Log { path, commits });
+    }
+    existing(path, None).await
 }
 
-/// Opens an existing database as its owner, as it stands: it may be damaged.
-pub(super) async fn owned(options: &Options) -> Result<Opened, OpenError> {
+/// A damaged log whose readable beginning was kept, and of which there is a copy.
+pub(super) struct CutOff {
+    /// Commits that are lost.
+    pub(super) commits: usize,
+    /// The whole log as it was.
+    pub(super) copy: PathBuf,
+}
+
+/// Opens an existing database as its owner, as it stands: it may be damaged. Says what of its log was cut off.
+pub(super) async fn owned(options: &Options) -> Result<(Opened, Option<CutOff>), OpenError> {
     let path = path_of(&options.url)?;
     if !path.exists() {
         return Err(OpenError::Absent { path });
     }
     let lock = own(&path)?;
-    existing(path, Some(lock)).await
+    let cut_off = match examine(&path)? {
+        Log::Whole | Log::LastCommitBroken => None,
+        Log::Damaged { commits } => {
+            let log = log::of(&path);
+            let mut copy = log.clone().into_os_string();
+            copy.push(".damaged");
+            let copy = PathBuf::from(copy);
+            std::fs::copy(&log, &copy).map_err(|error| unopened(&copy, &error))?;
+            Some(CutOff { commits, copy })
+        }
+    };
+    Ok((existing(path, Some(lock)).await?, cut_off))
+}
+
+fn examine(path: &Path) -> Result<Log, OpenError> {
+    log::examine(path).map_err(|error| unopened(&log::of(path), &error))
 }
 
 async fn existing(path: PathBuf, lock: Option<File>) -> Result<Opened, OpenError> {

@@ -1,81 +1,152 @@
 //! Which of the owed events a step takes: part of the queue, some calls left out, or those of certain calls only.
 //!
-//! Every statement walks the queue of one sink in order and looks the rest up by key. Must not know why a call is left
-//! out, or when its time comes.
+//! Every statement walks the queue of one sink in order, what is owed by a row beside what is owed by a bit; the events
+//! themselves come from memory where they are new, else by their key. Must not know why a call is left out, or when its time comes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use sqlx::SqlitePool;
 
+use super::checksum::{Kept, Whole};
 use super::error::StoreError;
-use super::queue::{Row, text};
-use super::{Owed, Pick};
+use super::queue::{by_bit, text};
+use super::{Owed, Pick, Store};
 use crate::domain::name::SinkName;
 
-macro_rules! owed {
-    ($rest:literal) => {
+/// What is owed to the sink `?1` between `?2` and `?3`, at most `?4`: what is to be read of it by way of a row and by way
+/// of a bit, its position first, and what is asked for besides.
+macro_rules! stretch {
+    ($of_row:expr, $of_bit:expr, $also:expr) => {
         concat!(
-            "SELECT owed.position, events.id, events.partition, events.received, owed.attempts, owed.failing_since, \
-             events.body, events.checksum ",
-            $rest
+            "SELECT events.position, ",
+            $of_row,
+            " FROM owed CROSS JOIN events ON events.position = owed.position \
+            WHERE owed.sink = (SELECT number FROM sinks WHERE name = ?1) \
+                AND owed.position > ?2 AND owed.position <= ?3",
+            $also,
+            " UNION ALL SELECT events.position, ",
+            $of_bit,
+            " FROM events WHERE position > max(?2, (SELECT done FROM sinks WHERE name = ?1)) \
+                AND position <= min(?3, (SELECT newest FROM sinks WHERE name = ?1)) \
+                AND debtors & (SELECT 1 << number FROM sinks WHERE name = ?1 AND number < 63)",
+            $also,
+            " ORDER BY 1 LIMIT ?4"
+        )
+    };
+}
+pub(super) use stretch;
+
+/// What is owed and how it stands, but not of the calls `?5`.
+macro_rules! places {
+    ($also:expr) => {
+        stretch!(
+            "owed.attempts, owed.failing_since",
+            "0, NULL",
+            concat!(" AND events.partition NOT IN (SELECT value FROM json_each(?5))", $also)
         )
     };
 }
 
-pub(super) const STRETCH: &str = owed!(
-    "FROM owed CROSS JOIN events ON events.position = owed.position \
-    WHERE owed.sink = (SELECT number FROM sinks WHERE name = ?1) AND owed.position > ?2 AND owed.position <= ?3 \
-    AND events.partition NOT IN (SELECT value FROM json_each(?4)) ORDER BY owed.position LIMIT ?5"
-);
+pub(super) const STRETCH: &str = places!("");
 /// The same, but only what has no owed event of its call before it and below the position `?6`.
-pub(super) const FIRST: &str = owed!(
-    "FROM owed CROSS JOIN events ON events.position = owed.position \
-    WHERE owed.sink = (SELECT number FROM sinks WHERE name = ?1) AND owed.position > ?2 AND owed.position <= ?3 \
-    AND events.partition NOT IN (SELECT value FROM json_each(?4)) \
-    AND NOT EXISTS (SELECT 1 FROM events AS earlier \
-        CROSS JOIN owed AS waiting ON waiting.sink = owed.sink AND waiting.position = earlier.position \
-        WHERE earlier.partition = events.partition AND earlier.position < min(owed.position, ?6)) \
-    ORDER BY owed.position LIMIT ?5"
+pub(super) const FIRST: &str = places!(concat!(
+    " AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN events AS earlier \
+        ON substr(earlier.partition, 1, 8) = substr(events.partition, 1, 8) AND earlier.partition = events.partition \
+            AND earlier.position < min(events.position, ?6) \
+        WHERE sinks.name = ?1 AND (",
+    by_bit!("earlier"),
+    " OR EXISTS (SELECT 1 FROM owed WHERE owed.sink = sinks.number AND owed.position = earlier.position)))"
+));
+pub(super) const OF_CALLS: &str = concat!(
+    "SELECT events.position, coalesce(owed.attempts, 0), owed.failing_since FROM sinks CROSS JOIN json_each(?2) AS asked CROSS JOIN events \
+        ON substr(events.partition, 1, 8) = substr(asked.value, 1, 8) AND events.partition = asked.value \
+    LEFT JOIN owed ON owed.sink = sinks.number AND owed.position = events.position \
+    WHERE sinks.name = ?1 AND (owed.position IS NOT NULL OR ",
+    by_bit!("events"),
+    ") ORDER BY events.position LIMIT ?3"
 );
-pub(super) const OF_CALLS: &str = owed!(
-    "FROM json_each(?2) AS asked CROSS JOIN events ON events.partition = asked.value \
-    CROSS JOIN owed ON owed.position = events.position AND owed.sink = (SELECT number FROM sinks WHERE name = ?1) \
-    ORDER BY owed.position LIMIT ?3"
+pub(super) const NEWEST: &str = concat!(
+    "SELECT max(coalesce((SELECT max(position) FROM owed WHERE sink = number), 0), \
+        coalesce((SELECT position FROM events WHERE ",
+    by_bit!("events"),
+    " ORDER BY position DESC LIMIT 1), 0)) FROM sinks WHERE name = ?1"
 );
-pub(super) const NEWEST: &str =
-    "SELECT max(position) FROM owed WHERE sink = (SELECT number FROM sinks WHERE name = ?1)";
+
+pub(super) const EVENTS: &str = "SELECT position, id, partition, received, body, checksum FROM events \
+    WHERE position IN (SELECT value FROM json_each(?1))";
+
+/// Where an owed event stands: its position, the tries so far, and when the first of them failed.
+type Place = (i64, i64, Option<i64>);
 
 /// What `pick` asks for, in queue order.
-pub(super) async fn pick(readers: &SqlitePool, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
+pub(super) async fn pick(store: &Store, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
     let limit = i64::try_from(pick.limit).unwrap_or(i64::MAX);
     let query = sqlx::query_as(if pick.first_below.is_some() { FIRST } else { STRETCH })
         .bind(sink.as_str())
         .bind(pick.after)
         .bind(pick.until)
-        .bind(text(&pick.without)?)
-        .bind(limit);
+        .bind(limit)
+        .bind(text(&pick.without)?);
     let query = match pick.first_below {
         Some(bound) => query.bind(bound),
         None => query,
     };
-    let rows: Vec<Row> = query.fetch_all(readers).await?;
-    Ok(rows.into_iter().map(Owed::from).collect())
+    read(store, query.fetch_all(&store.readers).await?).await
 }
 
 /// What is owed of `calls`, in queue order.
 pub(super) async fn of_calls(
-    readers: &SqlitePool,
+    store: &Store,
     sink: &SinkName,
     calls: &[Arc<str>],
     limit: usize,
 ) -> Result<Vec<Owed>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let query = sqlx::query_as(OF_CALLS).bind(sink.as_str()).bind(text(&calls)?).bind(limit);
-    let rows: Vec<Row> = query.fetch_all(readers).await?;
-    Ok(rows.into_iter().map(Owed::from).collect())
+    read(store, query.fetch_all(&store.readers).await?).await
+}
+
+/// The events at `places`, from memory where they are new. One that was taken away meanwhile is owed to nobody.
+async fn read(store: &Store, places: Vec<Place>) -> Result<Vec<Owed>, StoreError> {
+    let recent = store.recent.find(places.iter().map(|(position, ..)| *position));
+    let others: Vec<i64> =
+        places.iter().map(|(position, ..)| *position).filter(|position| !recent.contains_key(position)).collect();
+    let mut others: HashMap<i64, Whole> = if others.is_empty() {
+        HashMap::new()
+    } else {
+        let kept: Vec<Kept> = sqlx::query_as(EVENTS).bind(text(&others)?).fetch_all(&store.readers).await?;
+        kept.into_iter().map(Whole::from).map(|event| (event.position, event)).collect()
+    };
+    let owed = |(position, attempts, failing_since): Place| {
+        let event = match recent.get(&position) {
+            Some(event) => Whole {
+                position,
+                id: event.id.clone(),
+                partition: event.partition.clone(),
+                received: event.received,
+                body: Arc::clone(&event.body),
+                intact: true,
+            },
+            None => others.remove(&position)?,
+        };
+        Some(Owed {
+            position,
+            id: event.id,
+            partition: event.partition,
+            received: event.received,
+            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            failing_since: failing_since.and_then(|since| Timestamp::from_microsecond(since).ok()),
+            body: event.body,
+            intact: event.intact,
+        })
+    };
+    Ok(places.into_iter().filter_map(owed).collect())
 }
 
 /// The newest position owed to `sink`.
 pub(super) async fn newest(readers: &SqlitePool, sink: &SinkName) -> Result<Option<i64>, StoreError> {
-    Ok(sqlx::query_scalar(NEWEST).bind(sink.as_str()).fetch_one(readers).await?)
+    let newest: Option<i64> = sqlx::query_scalar(NEWEST).bind(sink.as_str()).fetch_optional(readers).await?;
+    Ok(newest.filter(|newest| *newest > 0))
 }

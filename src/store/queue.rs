@@ -1,36 +1,85 @@
-//! The delivery queue: which event is owed to which sink, and what became of it.
+//! The delivery queue: which event is owed to which sink.
 //!
-//! Must not know what an event says, or when the next try is due.
+//! A sink that takes events in their order is owed them by a bit of the event, and settles many by moving on one number;
+//! what it does not take in its turn gets a row of its own. The view `owing` says what is owed either way. Must not know
+//! what an event says, or when the next try is due.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use jiff::Timestamp;
+use serde_json::json;
 use sqlx::{AssertSqlSafe, FromRow, SqliteConnection, SqlitePool};
 
-use super::checksum::{self, Kept, Parts, Whole};
+use super::checksum::{self, Parts};
 use super::error::{StoreError, unreadable};
-use super::{CommitEvent, Depth, Owed, Settlement};
-use crate::domain::moment::Moment;
+use super::{CommitEvent, Depth};
+use crate::domain::identity::Token;
 use crate::domain::name::SinkName;
 
 /// Rows of one statement; what is left over goes in smaller ones. A few sizes only, so that each is prepared once.
-const ROWS: [usize; 3] = [64, 8, 1];
+const ROWS: [usize; 4] = [256, 64, 8, 1];
+/// Events a sink is not owed between two that it is owed by a bit: so many may have to be passed over to find the next.
+const NEAR: i64 = 256;
+/// Sinks with a bit have a lower number.
+const BITS: i64 = 63;
 
-/// Remembers `rows` ids; says which of them are new, with their numbers.
+/// Remembers `rows` ids that are not known yet.
 pub(super) fn see(rows: usize) -> String {
-    let values = vec!["(?, ?)"; rows].join(", ");
-    format!("INSERT INTO seen (id, at) VALUES {values} ON CONFLICT (id) DO NOTHING RETURNING number, id")
+    let values = vec!["(?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO seen (number, id, at) VALUES {values} ON CONFLICT (id) DO NOTHING")
 }
 
 /// Keeps `rows` events.
 pub(super) fn keep(rows: usize) -> String {
-    let values = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
-    format!("INSERT INTO events (position, id, partition, received, body, checksum) VALUES {values}")
+    let values = vec!["(?, ?, ?, ?, ?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO events (position, debtors, received, checksum, id, partition, body) VALUES {values}")
 }
 
-static SEE: LazyLock<[String; 3]> = LazyLock::new(|| ROWS.map(see));
-static KEEP: LazyLock<[String; 3]> = LazyLock::new(|| ROWS.map(keep));
+static SEE: LazyLock<[String; 4]> = LazyLock::new(|| ROWS.map(see));
+static KEEP: LazyLock<[String; 4]> = LazyLock::new(|| ROWS.map(keep));
+
+/// The first number that was never given to an id.
+pub(super) const NEXT: &str = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'seen'";
+pub(super) const FRESH: &str = "SELECT number FROM seen WHERE number >= ?1";
+pub(super) const NAME: &str =
+    "INSERT INTO sinks (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT (name) DO NOTHING";
+pub(super) const DEBTORS: &str =
+    "SELECT name, number, owed, newest FROM sinks WHERE name IN (SELECT value FROM json_each(?1))";
+pub(super) const OWE: &str =
+    "INSERT INTO owed (sink, position, bytes) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1)";
+/// Where nothing was owed, nothing before the first event is.
+pub(super) const OWE_MORE: &str = "UPDATE sinks SET done = iif(owed = 0, (more.value ->> 1) - 1, done), \
+    newest = more.value ->> 2, owed = owed + (more.value ->> 3), bytes = bytes + (more.value ->> 4) \
+    FROM json_each(?1) AS more WHERE sinks.number = more.value ->> 0";
+pub(super) const COUNT: &str =
+    "UPDATE sinks SET owed = owed + ?2, bytes = bytes + ?3, dead = dead + ?4 WHERE name = ?1";
+
+/// Whether the row `$event` of `events` is owed by a bit to the row of `sinks` beside it.
+macro_rules! by_bit {
+    ($event:literal) => {
+        concat!(
+            "sinks.number < 63 AND ",
+            $event,
+            ".debtors & (1 << sinks.number) \
+            AND ",
+            $event,
+            ".position > sinks.done AND ",
+            $event,
+            ".position <= sinks.newest"
+        )
+    };
+}
+pub(super) use by_bit;
+
+pub(super) const DEPTH: &str = concat!(
+    "SELECT owed, bytes, dead, iif(owed = 0, NULL, (SELECT received FROM (\
+        SELECT events.position, events.received FROM owed CROSS JOIN events ON events.position = owed.position \
+            WHERE owed.sink = sinks.number \
+        UNION ALL SELECT events.position, events.received FROM events WHERE ",
+    by_bit!("events"),
+    " ORDER BY 1 LIMIT 1))) FROM sinks WHERE name = ?1"
+);
+pub(super) const SINKS: &str = "SELECT name FROM sinks WHERE owed > 0 ORDER BY name";
 
 /// Cuts `all` into pieces of the sizes of [`ROWS`], and says which of them each is.
 fn pieces<T>(mut all: &[T]) -> impl Iterator<Item = (usize, &[T])> {
@@ -41,146 +90,155 @@ fn pieces<T>(mut all: &[T]) -> impl Iterator<Item = (usize, &[T])> {
         Some((size, piece))
     })
 }
-pub(super) const NAME: &str =
-    "INSERT INTO sinks (name) SELECT key FROM json_each(?1) WHERE true ON CONFLICT (name) DO NOTHING";
-pub(super) const OWE: &str = "INSERT INTO owed (sink, position, bytes) \
-    SELECT sinks.number, position.value, octet_length(events.body) \
-    FROM json_each(?1) AS debtor CROSS JOIN sinks ON sinks.name = debtor.key \
-    CROSS JOIN json_each(debtor.value) AS position CROSS JOIN events ON events.position = position.value";
-pub(super) const OWE_MORE: &str = "UPDATE sinks SET owed = owed + (more.value ->> 0), bytes = bytes + (more.value ->> 1) \
-    FROM json_each(?1) AS more WHERE sinks.name = more.key";
 
-pub(super) const DUE: &str = "SELECT owed.position, events.id, events.partition, events.received, owed.attempts, \
-    owed.failing_since, events.body, events.checksum FROM owed CROSS JOIN events ON events.position = owed.position \
-    WHERE owed.sink = (SELECT number FROM sinks WHERE name = ?1) AND owed.position > ?2 \
-    ORDER BY owed.position LIMIT ?3";
-pub(super) const DEPTH: &str = "SELECT sinks.owed, sinks.bytes, sinks.dead, (SELECT events.received \
-    FROM owed CROSS JOIN events ON events.position = owed.position \
-    WHERE owed.sink = sinks.number ORDER BY owed.position LIMIT 1) FROM sinks WHERE name = ?1";
-pub(super) const SINKS: &str = "SELECT name FROM sinks WHERE owed > 0 ORDER BY name";
+/// An id as the database holds it: the bytes of its digits; of what is no number, the text.
+fn key(id: &Token) -> Vec<u8> {
+    let text = id.as_str().as_bytes();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let digits = text.len() % 2 == 0 && text.iter().all(u8::is_ascii_hexdigit);
+    let bytes = digits.then(|| text.chunks(2).map(pair).collect::<Option<Vec<u8>>>()).flatten();
+    bytes.unwrap_or_else(|| text.to_vec())
+}
 
-pub(super) const RETRIED: &str = "UPDATE owed SET attempts = attempts + 1, failing_since = coalesce(failing_since, ?3) \
-    WHERE sink = (SELECT number FROM sinks WHERE name = ?1) AND position IN (SELECT value FROM json_each(?2))";
-pub(super) const DEAD: &str = "INSERT INTO dead (sink, position, attempts, died, reason) \
-    SELECT owed.sink, owed.position, owed.attempts + 1, ?3, given_up.value ->> 1 \
-    FROM json_each(?2) AS given_up CROSS JOIN owed ON owed.position = given_up.value ->> 0 \
-    AND owed.sink = (SELECT number FROM sinks WHERE name = ?1) WHERE true ON CONFLICT (sink, position) DO NOTHING";
-pub(super) const OWES: &str = "SELECT count(*), coalesce(sum(bytes), 0) FROM owed \
-    WHERE sink = (SELECT number FROM sinks WHERE name = ?1) AND position IN (SELECT value FROM json_each(?2))";
-pub(super) const DONE: &str = "DELETE FROM owed WHERE sink = (SELECT number FROM sinks WHERE name = ?1) \
-    AND position IN (SELECT value FROM json_each(?2))";
-pub(super) const COUNT: &str =
-    "UPDATE sinks SET owed = owed + ?2, bytes = bytes + ?3, dead = dead + ?4 WHERE name = ?1";
-/// An event nobody is owed any more goes at once; the few sinks are asked one by one.
-pub(super) const DROP: &str = "DELETE FROM events WHERE position IN (SELECT value FROM json_each(?1)) \
-    AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN owed ON owed.sink = sinks.number AND owed.position = events.position) \
-    AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN dead ON dead.sink = sinks.number AND dead.position = events.position)";
+/// A sink, and what a commit adds to what it is owed.
+#[derive(FromRow)]
+struct Debtor {
+    name: String,
+    number: i64,
+    owed: i64,
+    newest: i64,
+    #[sqlx(skip)]
+    more: More,
+}
 
-/// Writes the events not seen before, and what is owed of them. Says which those are.
-pub(super) async fn write(connection: &mut SqliteConnection, events: &[CommitEvent]) -> Result<Vec<bool>, StoreError> {
+#[derive(Default)]
+struct More {
+    first: i64,
+    last: i64,
+    events: usize,
+    bytes: usize,
+}
+
+impl Debtor {
+    /// Owes it one event more. True if its bit says so, false if it needs a row.
+    fn owe(&mut self, position: i64, bytes: usize) -> bool {
+        let idle = self.owed == 0 && self.more.events == 0;
+        if self.more.events == 0 {
+            self.more.first = position;
+        }
+        self.more.last = position;
+        self.more.events += 1;
+        self.more.bytes += bytes;
+        let by_bit = self.number < BITS && (idle || position - self.newest <= NEAR);
+        if by_bit {
+            self.newest = position;
+        }
+        by_bit
+    }
+}
+
+/// Writes the events not seen before, and what is owed of them. Says at which position they begin, and which those are.
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    events: &[CommitEvent],
+) -> Result<(i64, Vec<bool>), StoreError> {
     if events.is_empty() {
-        return Ok(Vec::new());
+        return Ok((0, Vec::new()));
     }
-    let mut fresh: HashMap<String, i64> = HashMap::with_capacity(events.len());
+    let (first, fresh) = see_all(connection, events).await?;
+    let mut debtors = debtors(connection, events, &fresh).await?;
+    let mut kept = Vec::with_capacity(events.len());
+    let mut rows = Vec::new();
+    for ((position, event), _) in (first..).zip(events).zip(&fresh).filter(|(_, fresh)| **fresh) {
+        let mut bits = 0;
+        for sink in &event.owed {
+            let Some(debtor) = debtors.get_mut(sink.as_str()) else { continue };
+            if debtor.more.last == position {
+                continue; // named twice
+            }
+            if debtor.owe(position, event.body.len()) {
+                bits |= 1_i64 << debtor.number;
+            } else {
+                rows.push(json!([debtor.number, position, event.body.len()]));
+            }
+        }
+        if !event.owed.is_empty() {
+            kept.push((position, bits, event));
+        }
+    }
+    keep_all(connection, &kept).await?;
+    if !rows.is_empty() {
+        sqlx::query(OWE).bind(text(&rows)?).execute(&mut *connection).await?;
+    }
+    let more = debtors.values().filter(|debtor| debtor.more.events > 0);
+    let more: Vec<_> = more
+        .map(|Debtor { number, newest, more, .. }| json!([number, more.first, newest, more.events, more.bytes]))
+        .collect();
+    if !more.is_empty() {
+        sqlx::query(OWE_MORE).bind(text(&more)?).execute(connection).await?;
+    }
+    Ok((first, fresh))
+}
+
+/// Remembers the ids, numbered from the returned one on, and says which are new.
+async fn see_all(connection: &mut SqliteConnection, events: &[CommitEvent]) -> Result<(i64, Vec<bool>), StoreError> {
+    let first: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut *connection).await?;
+    let (mut number, mut new) = (first, 0);
     for (size, piece) in pieces(events) {
-        let mut query = sqlx::query_as::<_, (i64, String)>(AssertSqlSafe(SEE[size].as_str()));
+        let mut query = sqlx::query(AssertSqlSafe(SEE[size].as_str()));
         for event in piece {
-            query = query.bind(event.id.as_str()).bind(event.received.as_microsecond());
+            query = query.bind(number).bind(key(&event.id)).bind(event.received.as_microsecond());
+            number += 1;
         }
-        let rows = query.fetch_all(&mut *connection).await?;
-        fresh.extend(rows.into_iter().map(|(position, id)| (id, position)));
+        new += query.execute(&mut *connection).await?.rows_affected();
     }
-
-    let mut written = Vec::with_capacity(events.len());
-    let mut kept = Vec::new();
-    let mut owed: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
-    let mut more: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for event in events {
-        let position = fresh.remove(event.id.as_str());
-        written.push(position.is_some());
-        if let Some(position) = position.filter(|_| !event.owed.is_empty()) {
-            kept.push((position, event));
-            for sink in &event.owed {
-                let positions = owed.entry(sink.as_str()).or_default();
-                if positions.last() != Some(&position) {
-                    positions.push(position);
-                    let (count, bytes) = more.entry(sink.as_str()).or_default();
-                    (*count, *bytes) = (*count + 1, *bytes + event.body.len());
-                }
-            }
-        }
+    if usize::try_from(new) == Ok(events.len()) {
+        return Ok((first, vec![true; events.len()]));
     }
-    if !kept.is_empty() {
-        for (size, piece) in pieces(&kept) {
-            let mut query = sqlx::query(AssertSqlSafe(KEEP[size].as_str()));
-            for (position, event) in piece {
-                let received = event.received.as_microsecond();
-                query = query.bind(position).bind(event.id.as_str()).bind(event.partition.as_str());
-                let checksum = checksum::of(&Parts {
-                    position: *position,
-                    id: event.id.as_str().as_bytes(),
-                    partition: event.partition.as_bytes(),
-                    received,
-                    body: event.body.as_bytes(),
-                });
-                query = query.bind(received).bind(&*event.body).bind(checksum);
-            }
-            query.execute(&mut *connection).await?;
-        }
-        let more = text(&more)?;
-        sqlx::query(NAME).bind(&more).execute(&mut *connection).await?;
-        sqlx::query(OWE).bind(text(&owed)?).execute(&mut *connection).await?;
-        sqlx::query(OWE_MORE).bind(&more).execute(&mut *connection).await?;
-    }
-    Ok(written)
+    let numbers: Vec<i64> = sqlx::query_scalar(FRESH).bind(first).fetch_all(connection).await?;
+    let numbers: BTreeSet<i64> = numbers.into_iter().collect();
+    Ok((first, (first..number).map(|number| numbers.contains(&number)).collect()))
 }
 
-/// Remembers how deliveries to `sink` ended.
-pub(super) async fn settle(
+/// The sinks that the fresh ones of `events` are owed to.
+async fn debtors<'a>(
     connection: &mut SqliteConnection,
-    sink: &SinkName,
-    settlements: &[(i64, Settlement)],
-) -> Result<(), StoreError> {
-    let (mut done, mut retried, mut dead) = (Vec::new(), Vec::new(), Vec::new());
-    for (position, settlement) in settlements {
-        match settlement {
-            Settlement::Delivered => done.push(*position),
-            Settlement::Retried => retried.push(*position),
-            Settlement::Dead { reason } => {
-                dead.push((*position, reason));
-                done.push(*position);
-            }
-        }
+    events: &'a [CommitEvent],
+    fresh: &[bool],
+) -> Result<BTreeMap<&'a str, Debtor>, StoreError> {
+    let fresh = events.iter().zip(fresh).filter(|(_, fresh)| **fresh);
+    let names: BTreeSet<&str> = fresh.flat_map(|(event, _)| event.owed.iter().map(SinkName::as_str)).collect();
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
     }
-    let now = Moment::now().utc().as_microsecond();
-    let name = sink.as_str();
-    if !retried.is_empty() {
-        sqlx::query(RETRIED).bind(name).bind(text(&retried)?).bind(now).execute(&mut *connection).await?;
+    let asked = text(&names)?;
+    let mut rows: Vec<Debtor> = sqlx::query_as(DEBTORS).bind(&asked).fetch_all(&mut *connection).await?;
+    if rows.len() < names.len() {
+        sqlx::query(NAME).bind(&asked).execute(&mut *connection).await?;
+        rows = sqlx::query_as(DEBTORS).bind(&asked).fetch_all(connection).await?;
     }
-    if !dead.is_empty() {
-        let dead = sqlx::query(DEAD).bind(name).bind(text(&dead)?).bind(now).execute(&mut *connection).await?;
-        let dead = i64::try_from(dead.rows_affected()).unwrap_or(i64::MAX);
-        count(connection, sink, (0, 0), dead).await?;
-    }
-    release(connection, sink, &done).await.map(drop)
+    Ok(rows.into_iter().filter_map(|row| Some((*names.get(row.name.as_str())?, row))).collect())
 }
 
-/// Takes `positions` from what is owed to `sink`, and drops the events nobody needs any more. Says how many were owed.
-pub(super) async fn release(
-    connection: &mut SqliteConnection,
-    sink: &SinkName,
-    positions: &[i64],
-) -> Result<i64, StoreError> {
-    if positions.is_empty() {
-        return Ok(0);
+/// Keeps events (position, debtors, event).
+async fn keep_all(connection: &mut SqliteConnection, kept: &[(i64, i64, &CommitEvent)]) -> Result<(), StoreError> {
+    for (size, piece) in pieces(kept) {
+        let mut query = sqlx::query(AssertSqlSafe(KEEP[size].as_str()));
+        for (position, debtors, event) in piece {
+            let received = event.received.as_microsecond();
+            let checksum = checksum::of(&Parts {
+                position: *position,
+                id: event.id.as_str().as_bytes(),
+                partition: event.partition.as_bytes(),
+                received,
+                body: event.body.as_bytes(),
+            });
+            query = query.bind(position).bind(debtors).bind(received).bind(checksum);
+            query = query.bind(event.id.as_str()).bind(event.partition.as_str()).bind(&*event.body);
+        }
+        query.execute(&mut *connection).await?;
     }
-    let (name, positions) = (sink.as_str(), text(&positions)?);
-    let (events, bytes): (i64, i64) =
-        sqlx::query_as(OWES).bind(name).bind(&positions).fetch_one(&mut *connection).await?;
-    sqlx::query(DONE).bind(name).bind(&positions).execute(&mut *connection).await?;
-    count(connection, sink, (-events, -bytes), 0).await?;
-    sqlx::query(DROP).bind(&positions).execute(&mut *connection).await?;
-    Ok(events)
+    Ok(())
 }
 
 /// Keeps the counters of `sink`: so many events and bytes more are owed, so many more are dead.
@@ -193,43 +251,6 @@ pub(super) async fn count(
     let change = sqlx::query(COUNT).bind(sink.as_str()).bind(events).bind(bytes).bind(dead);
     change.execute(&mut *connection).await?;
     Ok(())
-}
-
-/// One owed event as it is read.
-#[derive(FromRow)]
-pub(super) struct Row {
-    #[sqlx(flatten)]
-    event: Kept,
-    attempts: i64,
-    failing_since: Option<i64>,
-}
-
-impl From<Row> for Owed {
-    fn from(row: Row) -> Self {
-        let event = Whole::from(row.event);
-        Self {
-            position: event.position,
-            id: event.id,
-            partition: event.partition,
-            received: event.received,
-            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
-            failing_since: row.failing_since.and_then(|since| Timestamp::from_microsecond(since).ok()),
-            body: event.body,
-            intact: event.intact,
-        }
-    }
-}
-
-/// What is owed to `sink` beyond the position `after`, in queue order.
-pub(super) async fn due(
-    readers: &SqlitePool,
-    sink: &SinkName,
-    after: i64,
-    limit: usize,
-) -> Result<Vec<Owed>, StoreError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<Row> = sqlx::query_as(DUE).bind(sink.as_str()).bind(after).bind(limit).fetch_all(readers).await?;
-    Ok(rows.into_iter().map(Owed::from).collect())
 }
 
 /// How much is owed to `sink`: two look-ups, whatever the depth.

@@ -13,22 +13,20 @@ use serde_json::json;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 use super::error::{OpenError, StoreError};
-use super::opening::{self, Opened};
+use super::opening::{self, CutOff, Opened};
 use super::options::Options;
+use super::queue::by_bit;
+use super::settling::needless;
 use super::{Store, checksum, faults, queue};
 
 pub(super) const STRAYS: &str = "DELETE FROM owed WHERE position NOT IN (SELECT position FROM events) \
     OR sink NOT IN (SELECT number FROM sinks)";
 pub(super) const STRAY_LETTERS: &str = "DELETE FROM dead WHERE position NOT IN (SELECT position FROM events) \
     OR sink NOT IN (SELECT number FROM sinks)";
-pub(super) const NEEDLESS: &str = "DELETE FROM events \
-    WHERE NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN owed \
-        ON owed.sink = sinks.number AND owed.position = events.position) \
-    AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN dead \
-        ON dead.sink = sinks.number AND dead.position = events.position)";
+pub(super) const NEEDLESS: &str = concat!("DELETE FROM events WHERE ", needless!());
 pub(super) const COUNTERS: &str = "UPDATE sinks SET owed = counted.owed, bytes = counted.bytes, dead = counted.dead \
-    FROM (SELECT number, (SELECT count(*) FROM owed WHERE owed.sink = all_sinks.number) AS owed, \
-        (SELECT coalesce(sum(bytes), 0) FROM owed WHERE owed.sink = all_sinks.number) AS bytes, \
+    FROM (SELECT number, (SELECT count(*) FROM owing WHERE owing.sink = all_sinks.number) AS owed, \
+        (SELECT coalesce(sum(owing.bytes), 0) FROM owing WHERE owing.sink = all_sinks.number) AS bytes, \
         (SELECT count(*) FROM dead WHERE dead.sink = all_sinks.number) AS dead FROM sinks AS all_sinks) AS counted \
     WHERE counted.number = sinks.number \
     AND (sinks.owed, sinks.bytes, sinks.dead) IS NOT (counted.owed, counted.bytes, counted.dead) RETURNING name";
@@ -37,7 +35,7 @@ const NO_EVENTS: &str = "SELECT position FROM events \
     WHERE checksum IS NULL AND iif(json_valid(body), (body ->> '$.id') IS NOT id, true)";
 const DAMAGED: &str = "SELECT position, id, partition, received, body FROM events \
     WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position";
-const DEBTORS: &str = "SELECT name FROM sinks WHERE EXISTS (SELECT 1 FROM owed WHERE sink = number AND position = ?1) \
+const DEBTORS: &str = "SELECT name FROM sinks WHERE EXISTS (SELECT 1 FROM owing WHERE owing.sink = number AND owing.position = ?1) \
     OR EXISTS (SELECT 1 FROM dead WHERE sink = number AND position = ?1) ORDER BY name";
 
 /// Position, id, partition, time of receipt and body of an event whose texts may be none any more.
@@ -79,9 +77,15 @@ pub enum RepairError {
 impl Store {
     /// Repairs what can be repaired of a database that no router uses, and says what that was.
     pub async fn repair(options: &Options) -> Result<Repaired, RepairError> {
-        let Opened { path, mut writer, readers, lock } = opening::owned(options).await?;
+        let (Opened { path, mut writer, readers, lock }, cut_off) = opening::owned(options).await?;
         let damage = |fault| RepairError::Store { path: path.clone(), fault };
         let mut repaired = Repaired { done: Vec::new(), left: file(&mut writer).await.map_err(damage)? };
+        repaired.done.extend(cut_off.map(|CutOff { commits, copy }| {
+            format!(
+                "the log was cut off where it is damaged: {commits} commits are lost; a copy is in {}",
+                copy.display()
+            )
+        }));
         if !repaired.left.is_empty() && reindex(&mut writer).await {
             repaired.done.push("the indexes were made anew from their tables".to_owned());
             repaired.left.clear();

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::{fs, io};
 
+use super::log;
+
 /// Bytes of the database and of the disk it is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -16,9 +18,7 @@ pub struct Room {
 
 /// Looks at the disk, which may block.
 pub(super) fn measure(database: &Path) -> io::Result<Room> {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    let log = fs::metadata(log).map_or(0, |file| file.len());
+    let log = fs::metadata(log::of(database)).map_or(0, |file| file.len());
     let disk = rustix::fs::statvfs(database)?;
     Ok(Room {
         used: fs::metadata(database)?.len() + log,

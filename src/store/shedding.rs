@@ -6,16 +6,15 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::error::StoreError;
-use super::{Bounds, Shed, queue};
+use super::picking::stretch;
+use super::{Bounds, Shed, settling};
 use crate::domain::name::SinkName;
 
 /// Events in one step.
 const STEP: i64 = 512;
 
 pub(super) const BYTES: &str = "SELECT bytes FROM sinks WHERE name = ?1";
-pub(super) const OLDEST: &str = "SELECT owed.position, owed.bytes, events.received \
-    FROM owed CROSS JOIN events ON events.position = owed.position \
-    WHERE owed.sink = (SELECT number FROM sinks WHERE name = ?1) ORDER BY owed.position LIMIT ?2";
+pub(super) const OLDEST: &str = stretch!("owed.bytes, events.received", "octet_length(body), received", "");
 
 /// Takes the oldest events from `sink` until it is within `bounds`, or a step is done.
 pub(super) async fn step(
@@ -26,8 +25,13 @@ pub(super) async fn step(
     let bytes: Option<i64> = sqlx::query_scalar(BYTES).bind(sink.as_str()).fetch_optional(&mut *connection).await?;
     let mut left = bytes.unwrap_or_default();
     let most = bounds.bytes.map_or(i64::MAX, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-    let oldest: Vec<(i64, i64, i64)> =
-        sqlx::query_as(OLDEST).bind(sink.as_str()).bind(STEP).fetch_all(&mut *connection).await?;
+    let oldest: Vec<(i64, i64, i64)> = sqlx::query_as(OLDEST)
+        .bind(sink.as_str())
+        .bind(0)
+        .bind(i64::MAX)
+        .bind(STEP)
+        .fetch_all(&mut *connection)
+        .await?;
     let before = bounds.received.as_microsecond();
     let (mut shed, mut positions) = (Shed::default(), Vec::new());
     for (position, bytes, received) in oldest {
@@ -42,7 +46,7 @@ pub(super) async fn step(
         positions.push(position);
     }
     shed.more = i64::try_from(positions.len()).unwrap_or(STEP) >= STEP;
-    queue::release(connection, sink, &positions).await?;
+    settling::release(connection, sink, &positions).await?;
     Ok(shed)
 }
 

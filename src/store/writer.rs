@@ -3,6 +3,7 @@
 //! Must not know who asks, nor what the tables hold.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
@@ -10,7 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::StoreError;
 use super::ledger::{self, LedgerKey};
-use super::{Bounds, Commit, LedgerEntry, Settlement, Shed, coverage, dead, memory, pruning, queue, shedding};
+use super::recent::Recent;
+use super::{
+    Bounds, Commit, CommitEvent, LedgerEntry, Settlement, Shed, coverage, dead, memory, pruning, queue, settling,
+    shedding,
+};
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 
@@ -49,12 +54,22 @@ pub(super) enum Work {
 pub(super) struct Written {
     /// Of a commit: for each event, whether it is new.
     pub(super) new: Vec<bool>,
+    /// Of a commit: the position of its first event. The others follow, one by one, whether they are new or not.
+    pub(super) first: i64,
     /// Of a pruning: whether there may be more.
     pub(super) more: bool,
     /// Of an operator's work: how many rows it changed.
     pub(super) changed: u64,
     /// Of a shedding: what went.
     pub(super) shed: Shed,
+}
+
+impl Written {
+    /// Those of the commit's `events` that stay in the queue, with their positions.
+    fn kept(&self, events: Vec<CommitEvent>) -> impl Iterator<Item = (i64, CommitEvent)> {
+        let kept = (self.first..).zip(events).zip(&self.new);
+        kept.filter(|((_, event), new)| **new && !event.owed.is_empty()).map(|(kept, _)| kept)
+    }
 }
 
 /// One caller's wish.
@@ -68,6 +83,7 @@ pub(super) struct Operation {
 pub(super) struct Writer {
     pub(super) connection: SqliteConnection,
     pub(super) readers: SqlitePool,
+    pub(super) recent: Arc<Recent>,
     pub(super) inbox: mpsc::Receiver<Operation>,
     pub(super) lock: Option<File>,
 }
@@ -88,8 +104,12 @@ impl Writer {
             }
             let answers = self.write(&operations).await;
             for (operation, answer) in operations.into_iter().zip(answers) {
+                let Operation { work, answer: asker } = operation;
+                if let (Work::Commit(commit), Ok(written)) = (work, &answer) {
+                    self.recent.keep(written.kept(commit.events));
+                }
                 // A caller who has gone away needs no answer.
-                let _ = operation.answer.send(answer);
+                let _ = asker.send(answer);
             }
             for fold in folds {
                 let folded = self.write(std::slice::from_ref(&fold)).await.pop();
@@ -165,12 +185,12 @@ async fn carry_out(connection: &mut SqliteConnection, work: &Work) -> Result<Wri
     let mut written = Written::default();
     match work {
         Work::Commit(commit) => {
-            written.new = queue::write(connection, &commit.events).await?;
+            (written.first, written.new) = queue::write(connection, &commit.events).await?;
             memory::write_legs(connection, &commit.legs).await?;
             memory::write_calls(connection, &commit.calls, touched(commit)).await?;
             coverage::write(connection, &commit.coverage).await?;
         }
-        Work::Settle(sink, settlements) => queue::settle(connection, sink, settlements).await?,
+        Work::Settle(sink, settlements) => settling::settle(connection, sink, settlements).await?,
         Work::WriteLedger(entry) => ledger::write(connection, entry).await?,
         Work::ForgetLedger(key) => ledger::forget(connection, key).await?,
         Work::ExtendCoverage(now) => coverage::extend(connection, *now).await?,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::parcels::{parcel, parcels};
-use super::peer::{Peer, id, options};
+use super::peer::{Machine, Peer, id, options};
 use crate::support::condition;
 
 /// How long a delivery to a healthy peer may take on a crowded machine.

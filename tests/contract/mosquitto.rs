@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::authority::Authority;
 use super::parcels::{parcel, parcels};
-use super::peer::{Peer, Server, free_address, options};
+use super::peer::{Machine, Peer, Server, free_address, options};
 use crate::support::condition::{self, SOON};
 
 const PASSWORD: &str = "right-secret";
@@ -138,6 +138,8 @@ impl Subscriber {
 }
 
 impl Peer for Mosquitto {
+    type Machine = Server;
+
     async fn start() -> Self {
         Self::with("").await
     }

@@ -88,6 +88,8 @@ impl NatsServer {
 }
 
 impl Peer for NatsServer {
+    type Machine = Server;
+
     async fn start() -> Self {
         let peer = Self::with(&format!("authorization {{ user: router, password: {PASSWORD:?} }}")).await;
         peer.make(stream_of(STREAM, "onsip.>")).await;

@@ -18,8 +18,26 @@ use crate::support::condition;
 /// How long a server may take to start: some take ten seconds of a whole core.
 const START: Duration = Duration::from_mins(2);
 
+/// What a peer runs on.
+pub trait Machine {
+    /// Ends it at once.
+    async fn kill(&mut self);
+
+    /// Starts it again after [`Self::kill`], with the same data.
+    async fn start_again(&mut self);
+
+    /// Stops it in its tracks: connections stay, nothing is answered.
+    fn freeze(&self);
+
+    /// Undoes [`Self::freeze`].
+    fn thaw(&self);
+}
+
 /// A server of one kind, with a folder, a port and data of its own. Dropping it kills it.
 pub trait Peer: Sized {
+    /// What it runs on.
+    type Machine: Machine;
+
     /// Starts it and makes what the sink needs there.
     async fn start() -> Self;
 
@@ -36,8 +54,8 @@ pub trait Peer: Sized {
     /// More bytes than it takes in one event; absent where there is no limit.
     fn too_many_bytes(&self) -> Option<usize>;
 
-    /// The process.
-    fn server(&mut self) -> &mut Server;
+    /// What it runs on.
+    fn server(&mut self) -> &mut Self::Machine;
 
     /// Starts the server again, and whoever must be there to see what it gets.
     async fn start_again(&mut self) {
@@ -86,35 +104,9 @@ impl Server {
         self.address
     }
 
-    /// Ends it at once, with all it started.
-    pub async fn kill(&mut self) {
-        let family = family(self.pid);
-        signal("KILL", &family);
-        self.process.wait().await.expect("it ends");
-        let gone = async || family.iter().all(|pid| kin(*pid).is_none()).then_some(());
-        condition::until(&format!("{} to be gone", self.program), START, gone).await.unwrap();
-    }
-
-    /// Starts it again after [`Self::kill`], with the same data.
-    pub async fn start_again(&mut self) {
-        self.process = launch(&self.program, &self.arguments, &self.environment, &self.folder);
-        self.pid = self.process.id().expect("it runs");
-        self.until_up().await;
-    }
-
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(Some(_)))
-    }
-
-    /// Stops it in its tracks: connections stay, nothing is answered.
-    pub fn freeze(&self) {
-        signal("STOP", &family(self.pid));
-    }
-
-    /// Undoes [`Self::freeze`].
-    pub fn thaw(&self) {
-        signal("CONT", &family(self.pid));
     }
 
     async fn until_up(&self) {
@@ -123,6 +115,31 @@ impl Server {
             let log = fs::read_to_string(self.folder.join("output.log")).unwrap_or_default();
             panic!("{error}\n{log}");
         }
+    }
+}
+
+/// A process, with all it started.
+impl Machine for Server {
+    async fn kill(&mut self) {
+        let family = family(self.pid);
+        signal("KILL", &family);
+        self.process.wait().await.expect("it ends");
+        let gone = async || family.iter().all(|pid| kin(*pid).is_none()).then_some(());
+        condition::until(&format!("{} to be gone", self.program), START, gone).await.unwrap();
+    }
+
+    async fn start_again(&mut self) {
+        self.process = launch(&self.program, &self.arguments, &self.environment, &self.folder);
+        self.pid = self.process.id().expect("it runs");
+        self.until_up().await;
+    }
+
+    fn freeze(&self) {
+        signal("STOP", &family(self.pid));
+    }
+
+    fn thaw(&self) {
+        signal("CONT", &family(self.pid));
     }
 }
 

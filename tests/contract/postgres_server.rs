@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use super::authority::Authority;
 use super::parcels::{parcel, parcels};
-use super::peer::{Peer, Server, free_address, options};
+use super::peer::{Machine, Peer, Server, free_address, options};
 use crate::support::condition::{self, SOON};
 
 const PASSWORD: &str = "right-secret";
@@ -119,6 +119,8 @@ fn own(path: &Path) {
 }
 
 impl Peer for PostgresServer {
+    type Machine = Server;
+
     async fn start() -> Self {
         Self::with(&[]).await
     }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::authority::Authority;
 use super::parcels::{parcel, parcels};
-use super::peer::{Peer, Server, free_address, options};
+use super::peer::{Machine, Peer, Server, free_address, options};
 use crate::support::condition::{self, SOON};
 
 /// How long a broker may take from its first open port to its first answer.
@@ -32,7 +32,7 @@ const LARGEST: usize = 65_536;
 /// The broker.
 pub struct RabbitMq {
     server: Server,
-    _folder: TempDir,
+    folder: TempDir,
     /// What was read from the queue, which forgets it then.
     read: Vec<Value>,
 }
@@ -88,7 +88,7 @@ impl RabbitMq {
             "epmd & until epmd -names >/dev/null 2>&1; do sleep 0.05; done; exec /usr/lib/rabbitmq/bin/rabbitmq-server";
         let arguments = ["-c".to_owned(), script.to_owned()];
         let server = Server::start("sh", &arguments, &environment, home, address).await;
-        Self { server, _folder: folder, read: Vec::new() }
+        Self { server, folder, read: Vec::new() }
     }
 
     fn address(&self) -> SocketAddr {
@@ -146,6 +146,8 @@ impl RabbitMq {
 }
 
 impl Peer for RabbitMq {
+    type Machine = Server;
+
     async fn start() -> Self {
         let peer = Self::with("").await;
         peer.queue(QUEUE, "amq.topic", "onsip.#", FieldTable::default()).await;
@@ -231,6 +233,25 @@ async fn a_full_queue_keeps_the_rest_of_each_call_waiting() {
         "{refused:?}"
     );
     assert_eq!(peer.taken("full").await.len(), taken);
+}
+
+#[tokio::test]
+async fn a_broker_short_of_memory_takes_nothing_and_says_so_and_goes_on_once_it_has_enough() {
+    let shortage = "vm_memory_high_watermark.absolute = 1MB\n";
+    let mut peer = RabbitMq::with(shortage).await;
+    peer.queue(QUEUE, "amq.topic", "onsip.#", FieldTable::default()).await;
+    let mut sink = options(&peer.settings()).open();
+    let answers = sink.deliver(&parcels(0, 3)).await;
+    assert!(reason(&answers).contains("it is short of memory or disk space"), "{answers:?}");
+    assert!(peer.events().await.is_empty());
+
+    let file = peer.folder.path().join("rabbitmq.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace(shortage, "")).unwrap();
+    peer.server.kill().await;
+    peer.start_again().await;
+    assert_eq!(sink.deliver(&parcels(0, 3)).await, vec![Ok(()); 3]);
+    assert_eq!(peer.events().await.len(), 3);
 }
 
 #[tokio::test]

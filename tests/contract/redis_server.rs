@@ -73,6 +73,8 @@ impl RedisServer {
 }
 
 impl Peer for RedisServer {
+    type Machine = Server;
+
     async fn start() -> Self {
         Self::with(&[]).await
     }

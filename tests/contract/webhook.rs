@@ -11,7 +11,7 @@ use standardwebhooks::Webhook as Verifier;
 use tempfile::TempDir;
 
 use super::parcels::parcels;
-use super::peer::{Peer, Server, free_address, id, options};
+use super::peer::{Machine, Peer, Server, free_address, id, options};
 use crate::support::receiver::{Answer, Received, Receiver, status};
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -39,6 +39,8 @@ impl Webhook {
 }
 
 impl Peer for Webhook {
+    type Machine = Server;
+
     async fn start() -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), free_address());
         let program = std::env::current_exe().unwrap();

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::actors::House;
 use crate::config::Delivery;
+use crate::domain::canary::Canary;
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 use crate::domain::status::DeliveryOutcome;
@@ -148,6 +149,11 @@ impl Desk {
         for owed in &taken.owed {
             let answer = if owed.intact { answers.next().unwrap_or_else(no_answer) } else { damaged() };
             let (settlement, answer) = settle(owed, answer, now.utc(), &mut tried);
+            said.push((owed.partition.as_str().into(), answer));
+            if Canary::is_one(&owed.partition) {
+                settlements.push((owed.position, self.settle_canary(owed, settlement, now)));
+                continue;
+            }
             let outcome = match settlement {
                 Settlement::Delivered => {
                     let time = now.utc().duration_since(owed.received).try_into().unwrap_or_default();
@@ -159,7 +165,6 @@ impl Desk {
             };
             counts[outcome as usize] += 1;
             settlements.push((owed.position, settlement));
-            said.push((owed.partition.as_str().into(), answer));
         }
         self.settle(settlements).await?;
         for (outcome, n) in DeliveryOutcome::ALL.iter().zip(counts) {
@@ -226,8 +231,10 @@ fn damaged() -> Result<(), Failure> {
 /// What the queue must remember of an answer, and what it says about the sink.
 fn settle(owed: &Owed, answer: Result<(), Failure>, now: Timestamp, tried: &mut Tried) -> (Settlement, Answer) {
     let mut bury = |reason: String| {
-        let (count, _) = tried.dead.get_or_insert((0, reason.clone()));
-        *count += 1;
+        if !Canary::is_one(&owed.partition) {
+            let (count, _) = tried.dead.get_or_insert((0, reason.clone()));
+            *count += 1;
+        }
         Settlement::Dead { reason }
     };
     match answer {

@@ -140,6 +140,7 @@ fn delivery() -> Delivery {
         max_age: Duration::from_hours(24),
         when_full: WhenFull::DropOldest,
         backlog_rate: 0,
+        canary: None,
     }
 }
 
@@ -161,6 +162,21 @@ async fn a_stuck_call_holds_back_no_other_and_a_rejected_event_not_its_own() {
         })
         .await;
     assert!(stage.text().contains("sink_dead_events{sink=\"crm\"} 1"));
+}
+
+#[actix::test]
+async fn a_canary_that_is_refused_is_off_the_queue_and_no_dead_letter() {
+    let stage = Stage::set(delivery(), &[], false).await;
+    stage.peer(|peer| peer.indigestible.insert("c1".to_owned()));
+    stage.commit(&[("c1", "canary:crm"), ("c2", "canary:crm")]).await;
+    stage.until("the next is through", |peer, status| peer.got == ["c2"] && status.queued == 0).await;
+    let text = stage.text();
+    for line in ["sink_dead_events{sink=\"crm\"} 0", "sink_canary_seconds_count{sink=\"crm\"} 1"] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    for outcome in ["delivered", "dead"] {
+        assert!(text.contains(&format!("sink_deliveries_total{{outcome=\"{outcome}\",sink=\"crm\"}} 0")), "{text}");
+    }
 }
 
 #[actix::test]

@@ -97,7 +97,7 @@ fn an_unknown_key_is_reported_with_the_nearest_known_one() {
         ("[xmpp]\nhots = 'a'", "xmpp.hots: unknown key; the nearest known one is `host`"),
         ("[acounts.b]\njid = 1", "acounts: unknown key; the nearest known one is `accounts`"),
         ("[accounts.a]\npasword = 'hunter2'", "accounts.a.pasword: unknown key; the nearest known one is `password`"),
-        ("[sinks.out]\npath = 'x'", "sinks.out.path: unknown key; the nearest known one is `timeout`"),
+        ("[sinks.out]\ntime_out = '1s'", "sinks.out.time_out: unknown key; the nearest known one is `timeout`"),
         ("\"a.b\" = 1", "\"a.b\": unknown key; the nearest known one is `accounts`"),
     ]);
 }

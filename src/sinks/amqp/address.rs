@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 
+use super::super::address::without_credentials;
+
 /// `amqp://HOST:PORT/VHOST`, or `amqps://` for TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -23,9 +25,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "must be amqp://HOST:PORT/VHOST or amqps://HOST:PORT/VHOST";
-        if text.contains('@') {
-            return Err("must not hold credentials; they belong into the keys `username` and `password`".to_owned());
-        }
+        without_credentials(text)?;
         if text.contains(['?', '#']) {
             return Err(EXPECTED.to_owned());
         }

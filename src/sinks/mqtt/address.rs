@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::super::address::{host_and_port, without_credentials};
+
 /// `mqtt://HOST:PORT`, or `mqtts://` for TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -19,34 +21,15 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "must be mqtt://HOST:PORT or mqtts://HOST:PORT";
-        if text.contains('@') {
-            return Err("must not hold credentials; they belong into the keys `username` and `password`".to_owned());
-        }
+        without_credentials(text)?;
         let (tls, rest) = match text.split_once("://") {
             Some(("mqtt", rest)) => (false, rest),
             Some(("mqtts", rest)) => (true, rest),
             _ => return Err(EXPECTED.to_owned()),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = match rest.rsplit_once(':') {
-            // The colons of an address in brackets are its own.
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (rest, None),
-        };
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(host) => host,
-            None if host.contains(':') => return Err(EXPECTED.to_owned()),
-            None => host,
-        };
-        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '[' | ']')) {
-            return Err(EXPECTED.to_owned());
-        }
-        let port = match port {
-            Some(port) => port.parse().map_err(|_| EXPECTED.to_owned())?,
-            None if tls => 8883,
-            None => 1883,
-        };
-        Ok(Self { tls, host: host.to_owned(), port })
+        let (host, port) = host_and_port(rest).ok_or(EXPECTED)?;
+        Ok(Self { tls, host: host.to_owned(), port: port.unwrap_or(if tls { 8883 } else { 1883 }) })
     }
 }
 

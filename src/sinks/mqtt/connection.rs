@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::super::Failure;
-use super::{BATCH, Options};
+use super::super::link::{Fault, Link};
+use super::super::{Failure, Parcel};
+use super::{BATCH, Options, message};
 
 /// For a TCP connection, TLS and the log-in.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -51,41 +52,27 @@ struct State {
     fault: Option<String>,
 }
 
-/// Why a message was not acknowledged.
-pub(super) enum Fault {
-    /// The broker takes no such message, ever.
-    Rejected(String),
-    /// It may be taken later.
-    Refused(String),
-}
+impl Link for Connection {
+    type Options = Options;
 
-impl Fault {
-    pub(super) fn into_failure(self) -> Failure {
-        match self {
-            Self::Rejected(reason) => Failure::Reject { reason },
-            Self::Refused(reason) => Failure::Retry { reason, after: None },
-        }
-    }
-}
-
-impl Connection {
-    /// Connects and logs in.
-    ///
-    /// # Errors
-    /// Why not, free of secrets.
-    pub(super) async fn open(options: &Options) -> Result<Self, String> {
+    async fn open(options: &Options) -> Result<Self, String> {
         let opened = timeout(CONNECTING, connect(options)).await;
         let opened = opened.unwrap_or_else(|_| Err(format!("no answer within {CONNECTING:?}")));
         opened.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
     }
 
-    /// Whether it still stands, as far as is known.
-    pub(super) fn is_up(&self) -> bool {
+    fn is_sound(&self) -> bool {
         lock(&self.state).fault.is_none()
     }
 
+    async fn hand_over(&self, parcel: &Parcel, options: &Options) -> Result<(), Failure> {
+        Ok(self.publish(message::of(parcel, options)?).await?)
+    }
+}
+
+impl Connection {
     /// Publishes `message` and waits until the broker has taken it.
-    pub(super) async fn publish(&self, message: Publish) -> Result<(), Fault> {
+    async fn publish(&self, message: Publish) -> Result<(), Fault> {
         let size = message.size() + IDENTIFIER;
         if size > self.largest {
             let largest = self.largest;

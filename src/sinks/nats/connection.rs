@@ -14,7 +14,8 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind};
 
-use super::super::Failure;
+use super::super::link::{Fault, Link};
+use super::super::{Failure, Parcel};
 use super::Options;
 use super::message::{self, Message};
 
@@ -55,29 +56,11 @@ impl Complaint {
     }
 }
 
-/// Why a message was not acknowledged.
-pub(super) enum Fault {
-    /// The server, or the library before it, said no for good.
-    Rejected(String),
-    /// It may be taken later.
-    Refused(String),
-}
+impl Link for Connection {
+    type Options = Options;
 
-impl Fault {
-    pub(super) fn into_failure(self) -> Failure {
-        match self {
-            Self::Rejected(reason) => Failure::Reject { reason },
-            Self::Refused(reason) => Failure::Retry { reason, after: None },
-        }
-    }
-}
-
-impl Connection {
     /// Connects, logs in, and makes the stream if the options name one that is not there.
-    ///
-    /// # Errors
-    /// Why not, free of secrets.
-    pub(super) async fn open(options: &Options) -> Result<Self, String> {
+    async fn open(options: &Options) -> Result<Self, String> {
         let failed = |fault: &dyn std::fmt::Display| format!("cannot connect to {}: {fault}", options.peer());
         let complaint = Complaint::default();
         let heard = complaint.clone();
@@ -114,18 +97,18 @@ impl Connection {
         Ok(Self { client, doubtful: AtomicBool::new(false), complaint })
     }
 
-    /// Whether it still stands, as far as is known.
-    pub(super) fn is_up(&self) -> bool {
-        self.client.connection_state() == State::Connected
+    fn is_sound(&self) -> bool {
+        self.client.connection_state() == State::Connected && !self.doubtful.load(Ordering::Relaxed)
     }
 
-    /// Whether something on it was not answered.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Relaxed)
+    async fn hand_over(&self, parcel: &Parcel, options: &Options) -> Result<(), Failure> {
+        Ok(self.publish(message::of(parcel, options)?).await?)
     }
+}
 
+impl Connection {
     /// Publishes `message` and waits until a stream has stored it.
-    pub(super) async fn publish(&self, message: Message) -> Result<(), Fault> {
+    async fn publish(&self, message: Message) -> Result<(), Fault> {
         let Message { subject, headers, body } = message;
         let request = Request::new().headers(headers).payload(body.into()).timeout(Some(ANSWER));
         let answer = self.client.send_request(subject.clone(), request).await.map_err(|fault| match fault.kind() {

@@ -1,7 +1,8 @@
 //! Where a `PostgreSQL` server is. Must not know how to get there.
 
 use std::fmt;
-use std::net::IpAddr;
+
+use super::super::address::is_local;
 
 /// A host and a port, or the folder of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +16,7 @@ pub struct Address {
 impl Address {
     /// Whether nothing leaves this machine.
     pub(super) fn is_local(&self) -> bool {
-        let loopback = self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        loopback || self.host == "localhost" || self.is_socket()
+        is_local(&self.host) || self.is_socket()
     }
 
     /// Whether it is the folder of a socket.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::super::address::without_credentials;
+
 /// `redis://HOST:PORT/DATABASE`, or `rediss://` for TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -21,9 +23,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "must be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE";
-        if text.contains('@') {
-            return Err("must not hold credentials; they belong into the keys `username` and `password`".to_owned());
-        }
+        without_credentials(text)?;
         let url = redis::parse_redis_url(text).ok_or(EXPECTED)?;
         let tls = match url.scheme() {
             "redis" => false,
