@@ -23,8 +23,8 @@ use super::message::Message;
 use super::{Options, authorities};
 
 /// For the acknowledgement of one record, with all that the library does for it: finding and changing brokers,
-/// connections, log-ins.
-const ANSWER: Duration = Duration::from_secs(5);
+/// connections, log-ins. Shorter than the usual `timeout`, so that the reason for a failure is known.
+const ANSWER: Duration = Duration::from_secs(8);
 /// How long the library waits for a topic that a broker does not know yet.
 const TOPIC: Duration = Duration::from_secs(3);
 /// The longest pause before a broker is tried again.
