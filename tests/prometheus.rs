@@ -40,7 +40,9 @@ impl Scene {
     async fn set() -> Self {
         let onsip = service().await;
         let receivers = [Receiver::start(|_| status(503)), Receiver::start(refuses_ringing)];
-        let webhook = |receiver: &Receiver| format!("type = \"webhook\"\nurl = \"http://{}/\"", receiver.address());
+        let webhook = |receiver: &Receiver| {
+            format!("type = \"webhook\"\nurl = \"http://{}/\"\ncanary = \"1s\"", receiver.address())
+        };
         let jids: Vec<_> = (1..=4).map(|n| account(&onsip, &format!("user{n}@acme.test"))).collect();
         let setup = Setup::of(&onsip).onsip("probe_interval = \"2s\"\nsubscription_lease = \"20s\"");
         let setup = setup.sink("away", &webhook(&receivers[0])).sink("wrong", &webhook(&receivers[1]));

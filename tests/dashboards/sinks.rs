@@ -9,7 +9,12 @@ pub fn board() -> Board {
         title: "sinks",
         says: "Each sink: deliveries, failures, how long they take, what waits, and what was given up.",
         chosen: Some(("sink", "Sink", true)),
-        rows: vec![("Rate, errors, duration", deliveries()), ("Queue", queue()), ("Given up", given_up())],
+        rows: vec![
+            ("Rate, errors, duration", deliveries()),
+            ("Queue", queue()),
+            ("Given up", given_up()),
+            ("Canaries", canaries()),
+        ],
     }
 }
 
@@ -135,5 +140,43 @@ fn given_up() -> Vec<Panel> {
             )],
         )
         .runbook("OnsipRouterDeliveryLate"),
+    ]
+}
+
+fn canaries() -> Vec<Panel> {
+    vec![
+        Panel::lines(
+            "Newest canary",
+            "Time since the newest canary the sink has acknowledged, of sinks that get canaries.",
+            "s",
+            &[(
+                "max by (sink) (time() - (onsip_router_sink_canary_last_success_timestamp_seconds{$here,sink=~\"$sink\"} > 0))",
+                "{{sink}}",
+            )],
+        )
+        .runbook("OnsipRouterCanaryMissing"),
+        Panel::lines(
+            "Interval",
+            "How often a sink gets a canary; sinks without are left out.",
+            "s",
+            &[("max by (sink) (onsip_router_sink_canary_interval_seconds{$here,sink=~\"$sink\"} > 0)", "{{sink}}")],
+        ),
+        Panel::lines(
+            "Duration of canaries",
+            "From the making of a canary to the sink's acknowledgement, waiting included.",
+            "s",
+            &[
+                (
+                    "histogram_quantile(0.5, sum by (le, sink) \
+                     (rate(onsip_router_sink_canary_seconds_bucket{$here,sink=~\"$sink\"}[$rate])))",
+                    "p50 {{sink}}",
+                ),
+                (
+                    "histogram_quantile(0.99, sum by (le, sink) \
+                     (rate(onsip_router_sink_canary_seconds_bucket{$here,sink=~\"$sink\"}[$rate])))",
+                    "p99 {{sink}}",
+                ),
+            ],
+        ),
     ]
 }
