@@ -95,7 +95,7 @@ fn pieces<T>(mut all: &[T]) -> impl Iterator<Item = (usize, &[T])> {
 fn key(id: &Token) -> Vec<u8> {
     let text = id.as_str().as_bytes();
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let digits = text.len() % 2 == 0 && text.iter().all(u8::is_ascii_hexdigit);
+    let digits = text.len().is_multiple_of(2) && text.iter().all(u8::is_ascii_hexdigit);
     let bytes = digits.then(|| text.chunks(2).map(pair).collect::<Option<Vec<u8>>>()).flatten();
     bytes.unwrap_or_else(|| text.to_vec())
 }
