@@ -115,7 +115,7 @@ impl Watch {
 
     fn stop(&self, events: usize) -> Figure {
         let (time, events) = (Moment::now().since(self.start), u32::try_from(events).unwrap());
-        let each = (process::processor(std::process::id()) - self.spent) / events;
+        let each = process::processor(std::process::id()).saturating_sub(self.spent) / events;
         Figure { rate: f64::from(events) / time.as_secs_f64(), each }
     }
 }
