@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::config::Onsip;
 use crate::domain::name::SinkName;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
+use crate::otel::Traces;
 use crate::protocol::backoff::Dice;
 use crate::store::{Store, StoreError};
 use crate::xmpp::connector::Connector;
@@ -31,9 +33,8 @@ pub mod sink;
 pub mod subscription;
 #[cfg(test)]
 mod tests;
+mod trail;
 
-/// Committed events that a slow listener of the live feed may lag behind.
-const FEED: usize = 1024;
 /// How long to wait for a router that is being rebuilt.
 const REBUILD: Duration = Duration::from_millis(50);
 
@@ -45,8 +46,10 @@ pub struct House {
     pub metrics: Arc<Metrics>,
     /// What is seen.
     pub board: Arc<Board>,
-    /// Every committed event as JSON, for whoever watches.
-    pub feed: broadcast::Sender<Arc<str>>,
+    /// How events are followed on their way.
+    pub traces: Arc<Traces>,
+    /// Where committed events are told.
+    pub feed: Feed,
     router: RwLock<Option<Addr<Router>>>,
     /// Sinks whose queue is full and which want receiving to stop for it.
     full: watch::Sender<BTreeSet<SinkName>>,
@@ -66,15 +69,22 @@ pub struct Access {
 impl House {
     /// A house without inhabitants.
     #[must_use]
-    pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>) -> Self {
+    pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>, feed: Feed) -> Self {
         Self {
             store,
             metrics,
             board,
-            feed: broadcast::channel(FEED).0,
+            traces: Arc::default(),
+            feed,
             router: RwLock::new(None),
             full: watch::Sender::default(),
         }
+    }
+
+    /// The same, with events followed on their way.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces: Arc::new(traces), ..self }
     }
 
     /// Whether receiving stops for this sink.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tokio::sync::broadcast;
-use tokio::time::timeout;
+use tokio::sync::broadcast::Receiver;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::actors::House;
 use crate::actors::fleet::{Apply, Changes, Fleet, Shutdown};
@@ -15,8 +15,11 @@ use crate::actors::sink::Reopen;
 use crate::board::Board;
 use crate::config::Config;
 use crate::domain::moment::Moment;
+use crate::feed::{Feed, Told};
 use crate::http::{self, Server};
 use crate::metrics::Metrics;
+use crate::metrics::history::STEP;
+use crate::otel::{self, Traces};
 use crate::store::{OpenError, Room, Store};
 
 /// How often it is written down that what is covered still is.
@@ -34,7 +37,7 @@ pub struct App {
     house: Arc<House>,
     fleet: Addr<Fleet>,
     http: Server,
-    upkeep: [tokio::task::JoinHandle<()>; 3],
+    upkeep: [tokio::task::JoinHandle<()>; 4],
 }
 
 /// Why the router did not start.
@@ -57,6 +60,9 @@ pub enum StartError {
     /// The metrics clash with each other.
     #[error("metrics: {0}")]
     Metrics(#[from] crate::metrics::Error),
+    /// Traces cannot be exported.
+    #[error("otel: {0}")]
+    Otel(#[from] otel::StartError),
     /// The actors are gone before they began.
     #[error("the actors did not start")]
     Actors,
@@ -89,10 +95,10 @@ impl App {
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("ONSIP_ROUTER_COMMIT"));
         let metrics = Metrics::new(version, commit, config.accounts.keys(), services, config.sinks.keys())?;
         metrics.limit(config.metrics);
-        let (board, metrics) = (Arc::new(Board::default()), Arc::new(metrics));
-        let http = listener.serve(Arc::clone(&board), Arc::clone(&metrics)).map_err(unheard)?;
+        let (board, metrics, feed) = (Arc::new(Board::default()), Arc::new(metrics), Feed::default());
+        let http = listener.serve(Arc::clone(&board), Arc::clone(&metrics), feed.clone()).map_err(unheard)?;
         tracing::info!("listening on http://{}", http.addr());
-        let started = Self::start_behind(config, board, metrics, http.clone()).await;
+        let started = Self::start_behind(config, board, metrics, feed, http.clone()).await;
         if started.is_err() {
             http.stop(false).await;
         }
@@ -103,10 +109,12 @@ impl App {
         config: Config,
         board: Arc<Board>,
         metrics: Arc<Metrics>,
+        feed: Feed,
         http: Server,
     ) -> Result<Self, StartError> {
+        let traces = Traces::start(&config.otel, &config.instance)?;
         let store = Store::open(&config.store).await?;
-        let house = Arc::new(House::new(store, metrics, Arc::clone(&board)));
+        let house = Arc::new(House::new(store, metrics, Arc::clone(&board), feed).with_traces(traces));
         let fleet = Fleet::new(Arc::clone(&house)).start();
         fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;
         board.view().store_open = true;
@@ -114,6 +122,7 @@ impl App {
             actix::spawn(prune(Arc::clone(&house))),
             actix::spawn(stay_covered(Arc::clone(&house))),
             actix::spawn(measure(Arc::clone(&house))),
+            actix::spawn(remember(Arc::clone(&house))),
         ];
         Ok(Self { board, house, fleet, http, upkeep })
     }
@@ -130,10 +139,16 @@ impl App {
         &self.board
     }
 
-    /// Every event from now on, as JSON, once it is committed. Who lags behind loses the oldest.
+    /// What is counted, also after the end.
     #[must_use]
-    pub fn feed(&self) -> broadcast::Receiver<Arc<str>> {
-        self.house.feed.subscribe()
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.house.metrics)
+    }
+
+    /// Every event from now on, once it is committed. Who lags behind loses the oldest.
+    #[must_use]
+    pub fn feed(&self) -> Receiver<Arc<Told>> {
+        self.house.feed.watch()
     }
 
     /// Takes over a new configuration, and has files reopened.
@@ -146,6 +161,9 @@ impl App {
         }
         if old.http != new.http {
             return Err(ReloadError::Fixed("http"));
+        }
+        if old.otel != new.otel {
+            return Err(ReloadError::Fixed("otel"));
         }
         let changes =
             self.fleet.send(Apply(new)).await.map_err(|_| ReloadError::Stopping)?.map_err(ReloadError::Xmpp)?;
@@ -172,6 +190,7 @@ impl App {
             Ok(Err(fault)) => tracing::error!(%fault, "the store did not close cleanly"),
             Err(_) => tracing::warn!("the store did not close in time"),
         }
+        self.house.traces.stop().await;
         self.http.stop(false).await;
     }
 }
@@ -199,6 +218,16 @@ async fn measure(house: Arc<House>) {
 async fn covered_until(house: &House, moment: Moment) {
     if let Err(fault) = house.store.extend_coverage(moment.utc()).await {
         tracing::warn!(%fault, "the time of coverage could not be written");
+    }
+}
+
+/// What is counted becomes history.
+async fn remember(house: Arc<House>) {
+    let mut step = interval(STEP);
+    step.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        step.tick().await;
+        house.metrics.sample(Moment::now());
     }
 }
 

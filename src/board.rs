@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
@@ -35,19 +36,22 @@ pub struct View {
 }
 
 /// One account.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct AccountStatus {
     /// Its state.
     pub state: AccountState,
     /// Since when.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: Timestamp,
     /// Why, where the state asks for a reason. Free of secrets.
     pub why: Option<String>,
     /// The bound full JID, while connected.
     pub jid: Option<String>,
     /// End of the authorization, while authorized.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub authorized_until: Option<Timestamp>,
     /// Receipt of its newest event.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_event: Option<Timestamp>,
     /// Events received for it since it was started, also those that another account had received before.
     pub events: u64,
@@ -79,33 +83,38 @@ impl AccountStatus {
 }
 
 /// A time in which an account's events cannot arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Blind {
     /// The last moment at which they could; the start of the account, if they could not since.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: Timestamp,
     /// Why they cannot: the reason the gap event will have.
     pub reason: GapReason,
 }
 
 /// One subscription.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct SubscriptionStatus {
     /// Its state.
     pub state: SubscriptionState,
     /// Since when.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: Timestamp,
     /// Why, where the state asks for a reason.
     pub why: Option<String>,
     /// The subid, once known.
+    #[schemars(with = "Option<String>")]
     pub subid: Option<Subid>,
     /// End of the lease.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub lease_until: Option<Timestamp>,
     /// When it was last renewed or made.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub renewed: Option<Timestamp>,
 }
 
 /// One sink.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct SinkStatus {
     /// The configured `type`.
     pub kind: &'static str,
@@ -114,6 +123,7 @@ pub struct SinkStatus {
     /// The newest failure. Free of secrets.
     pub last_error: Option<String>,
     /// Until when it is left alone as a whole, while it is.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub retry_at: Option<Timestamp>,
     /// Calls that failed on their own and wait for their next try.
     pub held: u64,
@@ -124,6 +134,7 @@ pub struct SinkStatus {
     /// Bytes of them.
     pub bytes: u64,
     /// Receipt of the oldest of them.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub oldest: Option<Timestamp>,
     /// Dead letters.
     pub dead: u64,

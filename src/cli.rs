@@ -14,7 +14,9 @@ use crate::settings::problem::Problems;
 use crate::settings::sources::Sources;
 
 pub mod check;
+mod daemon;
 pub mod demo;
+mod line;
 mod log;
 mod open_files;
 pub mod queue;
@@ -22,8 +24,10 @@ mod round;
 pub mod run;
 pub mod schema;
 pub mod simulate;
+pub mod status;
 pub mod subscriptions;
 mod table;
+pub mod tail;
 mod visit;
 
 /// The version, and the commit it was built from.
@@ -63,6 +67,10 @@ enum Command {
     Subscriptions(subscriptions::Args),
     /// Show, retry and purge what sinks are owed and their dead letters, and check the database
     Queue(queue::Args),
+    /// Show the events of a running daemon as they come
+    Tail(tail::Args),
+    /// Show how a running daemon is
+    Status(status::Args),
     /// Print a JSON Schema
     Schema(schema::Args),
 }
@@ -77,6 +85,8 @@ impl Cli {
             Command::Simulate(args) => simulate::run(args),
             Command::Subscriptions(args) => subscriptions::run(&args),
             Command::Queue(args) => queue::run(&args),
+            Command::Tail(args) => tail::run(&args),
+            Command::Status(args) => status::run(&args),
             Command::Schema(args) => schema::run(&args),
         }
     }
@@ -111,9 +121,9 @@ impl ConfigArgs {
     }
 }
 
-/// Prints the result of a command. A reader that has seen enough (`| head`) is no fault.
+/// Prints the result of a command, in colour only where that is wanted. A reader that has seen enough (`| head`) is no fault.
 fn print(text: impl Display) -> ExitCode {
-    match writeln!(io::stdout().lock(), "{text}") {
+    match writeln!(anstream::stdout().lock(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(fault) => {

@@ -12,7 +12,7 @@ use crate::domain::secret::Secret;
 use crate::domain::service::Service;
 use crate::protocol::legs::Ages;
 use crate::routing::rule::Rule;
-use crate::{http, metrics, sinks, store, xmpp};
+use crate::{http, metrics, otel, sinks, store, xmpp};
 
 mod account;
 mod address;
@@ -44,6 +44,8 @@ pub struct Config {
     pub metrics: metrics::options::Options,
     /// What is logged, and how.
     pub log: Log,
+    /// Where traces go.
+    pub otel: otel::options::Options,
 }
 
 /// The `[onsip]` section.
@@ -132,6 +134,8 @@ pub struct Log {
     pub format: LogFormat,
     /// The least severe level that is written.
     pub level: tracing::Level,
+    /// For how long what was said is not said again about the same thing; zero: every line is written.
+    pub repeat_after: Duration,
 }
 
 /// How a log line looks.

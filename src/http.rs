@@ -1,6 +1,6 @@
 //! What the daemon shows over HTTP: metrics, health, the status page and the API.
 //!
-//! Reads the metrics and the board; must not know actors, the store or the protocol.
+//! Reads the metrics, the board and the feed; must not know actors, the store or the protocol.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,14 +12,18 @@ use actix_web::{App, HttpResponse, HttpServer, middleware, rt, web};
 
 use crate::board::Board;
 use crate::domain::secret::Secret;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
+use events::Live;
 
 pub mod access;
 pub mod api;
+pub mod events;
 pub mod health;
 pub mod metrics;
 pub mod options;
 pub mod page;
+pub mod worst;
 
 /// Well above one scraper, one operator's browser and a few scripts; more wait in the backlog.
 const CONNECTIONS: usize = 256;
@@ -36,6 +40,7 @@ pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
     token: Option<Secret>,
+    mask_numbers: bool,
 }
 
 /// Binds the address.
@@ -45,7 +50,7 @@ pub struct Listener {
 pub fn listen(options: &options::Options) -> io::Result<Listener> {
     let socket = TcpListener::bind(options.listen)?;
     let addr = socket.local_addr()?;
-    Ok(Listener { socket, addr, token: options.token.clone() })
+    Ok(Listener { socket, addr, token: options.token.clone(), mask_numbers: options.mask_numbers })
 }
 
 impl Listener {
@@ -58,7 +63,9 @@ impl Listener {
     ///
     /// # Errors
     /// If the socket cannot be used.
-    pub fn serve(self, board: Arc<Board>, metrics: Arc<Metrics>) -> io::Result<Server> {
+    pub fn serve(self, board: Arc<Board>, metrics: Arc<Metrics>, feed: Feed) -> io::Result<Server> {
+        let live = Arc::new(Live::new(feed, Arc::clone(&metrics), self.mask_numbers));
+        let events = web::Data::from(Arc::clone(&live));
         let board = web::Data::from(board);
         let metrics = web::Data::from(metrics);
         let access = web::Data::new(access::Access::new(self.token.as_ref()));
@@ -66,6 +73,7 @@ impl Listener {
             App::new()
                 .app_data(board.clone())
                 .app_data(metrics.clone())
+                .app_data(events.clone())
                 .app_data(access.clone())
                 .wrap(middleware::from_fn(access::guard))
                 .configure(routes)
@@ -84,20 +92,35 @@ impl Listener {
                 tracing::error!(%fault, "the HTTP server stopped");
             }
         });
-        Ok(Server { handle, addr: self.addr })
+        Ok(Server { handle, addr: self.addr, live })
     }
 }
 
-// The guard lets only GET and HEAD through, so a path needs no method of its own.
-fn routes(app: &mut web::ServiceConfig) {
-    app.service(web::resource("/").to(page::show))
-        .service(web::resource("/livez").to(health::live))
-        .service(web::resource("/readyz").to(health::ready))
-        .service(web::resource("/metrics").to(metrics::show))
-        .service(web::resource("/api/v1/accounts").to(api::accounts))
-        .service(web::resource("/api/v1/subscriptions").to(api::subscriptions))
-        .service(web::resource("/api/v1/sinks").to(api::sinks))
-        .default_service(web::to(|| async { HttpResponse::NotFound().body("not found\n") }));
+macro_rules! routes {
+    ($($path:literal => $handler:path,)+) => {
+        /// Every path there is.
+        pub const PATHS: &[&str] = &[$($path),+];
+
+        // The guard lets only GET and HEAD through, so a path needs no method of its own.
+        fn routes(app: &mut web::ServiceConfig) {
+            app$(.service(web::resource($path).to($handler)))+
+                .default_service(web::to(|| async { HttpResponse::NotFound().body("not found\n") }));
+        }
+    };
+}
+
+routes! {
+    "/" => page::show,
+    "/livez" => health::live,
+    "/readyz" => health::ready,
+    "/metrics" => metrics::show,
+    "/api/v1/summary" => api::summary::show,
+    "/api/v1/history" => api::history,
+    "/api/v1/accounts" => api::accounts,
+    "/api/v1/subscriptions" => api::subscriptions,
+    "/api/v1/sinks" => api::sinks,
+    "/api/v1/events" => events::show,
+    "/api/v1/openapi.json" => api::openapi::show,
 }
 
 /// The running server; it goes on when this is dropped.
@@ -105,6 +128,7 @@ fn routes(app: &mut web::ServiceConfig) {
 pub struct Server {
     handle: ServerHandle,
     addr: SocketAddr,
+    live: Arc<Live>,
 }
 
 impl Server {
@@ -113,8 +137,9 @@ impl Server {
         self.addr
     }
 
-    /// Stops; if `graceful`, answers under way get two seconds.
+    /// Ends the live feed and stops; if `graceful`, other answers under way get two seconds.
     pub async fn stop(&self, graceful: bool) {
+        self.live.end().await;
         self.handle.stop(graceful).await;
     }
 }

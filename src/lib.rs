@@ -45,15 +45,18 @@
 //! | a metric | the table in [`metrics::table`] |
 //! | a board, an alert, the runbook | `tests/dashboards/` (boards), `dashboards/` (the rest) |
 //! | what is logged and counted of a transition | `actors/chronicle.rs` |
+//! | how a log line looks, and which repeats are held back | `cli/log.rs` |
+//! | what is told of one event on its way | `actors/trail.rs`; how it becomes a trace: [`otel`] |
 //! | health, API, status page | [`http`] |
 //! | what starts and stops, and in which order | [`app`], [`actors::fleet`] |
-//! | a command | a file in [`cli`] |
+//! | a command | a file in [`cli`]; how one reaches a running daemon: `cli/daemon.rs` |
 //! | the simulated service | [`simulator`] |
 //!
 //! # Who may know whom
 //!
 //! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
-//! {`xmpp`, `store`, `sinks`, `http`} → `metrics` → `board` → {`protocol`, `routing`, `retry`, `tls`} → `settings` → `domain`.
+//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`} →
+//! `settings` → `domain`.
 //! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
 
 pub mod actors;
@@ -62,8 +65,10 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod feed;
 pub mod http;
 pub mod metrics;
+pub mod otel;
 pub mod protocol;
 pub mod retry;
 pub mod routing;

@@ -12,17 +12,22 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 
 use crate::board::View;
+use crate::domain::moment::Moment;
 
 mod accounts;
 pub mod family;
+pub mod history;
 pub mod label;
 pub mod options;
 mod record;
 mod series;
+pub mod spread;
 mod state;
 pub mod table;
+pub mod totals;
 
 use accounts::Shown;
+use history::History;
 use label::Names;
 use options::Options;
 use table::Families;
@@ -37,6 +42,9 @@ pub struct Metrics {
     registry: Registry,
     /// Also held while rendering: a scrape sets the state gauges and reads them in one piece.
     known: Mutex<Known>,
+    history: Mutex<History>,
+    /// What runs, and since when.
+    pub build: Build,
 }
 
 /// What is configured.
@@ -44,6 +52,17 @@ pub struct Metrics {
 struct Known {
     names: Names,
     options: Options,
+}
+
+/// What runs, and since when.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The version.
+    pub version: String,
+    /// The commit it was built from.
+    pub commit: String,
+    /// When the process began.
+    pub started: Moment,
 }
 
 impl Metrics {
@@ -61,7 +80,8 @@ impl Metrics {
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let families = Families::register(&registry)?;
         families.build_info.with_label_values(&[version, commit]).set(1);
-        let metrics = Self { families, registry, known: Mutex::default() };
+        let build = Build { version: version.to_owned(), commit: commit.to_owned(), started: Moment::now() };
+        let metrics = Self { families, registry, known: Mutex::default(), history: Mutex::default(), build };
         // Once even where nothing is configured: labels without names have their series, too.
         metrics.families.each(true, |row| series::known(row, &Names::default()));
         metrics.declare(accounts, services, sinks);
@@ -86,6 +106,17 @@ impl Metrics {
     /// Says which series of single accounts are exported from now on.
     pub fn limit(&self, options: Options) {
         self.known().options = options;
+    }
+
+    /// Notes what was counted until now; to be called once per [`history::STEP`].
+    pub fn sample(&self, now: Moment) {
+        let (totals, deliveries) = (self.totals(), self.deliveries());
+        self.history().sample(now, totals, deliveries);
+    }
+
+    /// The last hour, locked; hold it shortly.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything as text, with the state gauges as `view` has them.

@@ -32,6 +32,7 @@ mod queue;
 mod recent;
 mod repair;
 mod room;
+mod rows;
 mod settling;
 mod shedding;
 #[cfg(test)]

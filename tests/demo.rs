@@ -57,6 +57,16 @@ async fn the_demo_shows_a_working_system_and_ends_by_itself() {
     let text = read(&output);
     assert_eq!(status.code(), Some(0), "{text}");
     assert!(text.contains("5 of 5 accounts online"), "{text}");
+    let mut lines = text.lines();
+    let (page, metrics) = (lines.next().unwrap(), lines.next().unwrap());
+    assert_eq!(
+        (page, metrics),
+        (&*format!("status page: http://{address}/"), &*format!("metrics: http://{address}/metrics"))
+    );
+    for part in [" delivered, 0 lost; from socket to acknowledgement: median ", " 0 blind now", "0  gaps"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "no colours in a file: {text}");
     for kind in ["requested", "confirmed", "ended"] {
         assert!(text.contains(&format!("com.onsip.call.{kind}")), "{kind}: {text}");
     }
@@ -67,12 +77,23 @@ async fn the_demo_shows_a_working_system_and_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn the_demo_with_faults_survives_them() {
+async fn the_demo_with_faults_shows_an_account_that_goes_blind_and_heals() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("demo.log");
-    let status = start(&["demo", "--accounts", "5", "--duration", "3", "--faults"], &output).wait().await.unwrap();
+    let mut demo = start(&["demo", "--accounts", "5", "--faults"], &output);
+    let healed = until("an account to go blind and to heal", SOON, async || {
+        let text = read(&output);
+        let mut told = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let blind = told.find(|words| words.get(2) == Some(&"blind"))?;
+        told.find(|words| words.get(1..3) == Some(&[blind[1], "sees"])).map(drop)
+    });
+    healed.await.unwrap_or_else(|error| panic!("{error}\n{}", read(&output)));
+    let pid = demo.id().unwrap().to_string();
+    assert!(Command::new("sh").args(["-c", "kill -s INT \"$1\"", "sh", &pid]).status().await.unwrap().success());
+    let status = tokio::time::timeout(Duration::from_secs(10), demo.wait()).await.expect("it ends").unwrap();
     let text = read(&output);
     assert_eq!(status.code(), Some(0), "{text}");
+    assert!(text.contains(" of 5 accounts online, ") && !text.contains("; 0 times one turned blind"), "{text}");
     assert!(!text.contains("panicked"), "{text}");
 }
 

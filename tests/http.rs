@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use onsip_router::board::{AccountStatus, Board, SinkStatus, SubscriptionStatus};
 use onsip_router::domain::secret::Secret;
 use onsip_router::domain::status::{AccountState, ConnectOutcome, SubscriptionState};
+use onsip_router::feed::Feed;
 use onsip_router::http::options::Options;
 use onsip_router::http::{Server, listen};
 use onsip_router::metrics::Metrics;
@@ -34,11 +35,11 @@ impl Answer {
 
 fn daemon(token: Option<&str>) -> Daemon {
     let token = token.map(|token| Secret::from(token.to_owned()));
-    let listener = listen(&Options { listen: "127.0.0.1:0".parse().unwrap(), token }).unwrap();
+    let listener = listen(&Options { listen: "127.0.0.1:0".parse().unwrap(), token, mask_numbers: false }).unwrap();
     assert_ne!(listener.addr().port(), 0);
     let board = Arc::new(Board::default());
     let metrics = Arc::new(Metrics::new("1.2.3", "abc", ["front"], ["active-calls"], ["log"]).unwrap());
-    let server = listener.serve(board.clone(), metrics.clone()).unwrap();
+    let server = listener.serve(board.clone(), metrics.clone(), Feed::default()).unwrap();
     Daemon { server, board, metrics }
 }
 
@@ -228,5 +229,5 @@ async fn a_stopped_server_answers_no_more() {
 #[actix_rt::test]
 async fn an_address_in_use_is_an_error() {
     let daemon = daemon(None);
-    assert!(listen(&Options { listen: daemon.server.addr(), token: None }).is_err());
+    assert!(listen(&Options { listen: daemon.server.addr(), token: None, mask_numbers: false }).is_err());
 }

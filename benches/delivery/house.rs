@@ -10,6 +10,7 @@ use onsip_router::actors::fleet::{Apply, Fleet, Shutdown};
 use onsip_router::board::Board;
 use onsip_router::config::Config;
 use onsip_router::domain::name::SinkName;
+use onsip_router::feed::Feed;
 use onsip_router::metrics::Metrics;
 use onsip_router::store::Store;
 
@@ -36,7 +37,7 @@ pub async fn rate(sinks: &str, count: usize) -> Figure {
     let names: Vec<SinkName> = config.sinks.keys().cloned().collect();
     let store = Store::open(&config.store).await.unwrap();
     let metrics = Metrics::new("bench", "bench", ["a"], ["active-calls"], names.iter().map(SinkName::as_str)).unwrap();
-    let house = Arc::new(House::new(store.clone(), Arc::new(metrics), Arc::new(Board::default())));
+    let house = Arc::new(House::new(store.clone(), Arc::new(metrics), Arc::new(Board::default()), Feed::default()));
     let fleet = Fleet::new(house).start();
     fleet.send(Apply(config)).await.unwrap().unwrap();
 

@@ -8,8 +8,8 @@ use super::Traffic;
 use super::stage::Stage;
 use super::support::metrics::Metrics;
 
-/// A call is this many events on average: it rings, most are answered, it ends.
-const CALLS_PER_MINUTE: f64 = 2_000.0 * 60.0 / 2.7;
+/// A call is this many events on average: it rings, most are answered, it ends, and often on both sides.
+const CALLS_PER_MINUTE: f64 = 2_000.0 * 60.0 / 4.5;
 const TIME: Duration = Duration::from_secs(20);
 const HISTOGRAM: &str = "event_delivery_seconds_bucket";
 

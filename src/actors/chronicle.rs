@@ -1,6 +1,7 @@
 //! What is told of a transition: the log line, the counter and the board, in one place, so that none goes unseen.
 
 use jiff::SignedDuration;
+use tracing::field::display;
 use tracing::{debug, error, info, warn};
 
 use super::House;
@@ -18,12 +19,18 @@ use crate::protocol::coverage::Change;
 use crate::protocol::link::{Failure, Loss};
 use crate::protocol::subscription::{Fact, Memory};
 
-/// An account's state changed.
-pub(super) fn account(house: &House, name: &AccountName, state: AccountState, why: Option<&str>) {
-    let why_shown = why.unwrap_or_default();
+/// An account's state changed; one that waits, or was refused, tries again at `retry_at`.
+pub(super) fn account(
+    house: &House,
+    name: &AccountName,
+    state: AccountState,
+    why: Option<&str>,
+    retry_at: Option<Moment>,
+) {
+    let retry_at = retry_at.map(|at| display(at.utc()));
     match state {
-        AccountState::Refused => error!(account = %name, %state, why = why_shown, "account refused"),
-        AccountState::Waiting => warn!(account = %name, %state, why = why_shown, "account waits"),
+        AccountState::Refused => error!(account = %name, %state, why, retry_at, "account refused"),
+        AccountState::Waiting => warn!(account = %name, %state, why, retry_at, "account waits"),
         AccountState::Online => info!(account = %name, %state, "account online"),
         AccountState::Connecting | AccountState::Authorizing | AccountState::Disabled => {
             debug!(account = %name, %state, "account");
@@ -163,11 +170,11 @@ pub(super) struct Subject {
 
 /// A subscription's state changed.
 pub(super) fn subscription(house: &House, of: &Subject, state: SubscriptionState, why: Option<&str>) {
-    let (account, service, node, why_shown) = (&of.account, &of.service, &of.node, why.unwrap_or_default());
+    let (account, service, node) = (&of.account, &of.service, &of.node);
     match state {
-        SubscriptionState::Denied => error!(%account, %service, %node, why = why_shown, "subscription denied"),
+        SubscriptionState::Denied => error!(%account, %service, %node, why, "subscription denied"),
         SubscriptionState::Lost if why.is_some() => {
-            warn!(%account, %service, %node, why = why_shown, "subscription lost");
+            warn!(%account, %service, %node, why, "subscription lost");
         }
         SubscriptionState::Active => info!(%account, %service, %node, "subscription active"),
         SubscriptionState::Lost

@@ -160,7 +160,9 @@ impl Connection {
                 Command::Serve(own) => self.tell_all(|| Ready(own.clone()), ctx),
                 Command::Reauthorized { lapsed } => self.authorized_again(lapsed, ctx),
                 Command::Suspend => self.suspend(ctx),
-                Command::Became(state, why) => chronicle::account(&self.house, &self.name, state, why.as_deref()),
+                Command::Became(state, why) => {
+                    chronicle::account(&self.house, &self.name, state, why.as_deref(), self.machine.deadline());
+                }
             }
         }
         self.see_lapse(ctx);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures::future::join_all;
 use tokio::time::timeout;
+use tracing::field::display;
 
 use super::connection::{Connection, Stop};
 use super::ledger::Ledger;
@@ -285,17 +286,19 @@ impl Fleet {
 
     fn rebuild(&mut self, role: Role, life: u64, ctx: &mut Context<Self>) {
         let Some(config) = self.config.clone() else { return };
-        let (kind, name) = match &role {
-            Role::Router if self.router.as_ref().is_some_and(|crew| crew.life == life) => (ActorKind::Router, "router"),
+        let (kind, account, sink) = match &role {
+            Role::Router if self.router.as_ref().is_some_and(|crew| crew.life == life) => {
+                (ActorKind::Router, None, None)
+            }
             Role::Connection(name) if self.connections.get(name).is_some_and(|crew| crew.life == life) => {
-                (ActorKind::Connection, name.as_str())
+                (ActorKind::Connection, Some(display(name)), None)
             }
             Role::Sink(name) if self.sinks.get(name).is_some_and(|crew| crew.life == life) => {
-                (ActorKind::Sink, name.as_str())
+                (ActorKind::Sink, None, Some(display(name)))
             }
             Role::Router | Role::Connection(_) | Role::Sink(_) => return, // stopped by us, or replaced already
         };
-        tracing::error!(%kind, name, "an actor died and is rebuilt");
+        tracing::error!(actor = %kind, account, sink, "an actor died and is rebuilt");
         self.house.metrics.actor_restarted(kind);
         match role {
             Role::Router => {

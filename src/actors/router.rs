@@ -33,7 +33,7 @@ pub use ageing::Stale;
 /// Batches from connections that wait in the mailbox at most.
 const MAILBOX: usize = 1024;
 /// After a commit the next one waits this long for more to join it: a commit costs about the same for one and for many.
-const GATHERING: Duration = Duration::from_millis(4);
+const GATHERING: Duration = Duration::from_millis(1);
 /// Batches that need not wait for more.
 const ENOUGH: usize = 64;
 /// Pause before a commit that failed is tried again.
@@ -193,7 +193,7 @@ async fn round(house: &House, routes: &Routes, batches: Vec<Batch>) -> Vec<SinkN
 }
 
 async fn attempt(house: &House, routes: &Routes, batches: &[Batch]) -> Result<(Tally, Vec<SinkName>), StoreError> {
-    let mut tally = Tally::default();
+    let mut tally = Tally::of(&house.traces);
     let sightings = tally.admit(batches);
     let covers: Vec<_> = batches.iter().filter_map(Batch::cover).collect();
     let mut wanted = Wanted::default();
@@ -239,6 +239,7 @@ async fn attempt(house: &House, routes: &Routes, batches: &[Batch]) -> Result<(T
     let mut woken: Vec<_> = commit.events.iter().flat_map(|event| event.owed.iter().cloned()).collect();
     woken.sort();
     woken.dedup();
+    tally.commits(Moment::now());
     house.store.commit(commit).await?;
     Ok((tally, woken))
 }

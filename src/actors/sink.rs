@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tracing::field::display;
 
 use super::fleet::{ActorDied, Fleet, Role};
 use super::{House, Obituary};
@@ -17,8 +18,8 @@ use crate::domain::name::SinkName;
 use crate::retry::flow::{Change, Flow, Plan, Take};
 use crate::sinks::Sink;
 use crate::store::StoreError;
-use depth::{Complaint, owes};
-use step::{Desk, Outcome, Tried, Works};
+use depth::owes;
+use step::{Dead, Desk, Outcome, Tried, Works};
 
 mod canary;
 mod depth;
@@ -28,7 +29,7 @@ mod tests;
 
 /// After a step that emptied the queue the next one waits this long for more: a step costs about the same for one and
 /// for many.
-const GATHERING: Duration = Duration::from_millis(8);
+const GATHERING: Duration = Duration::from_millis(1);
 /// Between two tries at least.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The board is told how much is owed at most this often.
@@ -68,9 +69,6 @@ pub struct SinkActor {
     counted: Counted,
     timer: Timer,
     drained: Vec<tokio::sync::oneshot::Sender<()>>,
-    failing: Complaint,
-    burying: Complaint,
-    dropping: Complaint,
     _obituary: Obituary<ActorDied>,
 }
 
@@ -118,9 +116,6 @@ impl SinkActor {
             counted: Counted::Stale,
             timer: Timer::None,
             drained: Vec::new(),
-            failing: Complaint::default(),
-            burying: Complaint::default(),
-            dropping: Complaint::default(),
         }
     }
 
@@ -194,7 +189,7 @@ impl SinkActor {
             Outcome::Tried(tried) => {
                 let draining = !self.drained.is_empty();
                 let at_once = if draining { tried.progress && (tried.more || woken) } else { tried.more };
-                self.tell(&works, tried, now);
+                self.tell(&works, tried);
                 (at_once, Some((GATHERING, true)))
             }
             Outcome::Store(StoreError::Closed) => return, // the end: what is owed stays in the queue
@@ -218,23 +213,22 @@ impl SinkActor {
     }
 
     /// Tells log and board how the deliveries ended.
-    fn tell(&mut self, works: &Works, tried: Tried, now: Moment) {
+    fn tell(&self, works: &Works, tried: Tried) {
         let sink = &self.desk.name;
         let (up, held, retry_at) = (works.flow.is_up(), works.flow.held(), works.flow.down_until());
-        if let Some((n, reason)) = &tried.dead
-            && let Some(events) = self.burying.add(*n, now)
-        {
-            tracing::warn!(%sink, events, reason, "given up and kept as dead letters");
+        if let Some(Dead { events, first, why }) = &tried.dead {
+            tracing::warn!(%sink, events, event_id = %first, why, "given up and kept as dead letters");
         }
-        if let Some(reason) = &tried.failure
-            && self.failing.add(1, now).is_some()
-        {
-            tracing::warn!(%sink, reason, held_calls = held, "a delivery failed and is tried again");
+        if let Some(why) = &tried.failure {
+            tracing::warn!(%sink, why, held_calls = held, "a delivery failed and is tried again");
         }
         match tried.change {
-            Some(Change::Down) => tracing::warn!(%sink, "the sink takes nothing: it is probed until it does"),
+            Some(Change::Down) => {
+                let retry_at = retry_at.map(|at| display(at.utc()));
+                tracing::warn!(%sink, why = tried.failure, retry_at, "the sink takes nothing: it is probed until it does");
+            }
             Some(Change::Resting) => {
-                tracing::error!(%sink, reason = tried.failure, "the sink wants no more events: it rests for an hour, or until a reload");
+                tracing::error!(%sink, why = tried.failure, "the sink wants no more events: it rests for an hour, or until a reload");
             }
             Some(Change::Back) => tracing::info!(%sink, "the sink accepts events again"),
             None => {}
@@ -267,10 +261,8 @@ impl SinkActor {
         let survey = async move { desk.survey().await };
         ctx.spawn(survey.into_actor(self).map(|survey, this, ctx| {
             if let Ok((depth, dropped)) = survey {
-                if dropped > 0
-                    && let Some(events) = this.dropping.add(dropped, Moment::now())
-                {
-                    tracing::error!(sink = %this.desk.name, events, "dropped: the queue is too long or too old");
+                if dropped > 0 {
+                    tracing::error!(sink = %this.desk.name, events = dropped, "dropped: the queue is too long or too old");
                 }
                 let blocking = this.desk.hold_up(depth);
                 let kind = this.desk.options.kind();

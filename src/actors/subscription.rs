@@ -242,8 +242,8 @@ impl Subscription {
                     this.remember(ctx);
                 }
                 Err(fault) => {
-                    let (account, node) = (&this.subject.account, &this.subject.node);
-                    tracing::error!(%account, %node, %fault, "the ledger could not be written");
+                    let Subject { account, service, node } = &this.subject;
+                    tracing::error!(%account, %service, %node, %fault, "the ledger could not be written");
                 }
             }
         }));
@@ -262,7 +262,8 @@ impl Subscription {
                 let (service, jid) = (subject.service.name(), memory.jid.to_string());
                 let forgotten = house.store.forget_ledger(&subject.account, service, &subject.node, &jid).await;
                 if let Err(fault) = forgotten {
-                    tracing::error!(account = %subject.account, node = %subject.node, %fault, "the ledger keeps a line");
+                    let Subject { account, service, node } = &subject;
+                    tracing::error!(%account, %service, %node, %fault, "the ledger keeps a line");
                 }
             }
             let _ = left.send(());

@@ -16,7 +16,9 @@ use super::sink::SinkActor;
 use super::subscription::Subscription;
 use crate::board::Board;
 use crate::config::Config;
+use crate::domain::event::EventType;
 use crate::domain::status::{AccountState, ActorKind};
+use crate::feed::{Feed, Told};
 use crate::metrics::Metrics;
 use crate::simulator::{self, Request, Simulator};
 use crate::store::Store;
@@ -53,7 +55,7 @@ struct Stage {
     onsip: Simulator,
     house: Arc<House>,
     fleet: Addr<Fleet>,
-    feed: Receiver<Arc<str>>,
+    feed: Receiver<Arc<Told>>,
     accounts: [BareJid; 2],
     _folder: tempfile::TempDir,
 }
@@ -80,9 +82,9 @@ impl Stage {
         let config = Config::load(&[file], environment.into_iter()).unwrap();
         let store = Store::open(&config.store).await.unwrap();
         let metrics = Metrics::new("0", "0", config.accounts.keys(), ["active-calls"], config.sinks.keys()).unwrap();
-        let house = Arc::new(House::new(store, Arc::new(metrics), Arc::new(Board::default())));
+        let house = Arc::new(House::new(store, Arc::new(metrics), Arc::new(Board::default()), Feed::default()));
         let fleet = Fleet::new(Arc::clone(&house)).start();
-        let feed = house.feed.subscribe();
+        let feed = house.feed.watch();
         fleet.send(Apply(config)).await.unwrap().unwrap();
         let stage = Self { onsip, house, fleet, feed, accounts: accounts.map(|account| account.jid), _folder: folder };
         for account in &stage.accounts {
@@ -97,7 +99,7 @@ impl Stage {
 
     async fn call_arrives(&mut self, account: usize) {
         self.onsip.call_in(self.accounts[account].as_str(), "sip:+12125550111@carrier.test", 1);
-        let arrives = async { while !self.feed.recv().await.unwrap().contains("com.onsip.call.requested") {} };
+        let arrives = async { while self.feed.recv().await.unwrap().kind != EventType::CallRequested {} };
         timeout(WITHIN, arrives).await.expect("the event arrives");
     }
 

@@ -2,26 +2,23 @@
 //!
 //! The simulated service and the router run in this process and talk over real TCP on loopback.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::{log, open_files};
 use crate::app::App;
-use crate::config::{Config, Log, LogFormat};
-use crate::domain::status::AccountState;
+use crate::config::{Config, Log};
+use crate::domain::BareJid;
 use crate::simulator::{self, Faults, Simulator, Traffic};
+use summary::Fleet;
 
-mod line;
+mod summary;
+mod watch;
 
 /// Arguments of `demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,7 +42,9 @@ pub struct Args {
 
 /// Runs the demonstration.
 pub fn run(args: &Args) -> ExitCode {
-    log::start(&Log { format: LogFormat::Text, level: tracing::Level::WARN });
+    // What the faults do is told in words of the demonstration.
+    let level = if args.faults { tracing::Level::ERROR } else { tracing::Level::WARN };
+    let _logging = log::start(&Log { level, ..Log::warnings() });
     // Both ends of every connection are here.
     open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX).saturating_mul(2));
     match actix::System::new().block_on(play(args)) {
@@ -65,17 +64,20 @@ async fn play(args: &Args) -> anyhow::Result<()> {
     let onsip = Simulator::start(options).await.context("cannot start the simulated service")?;
     let config = configure(folder.path(), onsip.addr(), onsip.services_domain(), &accounts)?;
     let app = App::start(config).await?;
-    let feed = app.feed();
+    let metrics = app.metrics();
+    let mut feed = app.feed();
     say(&format!("status page: http://{0}/\nmetrics: http://{0}/metrics", app.http_addr()))?;
     onsip.run_traffic(Traffic::new(addresses, f64::from(args.calls_per_minute)));
     if args.faults {
         onsip.run_faults(&Faults::preset());
     }
-    let seen = watch(feed, args.duration.map(Duration::from_secs)).await?;
-    let online = app.board().view().accounts.values().filter(|status| status.state == AccountState::Online).count();
+    // Left to chance, the first account may turn blind only after a while.
+    let first_fault = args.faults.then_some(|jid: &BareJid| onsip.cut(jid));
+    let seen = watch::watch(&app, &mut feed, args.duration.map(Duration::from_secs), first_fault).await?;
+    let fleet = Fleet::of(&app.board().view());
     app.stop().await;
     onsip.stop();
-    say(&summary(&seen, online, args.accounts))
+    say(&format!("\n{}", summary::text(&seen, &fleet, metrics.totals(), &metrics.deliveries())))
 }
 
 /// The router's configuration for the simulated service, with everything it writes in `folder`.
@@ -98,49 +100,7 @@ fn configure(
     Config::load(&[file], environment.into_iter()).map_err(|problems| anyhow::anyhow!("{problems}"))
 }
 
-/// Prints events as they come, until the time is over or somebody stops it.
-async fn watch(
-    mut feed: broadcast::Receiver<Arc<str>>,
-    duration: Option<Duration>,
-) -> anyhow::Result<BTreeMap<String, u64>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let over = async {
-        match duration {
-            Some(duration) => tokio::time::sleep(duration).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(over);
-    let mut seen = BTreeMap::new();
-    loop {
-        tokio::select! {
-            event = feed.recv() => match event {
-                Ok(event) => {
-                    let event: serde_json::Value = serde_json::from_str(&event)?;
-                    *seen.entry(event["type"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
-                    say(&line::readable(&event))?;
-                }
-                Err(RecvError::Lagged(n)) => say(&format!("({n} events not shown)"))?,
-                Err(RecvError::Closed) => return Ok(seen),
-            },
-            () = &mut over => return Ok(seen),
-            _ = interrupt.recv() => return Ok(seen),
-            _ = terminate.recv() => return Ok(seen),
-        }
-    }
-}
-
-fn summary(seen: &BTreeMap<String, u64>, online: usize, accounts: u32) -> String {
-    use std::fmt::Write as _;
-    let mut text = format!("\n{online} of {accounts} accounts online, {} events:", seen.values().sum::<u64>());
-    for (kind, count) in seen {
-        let _ = write!(text, "\n{count:>8}  {kind}");
-    }
-    text
-}
-
 /// Prints a line. A reader that has seen enough (`| head`) is no fault of ours, but there is nothing left to show it.
 fn say(text: &str) -> anyhow::Result<()> {
-    writeln!(io::stdout().lock(), "{text}").context("cannot write to standard output")
+    writeln!(anstream::stdout().lock(), "{text}").context("cannot write to standard output")
 }

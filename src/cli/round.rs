@@ -35,8 +35,7 @@ pub struct Report {
 
 /// Makes a round, prints its report and says how it ended.
 pub fn make(round: impl Future<Output = Result<Report>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(round)) {
+    match block_on(round) {
         Ok(report) => {
             let printed = print(report.text);
             if report.failed { ExitCode::FAILURE } else { printed }
@@ -46,6 +45,11 @@ pub fn make(round: impl Future<Output = Result<Report>>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Does something that waits for others, on this thread.
+pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// A round about to begin.

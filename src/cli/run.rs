@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use super::{BAD_CONFIGURATION, ConfigArgs, log, open_files};
+use super::{BAD_CONFIGURATION, ConfigArgs, VERSION, log, open_files};
 use crate::app::App;
 use crate::config::Config;
 use reload::Running;
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    log::start(&running.config.log);
+    let _logging = log::start(&running.config.log);
     make_room(&running.config);
     match actix::System::new().block_on(serve(running)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,6 +60,8 @@ async fn serve(mut running: Running) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let (accounts, sinks) = (running.config.accounts.len(), running.config.sinks.len());
+    tracing::info!(version = VERSION, accounts, sinks, "starting");
     let app = App::start(running.config.clone()).await?;
     running.watch();
     running.follow(&app).await; // what changed before the watch began
@@ -75,5 +77,6 @@ async fn serve(mut running: Running) -> anyhow::Result<()> {
     if timeout(LAST_RESORT, app.stop()).await.is_err() {
         tracing::warn!("not everything stopped in time");
     }
+    tracing::info!("stopped");
     Ok(())
 }

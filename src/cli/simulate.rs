@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{log, open_files};
-use crate::config::{Log, LogFormat};
+use crate::config::Log;
 use crate::simulator::{Account, Faults, Options, Simulator, Traffic, configuration};
 
 const EXAMPLE: &str = "\
@@ -39,7 +39,7 @@ pub struct Args {
 /// Runs until SIGINT or SIGTERM.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
-    log::start(&Log { format: LogFormat::Text, level: tracing::Level::WARN });
+    let _logging = log::start(&Log::warnings());
     open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX));
     match actix::System::new().block_on(serve(args)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,7 +13,7 @@ use crate::settings::problem::{Path, Problems};
 use crate::settings::section::{Named, Section};
 use crate::settings::sources::Sources;
 use crate::settings::{Absent, Environment, Key, Kind, Text, environment, files, schema};
-use crate::{http, metrics, sinks, store, xmpp};
+use crate::{http, metrics, otel, sinks, store, xmpp};
 
 /// The compiled-in layer.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -51,6 +51,7 @@ impl Config {
         section("http", http::options::Options::KEYS, "Metrics, health, status page and API."),
         section("metrics", metrics::options::Options::KEYS, "Which series are exported."),
         section("log", Log::KEYS, "What is logged, and how."),
+        section("otel", otel::options::Options::KEYS, "Where traces go: only in a program with the feature `otel`."),
     ];
 
     /// Reads `paths` (files, or folders of `*.toml`; `./config/local.toml` if there are none) over the compiled-in
@@ -69,16 +70,7 @@ impl Config {
     ) -> (Result<Self, Problems>, Sources) {
         let env: Environment = env.collect();
         let mut problems = Problems::default();
-        let mut layers: Vec<Layer> = Vec::new();
-        match Layer::toml(DEFAULTS) {
-            Ok(layer) => layers.push(layer),
-            Err(message) => problems.add("config/default.toml", message),
-        }
-        layers.extend(files::layers(paths, &mut problems));
-        // With a file unread every key in it would seem missing.
-        let unread = !problems.is_empty();
-        layers.push(environment::layer(Self::KEYS, &env, &mut problems));
-        let merged = layer::merge(&layers);
+        let (merged, unread) = merged(paths, &env, &mut problems);
         let sources = Sources::of(paths, &merged);
         if unread {
             return (Err(problems.sorted()), sources);
@@ -95,6 +87,28 @@ impl Config {
         (outcome, sources)
     }
 
+    /// Reads only where the daemon listens: who asks a daemon needs none of its other secrets, and may not have them.
+    ///
+    /// # Errors
+    /// What is wrong with that, or with a file as a whole.
+    pub fn load_http(
+        paths: &[PathBuf],
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<http::options::Options, Problems> {
+        let env: Environment = env.collect();
+        let mut problems = Problems::default();
+        let (merged, _) = merged(paths, &env, &mut problems);
+        let section = Section::root(Self::KEYS, &merged, &env).section("http");
+        let options = http::options::Options::read(&section, &Path::default().join("http"), &mut problems);
+        match options {
+            Some(options) if problems.is_empty() => Ok(options),
+            options => {
+                silent("http", options.is_none(), &mut problems);
+                Err(problems.sorted())
+            }
+        }
+    }
+
     fn read(root: &Section<'_>, problems: &mut Problems) -> Option<Self> {
         let path = |name: &str| Path::default().join(name);
         let instance: Option<String> = root.get("instance");
@@ -104,6 +118,7 @@ impl Config {
         let http = http::options::Options::read(&root.section("http"), &path("http"), problems);
         let metrics = metrics::options::Options::read(&root.section("metrics"));
         let log = Log::read(&root.section("log"));
+        let otel = otel::options::Options::read(&root.section("otel"), &path("otel"), problems);
         let accounts = root.named("accounts").into_iter().filter_map(|Named { name, path, section }| {
             let account = Account::read(&section, &path, instance.as_deref(), onsip.as_ref(), problems);
             named(name.parse::<AccountName>().ok(), account, &path, problems)
@@ -126,6 +141,7 @@ impl Config {
             http: http?,
             metrics: metrics?,
             log: log?,
+            otel: otel?,
         })
     }
 
@@ -133,6 +149,19 @@ impl Config {
     pub fn schema() -> serde_json::Value {
         schema::schema("Configuration of onsip-router", Self::KEYS)
     }
+}
+
+/// All layers as one, and whether a file could not be read: every key in it would seem missing.
+fn merged(paths: &[PathBuf], env: &Environment, problems: &mut Problems) -> (::config::Value, bool) {
+    let mut layers: Vec<Layer> = Vec::new();
+    match Layer::toml(DEFAULTS) {
+        Ok(layer) => layers.push(layer),
+        Err(message) => problems.add("config/default.toml", message),
+    }
+    layers.extend(files::layers(paths, problems));
+    let unread = !problems.is_empty();
+    layers.push(environment::layer(Config::KEYS, env, problems));
+    (layer::merge(&layers), unread)
 }
 
 fn named<N, T>(name: Option<N>, table: Option<T>, path: &Path, problems: &mut Problems) -> Option<(N, T)> {

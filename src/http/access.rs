@@ -45,6 +45,10 @@ fn same(token: &[u8; 32], shown: &[u8]) -> bool {
     token.iter().zip(shown).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
+fn wants_html(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().windows(9).any(|part| part == b"text/html"))
+}
+
 /// Turns away who shows no token (401) or wants to change something (405).
 ///
 /// # Errors
@@ -56,9 +60,13 @@ pub async fn guard<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let mut response = if !access.admits(request.path(), authorization) {
-        let refusal = HttpResponse::Unauthorized()
-            .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
-            .body("a token is needed: Authorization: Bearer TOKEN\n");
+        let mut refusal = HttpResponse::Unauthorized();
+        refusal.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        let refusal = if request.path() == "/" && wants_html(request.headers()) {
+            refusal.content_type("text/html; charset=utf-8").body(page::locked())
+        } else {
+            refusal.body("a token is needed: Authorization: Bearer TOKEN\n")
+        };
         request.into_response(refusal)
     } else if *request.method() != Method::GET && *request.method() != Method::HEAD {
         let refusal = HttpResponse::MethodNotAllowed()

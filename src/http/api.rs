@@ -1,55 +1,112 @@
-//! `/api/v1/*`: the board as JSON, one array of flat objects per kind, in the order of their names.
+//! `/api/v1/*`: the board, the counts and the last hour as JSON.
 //!
-//! Must not know anything beyond the board.
+//! `openapi.json` describes it, `/api/v1/events` included. Must not know anything beyond board and metrics.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::worst;
 use crate::board::{AccountStatus, Board, SinkStatus, SubscriptionStatus};
 use crate::domain::name::{AccountName, NodeName, SinkName};
+use crate::domain::status::{AccountState, SubscriptionState};
+use crate::metrics::Metrics;
+use listing::{Facts, Misunderstood, Wish};
 
-#[derive(Serialize)]
-struct Account<'a> {
-    name: &'a AccountName,
+mod listing;
+pub mod openapi;
+pub mod summary;
+
+/// An account.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Account {
+    /// Its name in the configuration.
+    #[schemars(with = "String")]
+    pub name: AccountName,
+    /// How it is.
     #[serde(flatten)]
-    status: &'a AccountStatus,
+    pub status: AccountStatus,
 }
 
-#[derive(Serialize)]
-struct Subscription<'a> {
-    account: &'a AccountName,
-    service: &'a str,
-    node: &'a NodeName,
+/// A subscription.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Subscription {
+    /// The account's name.
+    #[schemars(with = "String")]
+    pub account: AccountName,
+    /// Short name of the service.
+    pub service: String,
+    /// The subscribed node.
+    #[schemars(with = "String")]
+    pub node: NodeName,
+    /// How it is.
     #[serde(flatten)]
-    status: &'a SubscriptionStatus,
+    pub status: SubscriptionStatus,
 }
 
-#[derive(Serialize)]
-struct Sink<'a> {
-    name: &'a SinkName,
+/// A sink.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Sink {
+    /// Its name in the configuration.
+    #[schemars(with = "String")]
+    pub name: SinkName,
+    /// How it is.
     #[serde(flatten)]
-    status: &'a SinkStatus,
+    pub status: SinkStatus,
 }
 
-/// Every configured account.
-pub async fn accounts(board: web::Data<Board>) -> HttpResponse {
-    let accounts = board.view().accounts.clone();
-    array(accounts.iter().map(|(name, status)| Account { name, status }))
+/// The configured accounts: all, or those asked for.
+pub async fn accounts(board: web::Data<Board>, request: HttpRequest) -> HttpResponse {
+    let wish = match Wish::read(request.query_string(), AccountState::named) {
+        Ok(wish) => wish,
+        Err(fault) => return misunderstood(&fault),
+    };
+    let view = board.view();
+    let wanted = |(name, status): &(&AccountName, &AccountStatus)| {
+        let texts = [status.jid.as_deref(), status.why.as_deref(), status.not_granted.as_deref()];
+        wish.admits(&Facts { account: name.as_str(), state: status.state, blind: status.blind.is_some(), texts })
+    };
+    let page = wish.page(view.accounts.iter().filter(wanted).collect(), |(_, status)| worst::account(status));
+    let page = page.map(|(name, status)| Account { name: name.clone(), status: status.clone() });
+    drop(view); // nobody waits for the text to be written
+    page.answer()
 }
 
-/// Every subscription there is or should be.
-pub async fn subscriptions(board: web::Data<Board>) -> HttpResponse {
-    let subscriptions = board.view().subscriptions.clone();
-    let rows = subscriptions.iter();
-    array(rows.map(|((account, service, node), status)| Subscription { account, service, node, status }))
+/// The subscriptions there are or should be: all, or those asked for.
+pub async fn subscriptions(board: web::Data<Board>, request: HttpRequest) -> HttpResponse {
+    let wish = match Wish::read(request.query_string(), SubscriptionState::named) {
+        Ok(wish) => wish,
+        Err(fault) => return misunderstood(&fault),
+    };
+    let view = board.view();
+    let wanted = |((account, service, node), status): &(&(AccountName, String, NodeName), &SubscriptionStatus)| {
+        let texts = [Some(service.as_str()), Some(node.as_str()), status.why.as_deref()];
+        let blind = !matches!(status.state, SubscriptionState::Active | SubscriptionState::Renewing);
+        wish.admits(&Facts { account: account.as_str(), state: status.state, blind, texts })
+    };
+    let page = wish.page(view.subscriptions.iter().filter(wanted).collect(), |(_, status)| worst::subscription(status));
+    let page = page.map(|((account, service, node), status)| Subscription {
+        account: account.clone(),
+        service: service.clone(),
+        node: node.clone(),
+        status: status.clone(),
+    });
+    drop(view);
+    page.answer()
 }
 
 /// Every configured sink.
 pub async fn sinks(board: web::Data<Board>) -> HttpResponse {
     let sinks = board.view().sinks.clone();
-    array(sinks.iter().map(|(name, status)| Sink { name, status }))
+    HttpResponse::Ok().json(sinks.into_iter().map(|(name, status)| Sink { name, status }).collect::<Vec<_>>())
 }
 
-fn array(rows: impl Iterator<Item: Serialize>) -> HttpResponse {
-    HttpResponse::Ok().json(rows.collect::<Vec<_>>())
+/// The last hour.
+pub async fn history(metrics: web::Data<Metrics>) -> HttpResponse {
+    let hour = metrics.history().hour();
+    HttpResponse::Ok().json(hour)
+}
+
+fn misunderstood(fault: &Misunderstood) -> HttpResponse {
+    HttpResponse::BadRequest().body(format!("{fault}\n"))
 }

@@ -4,6 +4,7 @@
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::board::{Board, View};
@@ -31,10 +32,13 @@ pub async fn ready(board: web::Data<Board>, request: HttpRequest) -> HttpRespons
     }
 }
 
-#[derive(Serialize)]
-struct Readiness {
-    ready: bool,
-    reasons: Vec<String>,
+/// The answer as JSON.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Readiness {
+    /// Whether the daemon does its work.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
 }
 
 fn wants_json(request: &HttpRequest) -> bool {

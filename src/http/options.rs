@@ -14,6 +14,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Bearer token; always present where `listen` is not loopback.
     pub token: Option<Secret>,
+    /// Whether phone numbers are masked in the events it shows.
+    pub mask_numbers: bool,
 }
 
 impl Options {
@@ -31,6 +33,12 @@ impl Options {
             absent: Absent::Fine,
             help: "Bearer token of the API and the status page; needed where `listen` is not loopback.",
         },
+        Key {
+            name: "mask_numbers",
+            kind: Kind::Flag,
+            absent: Absent::Default("false"),
+            help: "Whether the live feed and the status page show only the last two digits of phone numbers; sinks get them whole.",
+        },
     ];
 
     /// Reads the section at `path`.
@@ -40,7 +48,7 @@ impl Options {
         if listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) && !section.has("token") {
             problems.add(path.join("token"), "is missing; it is needed where `listen` is not a loopback address");
         }
-        Some(Self { listen: listen?, token })
+        Some(Self { listen: listen?, token, mask_numbers: section.get("mask_numbers")? })
     }
 }
 

@@ -1,6 +1,8 @@
-//! `/`: the status page, plain HTML that needs no script and nothing from elsewhere.
+//! `/`: the status page, one document that needs nothing from elsewhere; its script lives on the API.
 //!
-//! Shows the worst first. Must not know anything beyond the board.
+//! Where there is no script, the worst of everything stands in the page itself. Where a token is needed, a browser gets
+//! the same page without any content: it asks for the token, keeps it in its tab, and shows it with every request. Must
+//! not know anything beyond the board.
 
 use std::sync::LazyLock;
 
@@ -22,10 +24,21 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
+const SCRIPT: &str = concat!(
+    include_str!("page/script/element.js"),
+    include_str!("page/script/time.js"),
+    include_str!("page/script/api.js"),
+    include_str!("page/script/summary.js"),
+    include_str!("page/script/chart.js"),
+    include_str!("page/script/list.js"),
+    include_str!("page/script/feed.js"),
+    include_str!("page/script/main.js"),
+);
 
-/// A browser shows more rows only slowly, and nobody reads them; the API has them all.
-const ROWS: usize = 500;
+/// Rows of each table where there is no script: the page stays small, and the API has them all.
+const ROWS: usize = 25;
 
 /// The status page as of now.
 pub async fn show(board: web::Data<Board>) -> HttpResponse {
@@ -33,35 +46,41 @@ pub async fn show(board: web::Data<Board>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page(&view, Moment::now().utc()))
 }
 
-/// The content security policy under which the page works: its own style sheet and nothing else.
+/// The content security policy under which the page works: its own style and script, and requests to this daemon.
 pub fn policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
-        let hash = STANDARD.encode(Sha256::digest(STYLE));
+        let [style, script] = [STYLE, SCRIPT].map(|text| STANDARD.encode(Sha256::digest(text)));
         format!(
-            "default-src 'none'; style-src 'sha256-{hash}'; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; \
+             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'"
         )
     });
     &POLICY
 }
 
+/// The page without any content, for a browser that has shown no token yet.
+pub fn locked() -> String {
+    let plain = "<p>This page needs script, or the header Authorization: Bearer TOKEN.</p>\n";
+    with(plain).replacen("<html lang=\"en\">", "<html lang=\"en\" data-locked>", 1)
+}
+
 /// The page that shows `view` at `now`.
 pub fn page(view: &View, now: Timestamp) -> String {
-    let head = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"refresh\" content=\"5\">\n<title>onsip-router</title>\n<style>{STYLE}</style>\n</head>\n"
-    );
-    [
-        &head,
-        "<body>\n",
-        &summary::summary(view, now),
-        "<main>\n",
-        &accounts::table(view, now),
-        &subscriptions::table(view, now),
-        &sinks::table(view, now),
-        "</main>\n</body>\n</html>\n",
-    ]
-    .concat()
+    let plain = [
+        summary::summary(view, now),
+        accounts::table(view, now),
+        subscriptions::table(view, now),
+        sinks::table(view, now),
+    ];
+    with(&plain.concat())
+}
+
+/// The page with what is shown where there is no script.
+fn with(plain: &str) -> String {
+    static PARTS: LazyLock<[String; 2]> = LazyLock::new(|| {
+        let (before, after) = PAGE.split_once("{plain}").unwrap_or((PAGE, ""));
+        [before.replacen("{style}", STYLE, 1), after.replacen("{script}", SCRIPT, 1)]
+    });
+    [PARTS[0].as_str(), plain, &PARTS[1]].concat()
 }

@@ -146,6 +146,26 @@ impl Metrics {
         self.config_reloads.with_label_values(&[outcome.as_str()]).inc();
     }
 
+    /// A client began to watch the live feed.
+    pub fn feed_opened(&self) {
+        self.feed_clients.inc();
+    }
+
+    /// A client watches the live feed no longer.
+    pub fn feed_closed(&self) {
+        self.feed_clients.dec();
+    }
+
+    /// A client of the live feed was turned away.
+    pub fn feed_refused(&self) {
+        self.feed_clients_refused.inc();
+    }
+
+    /// A client of the live feed was too slow for `n` events.
+    pub fn feed_lost(&self, n: u64) {
+        self.feed_events_lost.inc_by(n);
+    }
+
     /// An actor was rebuilt.
     pub fn actor_restarted(&self, actor: ActorKind) {
         self.actor_restarts.with_label_values(&[actor.as_str()]).inc();

@@ -232,6 +232,12 @@ table! {
         "Messages read and not yet on the disk, over all accounts.";
     actor_restarts: IntCounterVec = "actor_restarts_total" [ActorKind],
         "Actors that had to be rebuilt, by kind.";
+    feed_clients: IntGauge = "feed_clients" [],
+        "Clients that watch the live feed.";
+    feed_clients_refused: IntCounter = "feed_clients_refused_total" [],
+        "Clients of the live feed turned away because there were as many as there may be.";
+    feed_events_lost: IntCounter = "feed_events_lost_total" [],
+        "Events that clients of the live feed did not get because they read too slowly.";
     config_reloads: IntCounterVec = "config_reloads_total" [ReloadOutcome],
         "Reloads of the configuration, by how they ended.";
 }

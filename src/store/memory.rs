@@ -4,10 +4,12 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
 use super::coverage;
 use super::error::{StoreError, unreadable};
+use super::queue::text;
+use super::rows::{Statements, values};
 use super::{Recall, Recalled};
 use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
@@ -22,15 +24,28 @@ pub(super) const CALLS: &str = "SELECT partition, sequence, answered_by FROM cal
 pub(super) const STALE: &str = "SELECT body FROM legs WHERE ended IS NULL AND service = ?1 AND touched < max(?2, ?3) \
     AND touched < iif(body ->> '$.answered' IS NULL, ?2, ?3) ORDER BY touched LIMIT ?4";
 pub(super) const LIVE: &str = "SELECT count(*) FROM legs WHERE ended IS NULL AND service = ?1";
-pub(super) const WRITE_LEGS: &str = "INSERT INTO legs (token, service, node, partition, touched, ended, body) \
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
-    FROM json_each(?1) WHERE true \
-    ON CONFLICT (token) DO UPDATE SET service = excluded.service, node = excluded.node, \
-    partition = excluded.partition, touched = excluded.touched, ended = excluded.ended, body = excluded.body";
-pub(super) const WRITE_CALLS: &str = "INSERT INTO calls (partition, sequence, answered_by, touched) \
-    SELECT value ->> 0, value ->> 1, value ->> 2, ?2 FROM json_each(?1) WHERE true \
-    ON CONFLICT (partition) DO UPDATE SET sequence = excluded.sequence, answered_by = excluded.answered_by, \
-    touched = max(touched, excluded.touched)";
+/// Writes the newest state of `rows` legs.
+pub(super) fn write_legs_of(rows: usize) -> String {
+    format!(
+        "INSERT INTO legs (token, service, node, partition, touched, ended, body) VALUES {} \
+        ON CONFLICT (token) DO UPDATE SET service = excluded.service, node = excluded.node, \
+        partition = excluded.partition, touched = excluded.touched, ended = excluded.ended, body = excluded.body",
+        values(7, rows)
+    )
+}
+
+/// Writes the newest state of `rows` calls.
+pub(super) fn write_calls_of(rows: usize) -> String {
+    format!(
+        "INSERT INTO calls (partition, sequence, answered_by, touched) VALUES {} \
+        ON CONFLICT (partition) DO UPDATE SET sequence = excluded.sequence, answered_by = excluded.answered_by, \
+        touched = max(touched, excluded.touched)",
+        values(4, rows)
+    )
+}
+
+static WRITE_LEGS: Statements = Statements::new(write_legs_of);
+static WRITE_CALLS: Statements = Statements::new(write_calls_of);
 
 /// What of `recall` is known.
 pub(super) async fn recall(readers: &SqlitePool, recall: &Recall) -> Result<Recalled, StoreError> {
@@ -93,16 +108,15 @@ fn call((partition, sequence, answered_by): (String, i64, Option<String>)) -> Re
 
 /// Writes the newest state of `legs`.
 pub(super) async fn write_legs(connection: &mut SqliteConnection, legs: &[Leg]) -> Result<(), StoreError> {
-    if legs.is_empty() {
-        return Ok(());
+    for (statement, piece) in WRITE_LEGS.pieces(legs) {
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for leg in piece {
+            let (touched, ended) = (leg.touched.as_microsecond(), leg.ended.map(Timestamp::as_microsecond));
+            query = query.bind(leg.token.as_str()).bind(&leg.service).bind(leg.node.as_str());
+            query = query.bind(leg.partition.as_str()).bind(touched).bind(ended).bind(text(leg)?);
+        }
+        query.execute(&mut *connection).await?;
     }
-    let mut rows = Vec::with_capacity(legs.len());
-    for leg in legs {
-        let body = serde_json::to_string(leg).map_err(|error| StoreError::Refused(error.to_string().into()))?;
-        let (touched, ended) = (leg.touched.as_microsecond(), leg.ended.map(Timestamp::as_microsecond));
-        rows.push(json!([leg.token, leg.service, leg.node, leg.partition, touched, ended, body]));
-    }
-    sqlx::query(WRITE_LEGS).bind(json!(rows).to_string()).execute(connection).await?;
     Ok(())
 }
 
@@ -112,10 +126,15 @@ pub(super) async fn write_calls(
     calls: &[Call],
     touched: Timestamp,
 ) -> Result<(), StoreError> {
-    if calls.is_empty() {
-        return Ok(());
+    for (statement, piece) in WRITE_CALLS.pieces(calls) {
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for call in piece {
+            let sequence =
+                i64::try_from(call.sequence).map_err(|error| StoreError::Refused(error.to_string().into()))?;
+            let answered_by = call.answered_by.as_ref().map(Token::as_str);
+            query = query.bind(call.partition.as_str()).bind(sequence).bind(answered_by).bind(touched.as_microsecond());
+        }
+        query.execute(&mut *connection).await?;
     }
-    let rows: Vec<_> = calls.iter().map(|call| json!([call.partition, call.sequence, call.answered_by])).collect();
-    sqlx::query(WRITE_CALLS).bind(json!(rows).to_string()).bind(touched.as_microsecond()).execute(connection).await?;
     Ok(())
 }

@@ -5,19 +5,17 @@
 //! what an event says, or when the next try is due.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use serde_json::json;
 use sqlx::{AssertSqlSafe, FromRow, SqliteConnection, SqlitePool};
 
 use super::checksum::{self, Parts};
 use super::error::{StoreError, unreadable};
+use super::rows::{Statements, values};
 use super::{CommitEvent, Depth};
 use crate::domain::identity::Token;
 use crate::domain::name::SinkName;
 
-/// Rows of one statement; what is left over goes in smaller ones. A few sizes only, so that each is prepared once.
-const ROWS: [usize; 4] = [256, 64, 8, 1];
 /// Events a sink is not owed between two that it is owed by a bit: so many may have to be passed over to find the next.
 const NEAR: i64 = 256;
 /// Sinks with a bit have a lower number.
@@ -25,18 +23,17 @@ const BITS: i64 = 63;
 
 /// Remembers `rows` ids that are not known yet.
 pub(super) fn see(rows: usize) -> String {
-    let values = vec!["(?, ?, ?)"; rows].join(", ");
-    format!("INSERT INTO seen (number, id, at) VALUES {values} ON CONFLICT (id) DO NOTHING")
+    format!("INSERT INTO seen (number, id, at) VALUES {} ON CONFLICT (id) DO NOTHING", values(3, rows))
 }
 
 /// Keeps `rows` events.
 pub(super) fn keep(rows: usize) -> String {
-    let values = vec!["(?, ?, ?, ?, ?, ?, ?)"; rows].join(", ");
-    format!("INSERT INTO events (position, debtors, received, checksum, id, partition, body) VALUES {values}")
+    let columns = "position, debtors, received, checksum, id, partition, body";
+    format!("INSERT INTO events ({columns}) VALUES {}", values(7, rows))
 }
 
-static SEE: LazyLock<[String; 4]> = LazyLock::new(|| ROWS.map(see));
-static KEEP: LazyLock<[String; 4]> = LazyLock::new(|| ROWS.map(keep));
+static SEE: Statements = Statements::new(see);
+static KEEP: Statements = Statements::new(keep);
 
 /// The first number that was never given to an id.
 pub(super) const NEXT: &str = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'seen'";
@@ -80,16 +77,6 @@ pub(super) const DEPTH: &str = concat!(
     " ORDER BY 1 LIMIT 1))) FROM sinks WHERE name = ?1"
 );
 pub(super) const SINKS: &str = "SELECT name FROM sinks WHERE owed > 0 ORDER BY name";
-
-/// Cuts `all` into pieces of the sizes of [`ROWS`], and says which of them each is.
-fn pieces<T>(mut all: &[T]) -> impl Iterator<Item = (usize, &[T])> {
-    std::iter::from_fn(move || {
-        let size = ROWS.iter().position(|rows| *rows <= all.len())?;
-        let (piece, rest) = all.split_at(ROWS[size]);
-        all = rest;
-        Some((size, piece))
-    })
-}
 
 /// An id as the database holds it: the bytes of its digits; of what is no number, the text.
 fn key(id: &Token) -> Vec<u8> {
@@ -184,8 +171,8 @@ pub(super) async fn write(
 async fn see_all(connection: &mut SqliteConnection, events: &[CommitEvent]) -> Result<(i64, Vec<bool>), StoreError> {
     let first: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut *connection).await?;
     let (mut number, mut new) = (first, 0);
-    for (size, piece) in pieces(events) {
-        let mut query = sqlx::query(AssertSqlSafe(SEE[size].as_str()));
+    for (statement, piece) in SEE.pieces(events) {
+        let mut query = sqlx::query(AssertSqlSafe(statement));
         for event in piece {
             query = query.bind(number).bind(key(&event.id)).bind(event.received.as_microsecond());
             number += 1;
@@ -222,8 +209,8 @@ async fn debtors<'a>(
 
 /// Keeps events (position, debtors, event).
 async fn keep_all(connection: &mut SqliteConnection, kept: &[(i64, i64, &CommitEvent)]) -> Result<(), StoreError> {
-    for (size, piece) in pieces(kept) {
-        let mut query = sqlx::query(AssertSqlSafe(KEEP[size].as_str()));
+    for (statement, piece) in KEEP.pieces(kept) {
+        let mut query = sqlx::query(AssertSqlSafe(statement));
         for (position, debtors, event) in piece {
             let received = event.received.as_microsecond();
             let checksum = checksum::of(&Parts {

@@ -48,8 +48,6 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (memory::CALLS, &[]),
     (memory::STALE, &[]),
     (memory::LIVE, &[]),
-    (memory::WRITE_LEGS, &[]),
-    (memory::WRITE_CALLS, &[]),
     (queue::NEXT, &["sqlite_sequence"]),
     (queue::FRESH, &[]),
     (queue::NAME, &[]),

@@ -135,6 +135,22 @@ fn process() -> Vec<Panel> {
             &[("scrape_duration_seconds{$here} and on (job, instance) onsip_router_build_info", "{{instance}}")],
         )
         .runbook("OnsipRouterAbsent"),
+        Panel::lines(
+            "Live feed",
+            "Clients that watch the live feed, those turned away because there were enough, and events that slow ones missed.",
+            "short",
+            &[
+                ("sum by (instance) (onsip_router_feed_clients{$here})", "watching {{instance}}"),
+                (
+                    "sum by (instance) (increase(onsip_router_feed_clients_refused_total{$here}[$rate]))",
+                    "turned away {{instance}}",
+                ),
+                (
+                    "sum by (instance) (increase(onsip_router_feed_events_lost_total{$here}[$rate]))",
+                    "events missed {{instance}}",
+                ),
+            ],
+        ),
         Panel::table(
             "Builds",
             "What runs where.",

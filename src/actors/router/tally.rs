@@ -7,10 +7,13 @@ use jiff::Timestamp;
 
 use super::{Batch, Deliver};
 use crate::actors::House;
+use crate::actors::trail::Trail;
 use crate::domain::event::{EndReason, Event, EventData, EventType};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
 use crate::domain::status::RejectReason;
+use crate::feed::Told;
+use crate::otel::Traces;
 use crate::protocol::coverage::Gap;
 use crate::protocol::legs::Sighting;
 use crate::protocol::notification::Part;
@@ -27,8 +30,12 @@ pub(super) struct Tally {
     ended: Vec<EndReason>,
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
-    bodies: Vec<Arc<str>>,
+    told: Vec<Told>,
     undecided: Vec<SinkName>,
+    traces: Arc<Traces>,
+    trails: Vec<Trail>,
+    /// When the commit began.
+    begun: Option<Moment>,
 }
 
 struct Emitted {
@@ -39,6 +46,16 @@ struct Emitted {
 }
 
 impl Tally {
+    /// An empty one.
+    pub(super) fn of(traces: &Arc<Traces>) -> Self {
+        Self { traces: Arc::clone(traces), ..Self::default() }
+    }
+
+    /// The commit begins.
+    pub(super) fn commits(&mut self, begun: Moment) {
+        self.begun = Some(begun);
+    }
+
     /// The parts of all messages that may be believed, in order; the others are noted.
     pub(super) fn admit<'a>(&mut self, batches: &'a [Batch]) -> Vec<Sighting<'a>> {
         let mut sightings = Vec::new();
@@ -97,7 +114,8 @@ impl Tally {
         let targets = routes.of(|| serde_json::to_value(event).unwrap_or_default());
         let body: Arc<str> = serde_json::to_string(event).unwrap_or_default().into();
         self.undecided.extend(targets.undecided);
-        self.bodies.push(Arc::clone(&body));
+        self.told.push(Told::new(event, Arc::clone(&body)));
+        self.trails.extend(Trail::of(&self.traces, event));
         CommitEvent {
             id: event.id.clone(),
             partition: event.partitionkey.clone(),
@@ -138,6 +156,9 @@ impl Tally {
                 metrics.publish_delay(&event.service, span(published, event.received));
             }
         }
+        for trail in self.trails {
+            trail.committed(&self.traces, self.begun, now);
+        }
         for reason in self.ended {
             metrics.leg_ended(reason);
         }
@@ -148,9 +169,8 @@ impl Tally {
                 metrics.gap(service, *reason);
             }
         }
-        for body in self.bodies {
-            // Nobody watching is no loss.
-            let _ = house.feed.send(body);
+        for told in self.told {
+            house.feed.tell(told);
         }
     }
 }

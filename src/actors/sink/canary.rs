@@ -73,7 +73,7 @@ impl Desk {
                 Settlement::Delivered
             }
             Settlement::Dead { reason } => {
-                tracing::warn!(sink = %self.name, reason, "the sink does not take its canary");
+                tracing::warn!(sink = %self.name, why = reason, "the sink does not take its canary");
                 Settlement::Delivered
             }
             Settlement::Retried => Settlement::Retried,

@@ -2,8 +2,6 @@
 //!
 //! Must not know what is delivered, or when.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::step::Desk;
@@ -15,28 +13,6 @@ use crate::store::{Bounds, Depth, StoreError};
 
 /// A queue that was full has room again once this part of it is free: receiving should not stop and go for each event.
 const ROOM: u64 = 10;
-
-/// Keeps one complaint from being told over and over.
-#[derive(Debug, Default)]
-pub(super) struct Complaint {
-    told: Option<Moment>,
-    untold: u64,
-}
-
-impl Complaint {
-    /// Between two of the same kind.
-    const PAUSE: Duration = Duration::from_secs(10);
-
-    /// Counts `n` more; says how many to tell of now, if it is time.
-    pub(super) fn add(&mut self, n: u64, now: Moment) -> Option<u64> {
-        self.untold += n;
-        if self.told.is_some_and(|told| now.since(told) < Self::PAUSE) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
-    }
-}
 
 impl Desk {
     fn bounds(&self, now: Timestamp) -> Bounds {

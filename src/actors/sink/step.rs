@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use crate::actors::House;
+use crate::actors::{House, trail};
 use crate::config::Delivery;
 use crate::domain::canary::Canary;
+use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 use crate::domain::status::DeliveryOutcome;
@@ -58,8 +59,17 @@ pub(super) struct Tried {
     pub(super) change: Option<Change>,
     /// The first failure that is tried again.
     pub(super) failure: Option<String>,
-    /// How many became dead letters, and why the first of them did.
-    pub(super) dead: Option<(u64, String)>,
+    /// What became dead letters.
+    pub(super) dead: Option<Dead>,
+}
+
+/// Events that were given up.
+pub(super) struct Dead {
+    pub(super) events: u64,
+    /// The first of them.
+    pub(super) first: Token,
+    /// Why that was.
+    pub(super) why: String,
 }
 
 /// What was taken from the queue.
@@ -140,6 +150,7 @@ impl Desk {
 
     async fn deliver(&self, works: &mut Works, taken: Taken) -> Result<Tried, StoreError> {
         let parcels: Vec<_> = taken.owed.iter().filter(|owed| owed.intact).map(parcel).collect();
+        let begun = Moment::now();
         let mut answers = self.hand_over(&mut works.sink, &parcels).await.into_iter();
         let now = Moment::now();
         let mut tried = Tried { more: taken.more, ..Tried::default() };
@@ -148,6 +159,7 @@ impl Desk {
         let mut counts = [0; 3];
         for owed in &taken.owed {
             let answer = if owed.intact { answers.next().unwrap_or_else(no_answer) } else { damaged() };
+            trail::answered(&self.house.traces, &self.name, owed, &answer, (begun, now));
             let (settlement, answer) = settle(owed, answer, now.utc(), &mut tried);
             said.push((owed.partition.as_str().into(), answer));
             if Canary::is_one(&owed.partition) {
@@ -232,8 +244,8 @@ fn damaged() -> Result<(), Failure> {
 fn settle(owed: &Owed, answer: Result<(), Failure>, now: Timestamp, tried: &mut Tried) -> (Settlement, Answer) {
     let mut bury = |reason: String| {
         if !Canary::is_one(&owed.partition) {
-            let (count, _) = tried.dead.get_or_insert((0, reason.clone()));
-            *count += 1;
+            let first = || Dead { events: 0, first: owed.id.clone(), why: reason.clone() };
+            tried.dead.get_or_insert_with(first).events += 1;
         }
         Settlement::Dead { reason }
     };

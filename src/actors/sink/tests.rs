@@ -11,6 +11,7 @@ use super::*;
 use crate::board::Board;
 use crate::config::{Delivery, WhenFull};
 use crate::domain::identity::Token;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::sinks::{Failure, Options, Parcel, Sink, file};
 use crate::store::{Commit, CommitEvent, Store, options};
@@ -82,7 +83,7 @@ impl Stage {
         let url = format!("sqlite://{}", folder.path().join("router.db").display());
         let store = Store::open(&options::Options { url }).await.unwrap();
         let metrics = Metrics::new("0", "0", ["a"], ["active-calls"], ["crm"]).unwrap();
-        let house = Arc::new(House::new(store, Arc::new(metrics), Arc::new(Board::default())));
+        let house = Arc::new(House::new(store, Arc::new(metrics), Arc::new(Board::default()), Feed::default()));
         commit(&house, before).await;
         let peer = Arc::new(Mutex::new(Peer::default()));
         let options = Options::File(file::Options::at(folder.path().join("events.jsonl")));

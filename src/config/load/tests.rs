@@ -67,6 +67,7 @@ fn the_defaults_are_those_of_the_interface() {
     assert_eq!(config.store.url, "sqlite://onsip-router.db");
     assert_eq!((config.http.listen.to_string().as_str(), config.http.token), ("127.0.0.1:9464", None));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, tracing::Level::INFO));
+    assert_eq!(config.log.repeat_after, Duration::from_secs(10));
     let account = &config.accounts["a"];
     assert_eq!((account.resource.as_str(), account.sip_address.as_str()), ("onsip-router", "a@acme.onsip.com"));
     assert_eq!((account.auth_for_all, account.enabled), (false, true));
@@ -288,4 +289,17 @@ fn a_fault_in_a_section_hides_none_elsewhere() {
     let problems = bad(text);
     let paths: Vec<_> = problems.lines().filter_map(|line| line.split_once(": ")).map(|(path, _)| path).collect();
     assert_eq!(paths, ["accounts.a.jid", "http.listen", "sinks.f.path", "sinks.out.when", "xmpp.port"]);
+}
+
+#[test]
+fn traces_need_a_program_that_can_make_them() {
+    let text = "otel.endpoint = 'http://127.0.0.1:4318'";
+    if cfg!(feature = "otel") {
+        assert_eq!(good(text).otel.endpoint.as_deref(), Some("http://127.0.0.1:4318"));
+    } else {
+        let needs = "otel.endpoint: needs a program with OpenTelemetry in it, and this one is without";
+        assert!(bad(text).starts_with(needs), "{}", bad(text));
+    }
+    assert_eq!(good("otel.one_in = 100").otel.one_in, 100);
+    assert!(bad("otel.endpoint = 'http://me:word@collector'").contains("must be without user, password and query"));
 }

@@ -8,6 +8,7 @@ use super::markup::{Cell, Mood, badge, escaped, moment, table as section};
 use crate::board::{AccountStatus, Blind, View};
 use crate::domain::name::AccountName;
 use crate::domain::status::AccountState;
+use crate::http::worst;
 
 /// How a state is to be taken.
 pub fn mood(state: AccountState) -> Mood {
@@ -22,8 +23,7 @@ pub fn mood(state: AccountState) -> Mood {
 /// All accounts, worst first.
 pub fn table(view: &View, now: Timestamp) -> String {
     let mut accounts: Vec<(&AccountName, &AccountStatus)> = view.accounts.iter().collect();
-    // Refused before waiting: it does not pass by itself.
-    accounts.sort_by_key(|(_, status)| (mood(status.state), status.state != AccountState::Refused));
+    accounts.sort_by_key(|(_, status)| worst::account(status));
     let columns = ["Account", "State", "Since", "Why", "Blind", "Authorized until", "Newest event"];
     section("Accounts", &columns, accounts.into_iter().map(|(name, status)| row(name, status, now)))
 }

@@ -49,7 +49,7 @@ pub fn escaped(text: &str) -> String {
 
 /// A coloured word.
 pub fn badge(mood: Mood, text: &str) -> String {
-    format!("<span class=\"badge {}\">{}</span>", mood.class(), escaped(text))
+    format!("<span class=\"tag {}\">{}</span>", mood.class(), escaped(text))
 }
 
 /// A moment, told as its distance from `now`; the exact time shows on pointing at it. Nothing, if there is none.
@@ -105,18 +105,18 @@ impl Cell {
 pub fn table(title: &str, columns: &[&str], rows: impl ExactSizeIterator<Item = Vec<Cell>>) -> String {
     let total = rows.len();
     if total == 0 {
-        return format!("<section>\n<h2>{title}</h2>\n<p class=\"note\">None.</p>\n</section>\n");
+        return format!("<section>\n<h2>{title}</h2>\n<p class=\"none\">None.</p>\n</section>\n");
     }
     let heads = columns.iter().map(|column| format!("<th scope=\"col\">{column}</th>")).collect::<Vec<_>>().concat();
     let body: String = rows.take(ROWS).map(|cells| row(&cells)).collect();
     let left_out = total.saturating_sub(ROWS);
     let note = if left_out > 0 {
-        format!("<p class=\"note\">The first {ROWS}, worst first; {left_out} more are left out.</p>\n")
+        format!("<p class=\"soft\">The first {ROWS}, worst first; {left_out} more are left out.</p>\n")
     } else {
         String::new()
     };
     format!(
-        "<section>\n<h2>{title} <small>{total}</small></h2>\n<table>\n<thead><tr>{heads}</tr></thead>\n\
+        "<section>\n<h2>{title} <span class=\"soft\">{total}</span></h2>\n<table>\n<thead><tr>{heads}</tr></thead>\n\
          <tbody>\n{body}</tbody>\n</table>\n{note}</section>\n"
     )
 }

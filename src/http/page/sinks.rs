@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use super::markup::{Cell, Mood, badge, escaped, moment, table as section};
 use crate::board::{SinkStatus, View};
 use crate::domain::name::SinkName;
+use crate::http::worst;
 
 /// All sinks, those that are down first.
 pub fn table(view: &View, now: Timestamp) -> String {
     let mut sinks: Vec<(&SinkName, &SinkStatus)> = view.sinks.iter().collect();
-    sinks.sort_by_key(|(_, status)| status.up);
+    sinks.sort_by_key(|(_, status)| worst::sink(status));
     let columns = ["Sink", "Type", "State", "Queued", "Oldest", "Dead", "Newest failure"];
     section("Sinks", &columns, sinks.into_iter().map(|(name, status)| row(name, status, now)))
 }

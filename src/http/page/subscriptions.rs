@@ -8,6 +8,7 @@ use super::markup::{Cell, Mood, badge, escaped, moment, table as section};
 use crate::board::{SubscriptionStatus, View};
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::status::SubscriptionState;
+use crate::http::worst;
 
 /// How a state is to be taken.
 pub fn mood(state: SubscriptionState) -> Mood {
@@ -21,8 +22,7 @@ pub fn mood(state: SubscriptionState) -> Mood {
 /// All subscriptions, worst first.
 pub fn table(view: &View, now: Timestamp) -> String {
     let mut subscriptions: Vec<_> = view.subscriptions.iter().collect();
-    // Denied before lost: it does not pass by itself.
-    subscriptions.sort_by_key(|(_, status)| (mood(status.state), status.state != SubscriptionState::Denied));
+    subscriptions.sort_by_key(|(_, status)| worst::subscription(status));
     let columns = ["Account", "Service", "Node", "State", "Since", "Why", "Lease until", "Renewed"];
     section("Subscriptions", &columns, subscriptions.into_iter().map(|(key, status)| row(key, status, now)))
 }

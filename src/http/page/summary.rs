@@ -26,15 +26,15 @@ pub fn summary(view: &View, now: Timestamp) -> String {
     let dead: u64 = view.sinks.values().map(|status| status.dead).sum();
     let alarm = |n: u64| if n > 0 { Mood::Bad } else { Mood::Off };
     [
-        format!("<header>\n<h1>onsip-router {}</h1>\n", readiness(view)),
+        format!("<header>\n<h1>onsip-router</h1>\n<p>{}</p>\n", readiness(view)),
+        format!("<p class=\"soft\">as of {}, again every 5 s</p>\n</header>\n", now.strftime("%Y-%m-%d %H:%M:%S UTC")),
         hindrance(view),
-        format!("<p class=\"note\">as of {}, again every 5 s</p>\n", now.strftime("%Y-%m-%d %H:%M:%S UTC")),
-        "<div class=\"tiles\">\n".to_owned(),
+        "<div class=\"figures\">\n".to_owned(),
         tile("Accounts", view.accounts.len() as u64, accounts),
         tile("Subscriptions", view.subscriptions.len() as u64, subscriptions),
         tile("Sinks", view.sinks.len() as u64, [(Mood::Good, "up", up as u64), (Mood::Bad, "down", down as u64)]),
         tile("Events queued", queued, [(alarm(dead), "dead", dead)]),
-        "</div>\n</header>\n".to_owned(),
+        "</div>\n".to_owned(),
     ]
     .concat()
 }
@@ -52,7 +52,7 @@ fn readiness(view: &View) -> String {
 /// The first thing that keeps the daemon from being ready; the tables tell the others.
 fn hindrance(view: &View) -> String {
     let reasons = health::reasons(view);
-    reasons.first().map(|reason| format!("<p>{}</p>\n", escaped(reason))).unwrap_or_default()
+    reasons.first().map(|reason| format!("<p class=\"reason\">{}</p>\n", escaped(reason))).unwrap_or_default()
 }
 
 fn counts<S: Ord>(states: impl Iterator<Item = S>) -> BTreeMap<S, u64> {
@@ -65,9 +65,8 @@ fn counts<S: Ord>(states: impl Iterator<Item = S>) -> BTreeMap<S, u64> {
 
 /// Leaves out what there is none of.
 fn tile(title: &str, total: u64, parts: impl IntoIterator<Item = (Mood, &'static str, u64)>) -> String {
-    let part = |(mood, name, n): (Mood, &str, u64)| {
-        format!("<li class=\"{}\"><b>{n}</b> {}</li>", mood.class(), escaped(name))
-    };
+    let part =
+        |(mood, name, n): (Mood, &str, u64)| format!("<li class=\"tag {}\">{n} {}</li>", mood.class(), escaped(name));
     let parts: String = parts.into_iter().filter(|(_, _, n)| *n > 0).map(part).collect();
-    format!("<div class=\"tile\"><h2>{title}</h2><p>{total}</p><ul>{parts}</ul></div>\n")
+    format!("<div><h2>{title}</h2><p>{total}</p><ul>{parts}</ul></div>\n")
 }

@@ -1,0 +1,152 @@
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+use tracing::subscriber::with_default;
+use tracing::{debug, error, info, warn};
+
+use super::*;
+
+/// A line, and what it says about what, if it can repeat.
+type Heard = (Line, Option<u64>);
+
+/// Hears what is logged.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<Heard>>>);
+
+impl<S: Subscriber> Layer<S> for Ear {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let line = Line::of(event, at(0).utc());
+        let subject = subject(event, &line);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((line, subject));
+    }
+}
+
+fn heard(say: impl FnOnce()) -> Vec<Heard> {
+    let ear = Ear::default();
+    with_default(tracing_subscriber::registry().with(ear.clone()), say);
+    std::mem::take(&mut *ear.0.lock().unwrap())
+}
+
+fn one(say: impl FnOnce()) -> Line {
+    heard(say).remove(0).0
+}
+
+fn at(seconds: u64) -> Moment {
+    let utc: Timestamp = "2026-11-26T15:00:00Z".parse().unwrap();
+    Moment::virtual_at(Duration::from_secs(seconds), utc + Duration::from_secs(seconds))
+}
+
+#[test]
+fn a_line_of_text_is_time_level_message_and_fields() {
+    let why = "no answer, \"none\"\u{1b}[2J\n";
+    let line = one(|| warn!(account = %"front-desk", why, tries = 3, up = false, "account waits"));
+    let expected = "2026-11-26T15:00:00.000000Z  WARN account waits account=front-desk why=\"no answer, \\\"none\\\"\\u{1b}[2J\\n\" tries=3 up=false";
+    assert_eq!(line.text(false), expected);
+}
+
+#[test]
+fn a_line_of_json_has_the_fields_beside_the_message() {
+    let none: Option<&str> = None;
+    let line = one(|| error!(target: "onsip_router::x", sink = "crm", events = 2_u64, late = 0.5, none, "dropped"));
+    let expected = r#"{"timestamp":"2026-11-26T15:00:00.000000Z","level":"ERROR","message":"dropped","sink":"crm","events":2,"late":0.5,"target":"onsip_router::x"}"#;
+    assert_eq!(line.json(), expected);
+}
+
+#[test]
+fn a_library_is_named_and_we_are_not() {
+    let line = one(|| warn!(target: "sqlx::query", "slow"));
+    assert!(line.text(false).ends_with(" WARN sqlx::query: slow"), "{}", line.text(false));
+}
+
+#[test]
+fn colours_change_nothing_but_the_colour() {
+    let line = one(|| info!(account = "a", "account online"));
+    let coloured = line.text(true);
+    assert!(coloured.contains("\u{1b}[32m INFO\u{1b}[0m"), "{coloured:?}");
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), line.text(false));
+}
+
+#[test]
+fn a_repeat_says_the_same_about_the_same() {
+    let says = |account: &str, node: &str, why: &str| warn!(account, node, why, "subscription lost");
+    let lines = heard(|| {
+        says("a", "/me", "one");
+        says("a", "/me", "another");
+        says("a", "/you", "one");
+        says("b", "/me", "one");
+        warn!(account = "a", node = "/me", "subscription denied");
+    });
+    let subjects: Vec<_> = lines.into_iter().map(|(_, subject)| subject.unwrap()).collect();
+    assert_eq!(subjects[0], subjects[1]);
+    for (index, subject) in subjects.iter().enumerate().skip(1) {
+        assert_eq!(subjects.iter().rposition(|other| other == subject), Some(index));
+    }
+}
+
+#[test]
+fn details_and_news_about_nothing_in_particular_never_repeat() {
+    let lines = heard(|| {
+        debug!(account = "a", "connected");
+        info!("configuration taken over");
+        info!(account = "a", "account online");
+        warn!("old rows could not be pruned");
+    });
+    let repeating: Vec<_> = lines.iter().map(|(_, subject)| subject.is_some()).collect();
+    assert_eq!(repeating, [false, false, true, true]);
+}
+
+#[test]
+fn the_first_is_written_at_once_and_the_newest_of_the_rest_when_the_time_is_up() {
+    let mut repeats = Repeats::within(Duration::from_secs(10));
+    let line = |why: &str, events: u64| one(|| warn!(sink = "crm", why, events, "a delivery failed"));
+    assert!(repeats.hear(1, line("first", 1), at(0)).is_some());
+    assert!(repeats.hear(1, line("second", 20), at(3)).is_none());
+    assert!(repeats.hear(1, line("third", 300), at(9)).is_none());
+    assert!(repeats.hear(2, line("of another", 1), at(9)).is_some());
+    assert_eq!(repeats.due(at(9)), []);
+    let due = repeats.due(at(10));
+    assert_eq!(due.len(), 1);
+    let text = due[0].text(false);
+    assert!(text.ends_with("sink=crm why=third events=320 suppressed=1"), "{text}");
+    assert!(repeats.hear(1, line("fourth", 1), at(11)).is_none(), "one was written a second ago");
+    assert_eq!(repeats.due(at(20)).len(), 1);
+}
+
+#[test]
+fn after_a_quiet_time_a_line_is_written_at_once_again() {
+    let mut repeats = Repeats::within(Duration::from_secs(10));
+    let line = || one(|| warn!(sink = "crm", "a delivery failed"));
+    assert!(repeats.hear(1, line(), at(0)).is_some());
+    assert!(repeats.hear(1, line(), at(10)).is_some());
+    assert!(repeats.hear(1, line(), at(11)).is_none());
+    let late = repeats.hear(1, line(), at(25)).unwrap().text(false);
+    assert!(late.ends_with("suppressed=1"), "nobody had looked meanwhile: {late}");
+    assert_eq!((repeats.due(at(60)), repeats.rest()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn at_the_end_all_that_is_held_back_is_written() {
+    let mut repeats = Repeats::within(Duration::from_secs(10));
+    let line = || one(|| warn!("a delivery failed"));
+    assert!(repeats.hear(1, line(), at(0)).is_some());
+    assert!(repeats.hear(1, line(), at(1)).is_none());
+    assert_eq!(repeats.rest().len(), 1);
+}
+
+#[test]
+fn without_an_interval_every_line_is_written() {
+    let mut repeats = Repeats::within(Duration::ZERO);
+    let line = || one(|| warn!("a delivery failed"));
+    assert!((0..3).all(|_| repeats.hear(1, line(), at(0)).is_some()));
+}
+
+#[test]
+fn more_things_than_can_be_remembered_are_written_and_take_no_room() {
+    let mut repeats = Repeats::within(Duration::from_secs(10));
+    let line = one(|| warn!("a delivery failed"));
+    for subject in 0..100_000 {
+        assert!(repeats.hear(subject, line.clone(), at(0)).is_some());
+    }
+    assert!(repeats.hear(99_999, line.clone(), at(1)).is_some());
+    assert!(repeats.hear(0, line, at(1)).is_none());
+}
