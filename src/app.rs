@@ -20,10 +20,12 @@ use crate::http::{self, Server};
 use crate::metrics::Metrics;
 use crate::metrics::history::STEP;
 use crate::otel::{self, Traces};
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, Room, Store};
 
 /// How often it is written down that what is covered still is.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often the store's room and queue are measured.
+const MEASURING: Duration = Duration::from_secs(10);
 /// How often old rows are pruned.
 const PRUNING: Duration = Duration::from_mins(10);
 /// How long the store gets to close.
@@ -35,7 +37,7 @@ pub struct App {
     house: Arc<House>,
     fleet: Addr<Fleet>,
     http: Server,
-    upkeep: [tokio::task::JoinHandle<()>; 3],
+    upkeep: [tokio::task::JoinHandle<()>; 4],
 }
 
 /// Why the router did not start.
@@ -92,6 +94,7 @@ impl App {
         let services = config.accounts.values().flat_map(|account| account.subscribe.iter().map(|(s, _)| s.name()));
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("ONSIP_ROUTER_COMMIT"));
         let metrics = Metrics::new(version, commit, config.accounts.keys(), services, config.sinks.keys())?;
+        metrics.limit(config.metrics);
         let (board, metrics, feed) = (Arc::new(Board::default()), Arc::new(metrics), Feed::default());
         let http = listener.serve(Arc::clone(&board), Arc::clone(&metrics), feed.clone()).map_err(unheard)?;
         tracing::info!("listening on http://{}", http.addr());
@@ -118,6 +121,7 @@ impl App {
         let upkeep = [
             actix::spawn(prune(Arc::clone(&house))),
             actix::spawn(stay_covered(Arc::clone(&house))),
+            actix::spawn(measure(Arc::clone(&house))),
             actix::spawn(remember(Arc::clone(&house))),
         ];
         Ok(Self { board, house, fleet, http, upkeep })
@@ -196,7 +200,18 @@ async fn stay_covered(house: Arc<House>) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         covered_until(&house, Moment::now()).await;
+    }
+}
+
+/// Asks the store for what it tells nobody unasked.
+async fn measure(house: Arc<House>) {
+    loop {
         house.metrics.store_operations(house.store.waiting());
+        match house.store.room().await {
+            Ok(Room { used, free, size }) => house.metrics.store_room(used, free, size),
+            Err(fault) => tracing::debug!(%fault, "the room for the database could not be measured"),
+        }
+        tokio::time::sleep(MEASURING).await;
     }
 }
 

@@ -53,6 +53,8 @@ pub struct AccountStatus {
     /// Receipt of its newest event.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_event: Option<Timestamp>,
+    /// Events received for it since it was started, also those that another account had received before.
+    pub events: u64,
     /// Whether its events cannot arrive now, since when, and why. None also where it is disabled.
     pub blind: Option<Blind>,
     /// The configured SIP address, if the service granted others and not this one.
@@ -72,6 +74,7 @@ impl AccountStatus {
             jid: None,
             authorized_until: None,
             last_event: None,
+            events: 0,
             blind: None,
             not_granted: None,
             clock_ahead_seconds: None,

@@ -12,7 +12,7 @@ use crate::domain::secret::Secret;
 use crate::domain::service::Service;
 use crate::protocol::legs::Ages;
 use crate::routing::rule::Rule;
-use crate::{http, otel, sinks, store, xmpp};
+use crate::{http, metrics, otel, sinks, store, xmpp};
 
 mod account;
 mod address;
@@ -40,6 +40,8 @@ pub struct Config {
     pub sinks: BTreeMap<SinkName, Sink>,
     /// Where the daemon listens.
     pub http: http::options::Options,
+    /// Which series are exported.
+    pub metrics: metrics::options::Options,
     /// What is logged, and how.
     pub log: Log,
     /// Where traces go.

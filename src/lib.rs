@@ -43,6 +43,7 @@
 //! | trusted certificates | [`tls`] |
 //! | rules | [`routing::rule`] |
 //! | a metric | the table in [`metrics::table`] |
+//! | a board, an alert, the runbook | `tests/dashboards/` (boards), `dashboards/` (the rest) |
 //! | what is logged and counted of a transition | `actors/chronicle.rs` |
 //! | how a log line looks, and which repeats are held back | `cli/log.rs` |
 //! | what is told of one event on its way | `actors/trail.rs`; how it becomes a trace: [`otel`] |

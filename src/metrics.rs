@@ -1,6 +1,7 @@
 //! The metrics: counted by whoever acts, named in one table, exported in the Prometheus text format 0.0.4.
 //!
-//! Gauges that describe a state are read off the board at each scrape. Must not know actors, the store or HTTP.
+//! Gauges that describe a state, and all series of single accounts, are read off the board at each scrape. Must not know
+//! actors, the store or HTTP.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -13,9 +14,11 @@ use prometheus::{Registry, TextEncoder};
 use crate::board::View;
 use crate::domain::moment::Moment;
 
+mod accounts;
 pub mod family;
 pub mod history;
 pub mod label;
+pub mod options;
 mod record;
 mod series;
 pub mod spread;
@@ -23,8 +26,10 @@ mod state;
 pub mod table;
 pub mod totals;
 
+use accounts::Shown;
 use history::History;
 use label::Names;
+use options::Options;
 use table::Families;
 
 /// What every name begins with, without the underscore.
@@ -36,10 +41,17 @@ pub struct Metrics {
     families: Families,
     registry: Registry,
     /// Also held while rendering: a scrape sets the state gauges and reads them in one piece.
-    names: Mutex<Names>,
+    known: Mutex<Known>,
     history: Mutex<History>,
     /// What runs, and since when.
     pub build: Build,
+}
+
+/// What is configured.
+#[derive(Debug, Default)]
+struct Known {
+    names: Names,
+    options: Options,
 }
 
 /// What runs, and since when.
@@ -69,7 +81,7 @@ impl Metrics {
         let families = Families::register(&registry)?;
         families.build_info.with_label_values(&[version, commit]).set(1);
         let build = Build { version: version.to_owned(), commit: commit.to_owned(), started: Moment::now() };
-        let metrics = Self { families, registry, names: Mutex::default(), history: Mutex::default(), build };
+        let metrics = Self { families, registry, known: Mutex::default(), history: Mutex::default(), build };
         // Once even where nothing is configured: labels without names have their series, too.
         metrics.families.each(true, |row| series::known(row, &Names::default()));
         metrics.declare(accounts, services, sinks);
@@ -84,11 +96,16 @@ impl Metrics {
         K: IntoIterator<Item: AsRef<str>>,
     {
         let new = Names { accounts: set(accounts), services: set(services), sinks: set(sinks) };
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = names.without(&new);
+        let mut known = self.known();
+        let gone = known.names.without(&new);
         self.families.each(false, |row| if row.depends_on_names() { series::known(row, &gone) } else { Vec::new() });
         self.families.each(true, |row| series::known(row, &new));
-        *names = new;
+        known.names = new;
+    }
+
+    /// Says which series of single accounts are exported from now on.
+    pub fn limit(&self, options: Options) {
+        self.known().options = options;
     }
 
     /// Notes what was counted until now; to be called once per [`history::STEP`].
@@ -104,12 +121,19 @@ impl Metrics {
 
     /// Everything as text, with the state gauges as `view` has them.
     pub fn render(&self, view: &View) -> String {
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        state::set(&self.families, &names, view);
+        let known = self.known();
+        state::set(&self.families, &known.names, view);
+        let shown = Shown::of(view, &known.names, known.options);
+        self.accounts_without_series.set(i64::try_from(shown.left_out()).unwrap_or(i64::MAX));
         let families = self.registry.gather();
-        drop(names);
         // Writing to a string cannot fail, and the registry leaves out families without a series.
-        TextEncoder::new().encode_to_string(&families).unwrap_or_else(|fault| format!("# {fault}\n"))
+        let mut text = TextEncoder::new().encode_to_string(&families).unwrap_or_else(|fault| format!("# {fault}\n"));
+        shown.write(&self.families, &mut text);
+        text
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

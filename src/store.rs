@@ -3,6 +3,8 @@
 //! One writer puts whatever waits into one transaction (`synchronous = FULL`) and answers after its commit; a few
 //! read-only connections read beside it. One process owns the database. Must not know XMPP, actors or sinks' insides.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -29,6 +31,7 @@ mod pruning;
 mod queue;
 mod recent;
 mod repair;
+mod room;
 mod rows;
 mod settling;
 mod shedding;
@@ -39,6 +42,7 @@ mod writer;
 pub use error::{OpenError, StoreError};
 pub use inspection::{Found, Part, Standing, Wanted};
 pub use repair::{RepairError, Repaired};
+pub use room::Room;
 
 use ledger::LedgerKey;
 use opening::Opened;
@@ -57,6 +61,7 @@ pub struct Store {
     writer: mpsc::Sender<Operation>,
     readers: SqlitePool,
     recent: Arc<Recent>,
+    path: Arc<Path>,
 }
 
 impl Store {
@@ -75,12 +80,12 @@ impl Store {
     }
 
     fn begin(opened: Opened) -> Self {
-        let Opened { writer: connection, readers, lock } = opened;
+        let Opened { path, writer: connection, readers, lock } = opened;
         let (writer, inbox) = mpsc::channel(WAITING);
         let recent = Arc::new(Recent::default());
         let (kept, readers_of_writer) = (Arc::clone(&recent), readers.clone());
         tokio::spawn(Writer { connection, readers: readers_of_writer, recent: kept, inbox, lock }.run());
-        Self { writer, readers, recent }
+        Self { writer, readers, recent, path: path.into() }
     }
 
     /// What of `recall` is known.
@@ -232,6 +237,15 @@ impl Store {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.writer.max_capacity() - self.writer.capacity()
+    }
+
+    /// How much room it takes, and how much there is.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn room(&self) -> io::Result<Room> {
+        let path = Arc::clone(&self.path);
+        tokio::task::spawn_blocking(move || room::measure(&path)).await?
     }
 
     /// Finishes what waits, folds the log into the database and lets go of it. Later calls get [`StoreError::Closed`].

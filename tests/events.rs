@@ -182,6 +182,10 @@ async fn an_event_that_two_accounts_see_is_delivered_once() {
     assert_eq!(events.len(), 3, "{events:#?}");
     assert_once_each(&events);
     assert_eq!(daemon.count("events_received_total", &[SERVICE]).await, 6);
+    for name in ["anna", "bert"] {
+        assert_eq!(daemon.count("account_events_total", &[("account", name)]).await, 3, "{name}");
+        assert!(daemon.count("account_last_event_timestamp_seconds", &[("account", name)]).await > 0, "{name}");
+    }
 }
 
 #[tokio::test]

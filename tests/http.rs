@@ -205,7 +205,7 @@ async fn the_api_shows_the_board() {
         answer.json(),
         serde_json::json!([{
             "name": "front", "state": "online", "since": "1970-01-01T00:00:00Z", "why": "<b>because</b>",
-            "jid": "front@example.com/onsip-router", "authorized_until": null, "last_event": null,
+            "jid": "front@example.com/onsip-router", "authorized_until": null, "last_event": null, "events": 0,
             "blind": null, "not_granted": null, "clock_ahead_seconds": null,
         }])
     );

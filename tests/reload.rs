@@ -51,6 +51,17 @@ async fn an_account_is_added_without_touching_the_others() {
 }
 
 #[tokio::test]
+async fn accounts_lose_their_series_and_nothing_else_when_the_configuration_says_so() {
+    let (onsip, jids, setup, daemon) = stage().await;
+    setup.section("[metrics]\nmax_accounts = 1").reload(&daemon).await;
+    daemon.until_count("accounts_without_series", &[], 1).await;
+    let metrics = daemon.metrics().await;
+    let online = ["anna", "bert"].map(|name| metrics.value("account_online", &[("account", name)]));
+    assert_eq!(online, [Some(1.0), None]);
+    assert_eq!((logins(&onsip, &jids), daemon.count("accounts", &[("state", "online")]).await), (vec![1, 1, 0], 2));
+}
+
+#[tokio::test]
 async fn an_account_that_is_removed_is_gone_and_forgotten_by_readyz() {
     let (onsip, jids, setup, daemon) = stage().await;
     setup.without("bert").reload(&daemon).await;

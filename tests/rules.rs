@@ -392,15 +392,22 @@ async fn every_account_has_its_series_and_failed_renewals_show_as_age_while_all_
     }
 
     let renewed = daemon.count("subscription_oldest_renewal_timestamp_seconds", &[SERVICE]).await;
-    assert!(renewed > 0);
+    let due = daemon.count("subscription_renewal_due_timestamp_seconds", &[SERVICE]).await;
+    assert!(0 < renewed && renewed < due);
     onsip.behave(&anna, |b| b.options = Answering::Fail(Failure::new("wait", "internal-server-error")));
     onsip.end_leases(&anna);
-    // Nothing says so, but the age grows: what was last renewed is as old as before, and it goes on looking active.
+    // Nothing says so, but the age grows: what was last renewed is as old as before, what is due stays due, and it goes on
+    // looking active.
     daemon.until_count("subscription_renewals_total", &[SERVICE, ("outcome", "failed")], 1).await;
     assert_eq!(daemon.count("subscription_oldest_renewal_timestamp_seconds", &[SERVICE]).await, renewed);
+    assert_eq!(daemon.count("subscription_renewal_due_timestamp_seconds", &[SERVICE]).await, due);
     assert_eq!(daemon.count("account_online", &[("account", "anna")]).await, 1);
-    let board = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    assert!(board.contains("time() - onsip_router_subscription_oldest_renewal_timestamp_seconds"), "told to operators");
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/prometheus/rules.yml");
+    let rules = fs::read_to_string(rules).unwrap();
+    assert!(
+        rules.contains("time() - (onsip_router_subscription_renewal_due_timestamp_seconds > 0)"),
+        "told to operators"
+    );
 }
 
 // ---- rule 33 --------------------------------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ impl Fleet {
         }
         let services = new.accounts.values().flat_map(|account| account.subscribe.iter().map(|(s, _)| s.name()));
         self.house.metrics.declare(new.accounts.keys(), services, new.sinks.keys());
+        self.house.metrics.limit(new.metrics);
         let config = self.config.insert(new).clone();
         for (name, sink) in &config.sinks {
             if !self.sinks.contains_key(name) {

@@ -13,7 +13,7 @@ use crate::settings::problem::{Path, Problems};
 use crate::settings::section::{Named, Section};
 use crate::settings::sources::Sources;
 use crate::settings::{Absent, Environment, Key, Kind, Text, environment, files, schema};
-use crate::{http, otel, sinks, store, xmpp};
+use crate::{http, metrics, otel, sinks, store, xmpp};
 
 /// The compiled-in layer.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -49,6 +49,7 @@ impl Config {
             help: "Where events go, by name.",
         },
         section("http", http::options::Options::KEYS, "Metrics, health, status page and API."),
+        section("metrics", metrics::options::Options::KEYS, "Which series are exported."),
         section("log", Log::KEYS, "What is logged, and how."),
         section("otel", otel::options::Options::KEYS, "Where traces go: only in a program with the feature `otel`."),
     ];
@@ -115,6 +116,7 @@ impl Config {
         let onsip = Onsip::read(&root.section("onsip"));
         let store = store::options::Options::read(&root.section("store"));
         let http = http::options::Options::read(&root.section("http"), &path("http"), problems);
+        let metrics = metrics::options::Options::read(&root.section("metrics"));
         let log = Log::read(&root.section("log"));
         let otel = otel::options::Options::read(&root.section("otel"), &path("otel"), problems);
         let accounts = root.named("accounts").into_iter().filter_map(|Named { name, path, section }| {
@@ -137,6 +139,7 @@ impl Config {
             store: store?,
             sinks,
             http: http?,
+            metrics: metrics?,
             log: log?,
             otel: otel?,
         })

@@ -2,6 +2,8 @@
 //!
 //! Must not know any metric by name.
 
+use std::fmt::Write as _;
+
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -95,6 +97,46 @@ macro_rules! labelled {
     };
 }
 
+// There may be thousands of accounts, and what their series say stands on the board.
+macro_rules! per_account {
+    ($family:ident, $kind:ident, $named:literal) => {
+        #[doc = concat!("A ", $named, " with one series for each account, written at each scrape and kept nowhere.")]
+        #[derive(Debug)]
+        pub struct $family {
+            name: String,
+            help: &'static str,
+        }
+
+        impl Family for $family {
+            const KIND: Kind = Kind::$kind;
+
+            fn build(row: &Row) -> Result<Self> {
+                Ok(Self { name: row.full_name(), help: row.help })
+            }
+
+            fn register(&self, _registry: &Registry) -> Result<()> {
+                Ok(())
+            }
+
+            fn show(&self, _values: &[&str]) {}
+
+            fn hide(&self, _values: &[&str]) {}
+        }
+
+        impl $family {
+            /// Appends the series of these accounts, whose names need no escaping.
+            pub fn write<'a>(&self, text: &mut String, series: impl Iterator<Item = (&'a str, f64)>) {
+                let Self { name, help } = self;
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, concat!("# HELP {} {}\n# TYPE {} ", $named), name, help, name);
+                for (account, value) in series {
+                    let _ = writeln!(text, "{name}{{account=\"{account}\"}} {value}");
+                }
+            }
+        }
+    };
+}
+
 single!(IntCounter, Counter, opts);
 single!(IntGauge, Gauge, opts);
 single!(Gauge, Gauge, opts);
@@ -103,3 +145,5 @@ labelled!(IntCounterVec, Counter, opts);
 labelled!(IntGaugeVec, Gauge, opts);
 labelled!(GaugeVec, Gauge, opts);
 labelled!(HistogramVec, Histogram, histogram_opts);
+per_account!(AccountCounter, Counter, "counter");
+per_account!(AccountGauge, Gauge, "gauge");

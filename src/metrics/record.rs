@@ -171,6 +171,13 @@ impl Metrics {
         self.actor_restarts.with_label_values(&[actor.as_str()]).inc();
     }
 
+    /// How much room the database takes, and how much its disk has left of what, all in bytes.
+    pub fn store_room(&self, used: u64, free: u64, size: u64) {
+        self.store_size_bytes.set(bytes(used));
+        self.store_disk_free_bytes.set(bytes(free));
+        self.store_disk_size_bytes.set(bytes(size));
+    }
+
     /// How many operations wait for the store's writer.
     pub fn store_operations(&self, waiting: usize) {
         self.store_operations_waiting.set(gauge(waiting));
@@ -188,5 +195,9 @@ impl Metrics {
 }
 
 fn gauge(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn bytes(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -8,42 +8,25 @@ use jiff::Timestamp;
 
 use super::label::Names;
 use super::table::Families;
-use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus, View};
+use crate::board::{SinkStatus, SubscriptionStatus, View};
 use crate::domain::status::{AccountState, SubscriptionState};
 
 /// Sets every state gauge to what `view` says; series of what is neither configured nor on the board go.
 pub fn set(families: &Families, names: &Names, view: &View) {
-    set_accounts(families, names, view);
+    set_accounts(families, view);
     set_subscriptions(families, names, view);
     set_sinks(families, names, view);
     families.store_writable.set(i64::from(view.store_open && view.store_fault.is_none()));
 }
 
-fn set_accounts(families: &Families, names: &Names, view: &View) {
-    families.account_online.reset();
-    families.account_covered.reset();
-    families.account_authorized_until_timestamp.reset();
-    families.account_last_event_timestamp.reset();
-    let show = |name: &str, status: Option<&AccountStatus>| {
-        let online = status.is_some_and(|status| status.state == AccountState::Online);
-        let until = status.and_then(|status| status.authorized_until);
-        let last = status.and_then(|status| status.last_event);
-        let sees = |status: &AccountStatus| status.blind.is_none() && status.state != AccountState::Disabled;
-        families.account_covered.with_label_values(&[name]).set(i64::from(status.is_some_and(sees)));
-        families.account_online.with_label_values(&[name]).set(i64::from(online));
-        families.account_authorized_until_timestamp.with_label_values(&[name]).set(unix(until));
-        families.account_last_event_timestamp.with_label_values(&[name]).set(unix(last));
-    };
-    for name in names.accounts.iter().filter(|name| !view.accounts.contains_key(name.as_str())) {
-        show(name, None);
-    }
-    let blind = view.accounts.values().filter(|status| status.blind.is_some()).count();
-    families.accounts_blind.set(i64::try_from(blind).unwrap_or(i64::MAX));
+fn set_accounts(families: &Families, view: &View) {
+    let blind: Vec<Timestamp> = view.accounts.values().filter_map(|status| Some(status.blind?.since)).collect();
+    families.accounts_blind.set(i64::try_from(blind.len()).unwrap_or(i64::MAX));
+    families.accounts_blind_oldest_timestamp.set(unix(blind.into_iter().min()));
     let apart = view.accounts.values().filter_map(|status| status.clock_ahead_seconds).map(f64::abs);
     families.clock_offset.set(apart.fold(0.0, f64::max));
     let mut by_state: BTreeMap<AccountState, i64> = AccountState::ALL.iter().map(|state| (*state, 0)).collect();
-    for (name, status) in &view.accounts {
-        show(name.as_str(), Some(status));
+    for status in view.accounts.values() {
         *by_state.entry(status.state).or_default() += 1;
     }
     for (state, n) in by_state {
@@ -56,22 +39,36 @@ fn set_accounts(families: &Families, names: &Names, view: &View) {
 struct Service {
     by_state: BTreeMap<SubscriptionState, i64>,
     oldest: Option<Timestamp>,
+    due: Option<Timestamp>,
 }
 
 impl Service {
     fn add(&mut self, status: &SubscriptionStatus) {
         *self.by_state.entry(status.state).or_default() += 1;
         // One that does not deliver is told by its state; its age would only hide that of the others.
-        let delivers = matches!(status.state, SubscriptionState::Active | SubscriptionState::Renewing);
-        if let Some(renewed) = status.renewed.filter(|_| delivers) {
-            self.oldest = Some(self.oldest.map_or(renewed, |oldest| oldest.min(renewed)));
+        if delivers(status) {
+            self.oldest = self.oldest.into_iter().chain(status.renewed).min();
+            self.due = self.due.into_iter().chain(due(status)).min();
         }
     }
+}
+
+/// When it must have been renewed, at the latest: once three quarters of the lease have passed.
+fn due(status: &SubscriptionStatus) -> Option<Timestamp> {
+    let until = status.lease_until?;
+    let renewed = status.renewed.unwrap_or(until);
+    renewed.checked_add(until.duration_since(renewed) * 3 / 4).ok()
+}
+
+/// Whether events come of it.
+pub(super) fn delivers(status: &SubscriptionStatus) -> bool {
+    matches!(status.state, SubscriptionState::Active | SubscriptionState::Renewing)
 }
 
 fn set_subscriptions(families: &Families, names: &Names, view: &View) {
     families.subscriptions.reset();
     families.subscription_oldest_renewal_timestamp.reset();
+    families.subscription_renewal_due_timestamp.reset();
     let mut services: BTreeMap<&str, Service> =
         names.services.iter().map(|name| (name.as_str(), Service::default())).collect();
     for ((_, service, _), status) in &view.subscriptions {
@@ -83,6 +80,7 @@ fn set_subscriptions(families: &Families, names: &Names, view: &View) {
             families.subscriptions.with_label_values(&[name, state.as_str()]).set(n);
         }
         families.subscription_oldest_renewal_timestamp.with_label_values(&[name]).set(unix(service.oldest));
+        families.subscription_renewal_due_timestamp.with_label_values(&[name]).set(unix(service.due));
     }
 }
 
@@ -113,7 +111,7 @@ fn set_sinks(families: &Families, names: &Names, view: &View) {
     }
 }
 
-fn unix(time: Option<Timestamp>) -> f64 {
+pub(super) fn unix(time: Option<Timestamp>) -> f64 {
     time.map_or(0.0, |time| time.as_duration().as_secs_f64())
 }
 

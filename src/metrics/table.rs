@@ -6,7 +6,7 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result,
 };
 
-use super::family::{Family, Kind};
+use super::family::{AccountCounter, AccountGauge, Family, Kind};
 use super::label::Label;
 
 /// One metric as declared.
@@ -33,6 +33,16 @@ impl Row {
     /// Whether its series depend on what is configured.
     pub fn depends_on_names(&self) -> bool {
         self.labels.iter().any(|label| label.is_configured())
+    }
+
+    /// What it is measured in, as its name ends; counts have no unit.
+    pub fn unit(&self) -> &'static str {
+        match self.name.trim_end_matches("_total") {
+            name if name.ends_with("_timestamp_seconds") => "Unix time, seconds",
+            name if name.ends_with("_seconds") => "seconds",
+            name if name.ends_with("_bytes") => "bytes",
+            _ => "",
+        }
     }
 
     /// The name it is exported under.
@@ -110,15 +120,25 @@ table! {
         "Accounts by state.";
     accounts_blind: IntGauge = "accounts_blind" [],
         "Enabled accounts whose events cannot arrive now.";
-    account_covered: IntGaugeVec = "account_covered" [Account],
+    accounts_blind_oldest_timestamp: Gauge = "accounts_blind_oldest_timestamp_seconds" [],
+        "Unix time since which the account that is blind for longest is; 0 while none is.";
+    accounts_without_series: IntGauge = "accounts_without_series" [],
+        "Accounts without series of their own, as the configuration has it.";
+    account_covered: AccountGauge = "account_covered" [Account],
         "1 while the account's events can arrive: authorized, and every subscription that is not denied delivers; else 0.";
     clock_offset: Gauge = "clock_offset_seconds" [],
         "Largest difference between the service's clock and ours that an account has seen; 0 before the first.";
-    account_online: IntGaugeVec = "account_online" [Account],
+    account_blind_since_timestamp: AccountGauge = "account_blind_since_timestamp_seconds" [Account],
+        "Unix time since which the account's events cannot arrive; 0 while they can, and where it is disabled.";
+    account_events: AccountCounter = "account_events_total" [Account],
+        "Events received for the account since it was started, duplicates included.";
+    account_lease_until_timestamp: AccountGauge = "account_lease_until_timestamp_seconds" [Account],
+        "Unix time at which the first lease of the account's active subscriptions ends; 0 where none has one.";
+    account_online: AccountGauge = "account_online" [Account],
         "1 while the account is connected and authorized, else 0.";
-    account_authorized_until_timestamp: GaugeVec = "account_authorized_until_timestamp_seconds" [Account],
+    account_authorized_until_timestamp: AccountGauge = "account_authorized_until_timestamp_seconds" [Account],
         "Unix time at which the account's authorization ends; 0 while it is not authorized.";
-    account_last_event_timestamp: GaugeVec = "account_last_event_timestamp_seconds" [Account],
+    account_last_event_timestamp: AccountGauge = "account_last_event_timestamp_seconds" [Account],
         "Unix time of the account's newest event; 0 before the first.";
     connects: IntCounterVec = "connects_total" [ConnectOutcome],
         "Attempts to connect and log in, by how they ended.";
@@ -135,6 +155,8 @@ table! {
         "Subscriptions by service and state.";
     subscription_oldest_renewal_timestamp: GaugeVec = "subscription_oldest_renewal_timestamp_seconds" [Service],
         "Unix time of the renewal longest ago among the service's active subscriptions; 0 where there is none.";
+    subscription_renewal_due_timestamp: GaugeVec = "subscription_renewal_due_timestamp_seconds" [Service],
+        "Unix time by which the first of the service's active subscriptions must be renewed, at 75 % of its lease; 0 where none has one.";
     subscription_renewals: IntCounterVec = "subscription_renewals_total" [Service, RenewalOutcome],
         "Renewals of subscriptions, by how they ended.";
     subscription_resyncs: IntCounterVec = "subscription_resyncs_total" [Service, ResyncOutcome],
@@ -196,6 +218,12 @@ table! {
         "1 while events can be committed, else 0.";
     store_faults: IntCounterVec = "store_faults_total" [StoreFault],
         "Times the store could not write or read, by what kept it.";
+    store_size_bytes: IntGauge = "store_size_bytes" [],
+        "Bytes the database takes on the disk; measured every now and then, as those of the disk are.";
+    store_disk_free_bytes: IntGauge = "store_disk_free_bytes" [],
+        "Bytes that are free for the database on its disk.";
+    store_disk_size_bytes: IntGauge = "store_disk_size_bytes" [],
+        "Bytes of the disk the database is on.";
     store_operations_waiting: IntGauge = "store_operations_waiting" [],
         "Operations waiting for the store's writer.";
     router_batches_waiting: IntGauge = "router_batches_waiting" [],

@@ -98,9 +98,10 @@ fn state_gauges_are_read_off_the_board_anew_each_time() {
     let until = "2026-01-01T00:00:01.5Z".parse().unwrap();
     let online = AccountStatus { authorized_until: Some(until), ..account(AccountState::Online) };
     view.accounts.insert("front".parse().unwrap(), online);
-    let blind = Some(Blind { since: Timestamp::UNIX_EPOCH, reason: GapReason::Disconnect });
+    let since = Timestamp::from_second(100).unwrap();
+    let blind = Some(Blind { since, reason: GapReason::Disconnect });
     let clock_ahead_seconds = Some(-7.5);
-    let back = AccountStatus { blind, clock_ahead_seconds, ..account(AccountState::Waiting) };
+    let back = AccountStatus { blind, clock_ahead_seconds, events: 7, ..account(AccountState::Waiting) };
     view.accounts.insert("back".parse().unwrap(), back);
     view.accounts.insert("off".parse().unwrap(), account(AccountState::Disabled));
     let text = metrics.render(&view);
@@ -110,6 +111,10 @@ fn state_gauges_are_read_off_the_board_anew_each_time() {
     assert_eq!(value(&text, r#"account_online{account="front"}"#).unwrap(), "1");
     assert_eq!(value(&text, r#"account_online{account="back"}"#).unwrap(), "0");
     assert_eq!(value(&text, "accounts_blind").unwrap(), "1");
+    assert_eq!(value(&text, "accounts_blind_oldest_timestamp_seconds").unwrap(), "100");
+    assert_eq!(value(&text, r#"account_blind_since_timestamp_seconds{account="back"}"#).unwrap(), "100");
+    assert_eq!(value(&text, r#"account_blind_since_timestamp_seconds{account="front"}"#).unwrap(), "0");
+    assert_eq!(value(&text, r#"account_events_total{account="back"}"#).unwrap(), "7");
     for (name, covered) in [("front", "1"), ("back", "0"), ("off", "0")] {
         let series = format!(r#"account_covered{{account="{name}"}}"#);
         assert_eq!(value(&text, &series).unwrap(), covered, "{name}");
@@ -122,7 +127,34 @@ fn state_gauges_are_read_off_the_board_anew_each_time() {
     assert_eq!(value(&text, r#"accounts{state="waiting"}"#).unwrap(), "0");
     assert_eq!(value(&text, r#"account_online{account="back"}"#), None);
     assert_eq!(value(&text, "accounts_blind").unwrap(), "0");
+    assert_eq!(value(&text, "accounts_blind_oldest_timestamp_seconds").unwrap(), "0");
     assert_eq!(value(&text, "clock_offset_seconds").unwrap(), "0");
+}
+
+#[test]
+fn accounts_beyond_the_limit_have_no_series_and_are_counted() {
+    let metrics = metrics();
+    let mut view = View::default();
+    for name in ["a", "b", "c"] {
+        view.accounts.insert(name.parse().unwrap(), account(AccountState::Online));
+    }
+    let with_series = |text: &str| -> Vec<String> {
+        let names = text.lines().filter_map(|line| line.strip_prefix("onsip_router_account_online{account=\""));
+        names.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    let left_out = |text: &str| line(text, "onsip_router_accounts_without_series").unwrap();
+    let text = metrics.render(&view);
+    assert_eq!(with_series(&text), ["a", "b", "c", "front"]);
+    assert_eq!(left_out(&text), "0");
+    metrics.limit(Options { max_accounts: 2, ..Options::default() });
+    let text = metrics.render(&view);
+    assert_eq!(with_series(&text), ["a", "b"]);
+    assert_eq!(left_out(&text), "2");
+    metrics.limit(Options { per_account: false, ..Options::default() });
+    let text = metrics.render(&view);
+    assert!(!text.contains("account=") && !text.contains("account_online"), "{text}");
+    assert_eq!(left_out(&text), "4");
+    assert_eq!(line(&text, r#"onsip_router_accounts{state="online"}"#).unwrap(), "3", "all are counted");
 }
 
 #[test]
@@ -132,14 +164,20 @@ fn the_oldest_renewal_is_that_of_a_subscription_that_delivers() {
     let states = [SubscriptionState::Active, SubscriptionState::Renewing, SubscriptionState::Lost];
     for (state, second) in states.into_iter().zip([30, 20, 10]) {
         let renewed = Timestamp::from_second(second).ok();
+        let lease_until = Timestamp::from_second(second + 7).ok();
         let since = Timestamp::UNIX_EPOCH;
-        let subscription = SubscriptionStatus { state, since, why: None, subid: None, lease_until: None, renewed };
+        let subscription = SubscriptionStatus { state, since, why: None, subid: None, lease_until, renewed };
         let key = ("front".parse().unwrap(), "active-calls".to_owned(), state.as_str().into());
         view.subscriptions.insert(key, subscription);
     }
     let text = metrics.render(&view);
     let series = r#"onsip_router_subscription_oldest_renewal_timestamp_seconds{service="active-calls"}"#;
     assert_eq!(line(&text, series).unwrap(), "20");
+    // Nor does one that delivers nothing have a renewal due, or a lease that counts.
+    let series = r#"onsip_router_subscription_renewal_due_timestamp_seconds{service="active-calls"}"#;
+    assert_eq!(line(&text, series).unwrap(), "25.25");
+    let series = r#"onsip_router_account_lease_until_timestamp_seconds{account="front"}"#;
+    assert_eq!(line(&text, series).unwrap(), "27");
     let series = r#"onsip_router_subscriptions{service="active-calls",state="lost"}"#;
     assert_eq!(line(&text, series).unwrap(), "1");
 }

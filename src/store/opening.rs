@@ -29,6 +29,8 @@ const REWRITTEN: i64 = 65_536;
 
 /// An open database.
 pub(super) struct Opened {
+    /// The file.
+    pub(super) path: PathBuf,
     /// The only connection that writes.
     pub(super) writer: SqliteConnection,
     /// Connections that read.
@@ -54,7 +56,7 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let mut writer = writer(&path, true).await?;
     give_room_back(&mut writer).await.map_err(|error| refused(&path, error))?;
     MIGRATOR.run(&mut writer).await.map_err(|error| refused(&path, sqlx::Error::Migrate(Box::new(error))))?;
-    Ok(Opened { writer, readers: readers(&path).await?, lock: Some(lock) })
+    Ok(Opened { writer, readers: readers(&path).await?, lock: Some(lock), path })
 }
 
 /// Opens an existing database without owning it.
@@ -67,7 +69,7 @@ pub(super) async fn beside(options: &Options) -> Result<Opened, OpenError> {
     {
         return Err(OpenError::Log { path, commits });
     }
-    existing(&path, None).await
+    existing(path, None).await
 }
 
 /// A damaged log whose readable beginning was kept, and of which there is a copy.
@@ -78,9 +80,8 @@ pub(super) struct CutOff {
     pub(super) copy: PathBuf,
 }
 
-/// Opens an existing database as its owner, as it stands: it may be damaged. Says where it is, and what of its log was cut
-/// off.
-pub(super) async fn owned(options: &Options) -> Result<(PathBuf, Opened, Option<CutOff>), OpenError> {
+/// Opens an existing database as its owner, as it stands: it may be damaged. Says what of its log was cut off.
+pub(super) async fn owned(options: &Options) -> Result<(Opened, Option<CutOff>), OpenError> {
     let path = path_of(&options.url)?;
     if !path.exists() {
         return Err(OpenError::Absent { path });
@@ -97,23 +98,22 @@ pub(super) async fn owned(options: &Options) -> Result<(PathBuf, Opened, Option<
             Some(CutOff { commits, copy })
         }
     };
-    let opened = existing(&path, Some(lock)).await?;
-    Ok((path, opened, cut_off))
+    Ok((existing(path, Some(lock)).await?, cut_off))
 }
 
 fn examine(path: &Path) -> Result<Log, OpenError> {
     log::examine(path).map_err(|error| unopened(&log::of(path), &error))
 }
 
-async fn existing(path: &Path, lock: Option<File>) -> Result<Opened, OpenError> {
-    if !has_content(path)? {
-        return Err(OpenError::Absent { path: path.to_owned() });
+async fn existing(path: PathBuf, lock: Option<File>) -> Result<Opened, OpenError> {
+    if !has_content(&path)? {
+        return Err(OpenError::Absent { path });
     }
-    let (found, known) = (schema(path).await?, newest_schema());
+    let (found, known) = (schema(&path).await?, newest_schema());
     if found < known {
-        return Err(OpenError::Older { path: path.to_owned(), found, known });
+        return Err(OpenError::Older { path, found, known });
     }
-    Ok(Opened { writer: writer(path, false).await?, readers: readers(path).await?, lock })
+    Ok(Opened { writer: writer(&path, false).await?, readers: readers(&path).await?, lock, path })
 }
 
 async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError> {

@@ -77,7 +77,7 @@ pub enum RepairError {
 impl Store {
     /// Repairs what can be repaired of a database that no router uses, and says what that was.
     pub async fn repair(options: &Options) -> Result<Repaired, RepairError> {
-        let (path, Opened { mut writer, readers, lock }, cut_off) = opening::owned(options).await?;
+        let (Opened { path, mut writer, readers, lock }, cut_off) = opening::owned(options).await?;
         let damage = |fault| RepairError::Store { path: path.clone(), fault };
         let mut repaired = Repaired { done: Vec::new(), left: file(&mut writer).await.map_err(damage)? };
         repaired.done.extend(cut_off.map(|CutOff { commits, copy }| {

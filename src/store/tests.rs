@@ -153,6 +153,15 @@ async fn on_a_full_disk_nothing_is_half_written_and_work_goes_on_once_there_is_r
 }
 
 #[tokio::test]
+async fn the_room_of_the_database_and_of_its_disk_is_told() {
+    let (folder, store) = store().await;
+    let room = store.room().await.unwrap();
+    assert!((1..=room.size).contains(&room.free) && (1..room.size).contains(&room.used), "{room:?}");
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+    assert!(room.used <= files.sum(), "{room:?}");
+}
+
+#[tokio::test]
 async fn what_is_delivered_makes_room_again() {
     let (_folder, store) = store().await;
     let sink = "log".parse().unwrap();

@@ -25,6 +25,8 @@ use crate::store::CommitEvent;
 pub(super) struct Tally {
     rejected: Vec<(AccountName, RejectReason, u64)>,
     duplicates: Vec<(String, EventType)>,
+    /// For whom an event arrived, and when, whether or not another account had got it before.
+    arrived: Vec<(AccountName, Timestamp)>,
     ended: Vec<EndReason>,
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
@@ -37,7 +39,6 @@ pub(super) struct Tally {
 }
 
 struct Emitted {
-    account: AccountName,
     service: String,
     kind: EventType,
     published: Option<Timestamp>,
@@ -81,8 +82,8 @@ impl Tally {
     /// An event that a message tells of, in the form the queue takes.
     pub(super) fn emit(&mut self, sighting: Sighting<'_>, event: &Event, routes: &Routes) -> CommitEvent {
         let received = event.received_at();
+        self.arrived.push((sighting.reception.account.clone(), received));
         self.emitted.push(Emitted {
-            account: sighting.reception.account.clone(),
             service: sighting.service.name().to_owned(),
             kind: event.r#type,
             published: Some(event.time).filter(|time| *time != received),
@@ -100,6 +101,7 @@ impl Tally {
     /// A copy of what was seen before. That an answer shows it once more is no second copy.
     pub(super) fn duplicate(&mut self, sighting: Sighting<'_>, kind: EventType) {
         if sighting.note.asked.is_none() {
+            self.arrived.push((sighting.reception.account.clone(), sighting.received));
             self.duplicates.push((sighting.service.name().to_owned(), kind));
         }
     }
@@ -130,20 +132,21 @@ impl Tally {
             metrics.rejected(reason, n);
             tracing::debug!(%account, %reason, n, "message dropped");
         }
-        for (service, kind) in self.duplicates {
-            metrics.event_received(&service, kind);
-            metrics.duplicate(&service);
-        }
         for sink in self.undecided {
             tracing::debug!(%sink, "the rule has no answer for an event");
         }
-        if !self.emitted.is_empty() {
+        if !self.arrived.is_empty() {
             let mut view = house.board.view();
-            for event in &self.emitted {
-                if let Some(status) = view.accounts.get_mut(&event.account) {
-                    status.last_event = Some(event.received);
+            for (account, received) in self.arrived {
+                if let Some(status) = view.accounts.get_mut(&account) {
+                    status.last_event = Some(received);
+                    status.events += 1;
                 }
             }
+        }
+        for (service, kind) in self.duplicates {
+            metrics.event_received(&service, kind);
+            metrics.duplicate(&service);
         }
         let now = Moment::now().utc();
         for event in self.emitted {

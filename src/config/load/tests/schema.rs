@@ -59,6 +59,8 @@ fn the_schema_and_the_program_agree() {
         "[sinks.f]\ntype = 'webhook'\nurl = 'https://me:pw@a.test'",
         "[sinks.f]\ntype = 'webhook'\nurl = 'ftp://a.test'",
         "[store]\nurl = 'postgres://x'",
+        "[metrics]\nper_account = false\nmax_accounts = 1",
+        "[metrics]\nmax_accounts = 0",
         "[log]\nlevel = 'off'",
         "[http]\nlisten = 'x'",
     ] {
