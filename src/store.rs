@@ -70,22 +70,28 @@ impl Store {
 
     /// Opens the database, makes it if it is absent, and owns it until [`Store::close`] or the end of the process.
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
-        Ok(Self::begin(opening::open(options).await?))
+        Self::begin(opening::open(options).await?)
     }
 
     /// Opens an existing database for a command of the operator, also while a router owns it. Makes nothing, migrates
     /// nothing, and keeps no router from starting.
     pub async fn beside(options: &Options) -> Result<Self, OpenError> {
-        Ok(Self::begin(opening::beside(options).await?))
+        Self::begin(opening::beside(options).await?)
     }
 
-    fn begin(opened: Opened) -> Self {
+    /// The writer has a thread of its own: between two of its statements it must not wait for anybody's turn.
+    fn begin(opened: Opened) -> Result<Self, OpenError> {
         let Opened { path, writer: connection, readers, lock } = opened;
         let (writer, inbox) = mpsc::channel(WAITING);
         let recent = Arc::new(Recent::default());
-        let (kept, readers_of_writer) = (Arc::clone(&recent), readers.clone());
-        tokio::spawn(Writer { connection, readers: readers_of_writer, recent: kept, inbox, lock }.run());
-        Self { writer, readers, recent, path: path.into() }
+        let writing = Writer { connection, readers: readers.clone(), recent: Arc::clone(&recent), inbox, lock }.run();
+        let begun = tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
+            std::thread::Builder::new().name("store".to_owned()).spawn(move || runtime.block_on(writing))
+        });
+        match begun {
+            Ok(_) => Ok(Self { writer, readers, recent, path: path.into() }),
+            Err(fault) => Err(OpenError::Io { path, detail: fault.to_string() }),
+        }
     }
 
     /// What of `recall` is known.

@@ -16,7 +16,7 @@ use super::{Figure, Watch, sinks};
 /// Events of one batch, as a connection hands over what it read at once.
 const BATCH: usize = 256;
 /// Batches that wait at the same time, as several connections do.
-const CALLERS: usize = 4;
+const CALLERS: usize = 16;
 
 pub fn options(folder: &Path) -> Options {
     Options { url: format!("sqlite://{}", folder.join("router.db").display()) }

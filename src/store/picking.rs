@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use sqlx::SqlitePool;
 
 use super::checksum::{Kept, Whole};
-use super::error::StoreError;
+use super::error::{StoreError, unreadable};
 use super::queue::{by_bit, text};
-use super::{Owed, Pick, Store};
+use super::{CommitEvent, Owed, Pick, Store};
 use crate::domain::name::SinkName;
 
 /// What is owed to the sink `?1` between `?2` and `?3`, at most `?4`: what is to be read of it by way of a row and by way
@@ -38,13 +38,17 @@ macro_rules! stretch {
 }
 pub(super) use stretch;
 
-/// What is owed and how it stands, but not of the calls `?5`.
+/// What is owed and how it stands, but not of the calls `?5`: one text, since a row for each costs more than finding it.
 macro_rules! places {
     ($also:expr) => {
-        stretch!(
-            "owed.attempts, owed.failing_since",
-            "0, NULL",
-            concat!(" AND events.partition NOT IN (SELECT value FROM json_each(?5))", $also)
+        concat!(
+            "SELECT coalesce(group_concat(place, ','), '') FROM (",
+            stretch!(
+                "owed.position || ' ' || owed.attempts || coalesce(' ' || owed.failing_since, '') AS place",
+                "position",
+                concat!(" AND events.partition NOT IN (SELECT value FROM json_each(?5))", $also)
+            ),
+            ")"
         )
     };
 }
@@ -83,7 +87,7 @@ type Place = (i64, i64, Option<i64>);
 /// What `pick` asks for, in queue order.
 pub(super) async fn pick(store: &Store, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
     let limit = i64::try_from(pick.limit).unwrap_or(i64::MAX);
-    let query = sqlx::query_as(if pick.first_below.is_some() { FIRST } else { STRETCH })
+    let query = sqlx::query_scalar(if pick.first_below.is_some() { FIRST } else { STRETCH })
         .bind(sink.as_str())
         .bind(pick.after)
         .bind(pick.until)
@@ -93,7 +97,17 @@ pub(super) async fn pick(store: &Store, sink: &SinkName, pick: &Pick) -> Result<
         Some(bound) => query.bind(bound),
         None => query,
     };
-    read(store, query.fetch_all(&store.readers).await?).await
+    let text: String = query.fetch_one(&store.readers).await?;
+    let mut places = text.split(',').filter(|place| !place.is_empty()).map(place).collect::<Result<Vec<_>, _>>()?;
+    places.sort_unstable(); // the database promises no order
+    read(store, places).await
+}
+
+/// Position, tries and first failure, the latter two where there were any.
+fn place(text: &str) -> Result<Place, StoreError> {
+    let mut numbers = text.split(' ').map(|number| number.parse().map_err(|error| unreadable("queue", &error)));
+    let position = numbers.next().unwrap_or(Ok(0))?;
+    Ok((position, numbers.next().unwrap_or(Ok(0))?, numbers.next().transpose()?))
 }
 
 /// What is owed of `calls`, in queue order.
@@ -111,16 +125,19 @@ pub(super) async fn of_calls(
 /// The events at `places`, from memory where they are new. One that was taken away meanwhile is owed to nobody.
 async fn read(store: &Store, places: Vec<Place>) -> Result<Vec<Owed>, StoreError> {
     let recent = store.recent.find(places.iter().map(|(position, ..)| *position));
-    let others: Vec<i64> =
-        places.iter().map(|(position, ..)| *position).filter(|position| !recent.contains_key(position)).collect();
+    let others: Vec<i64> = places
+        .iter()
+        .zip(&recent)
+        .filter_map(|((position, ..), recent)| recent.is_none().then_some(*position))
+        .collect();
     let mut others: HashMap<i64, Whole> = if others.is_empty() {
         HashMap::new()
     } else {
         let kept: Vec<Kept> = sqlx::query_as(EVENTS).bind(text(&others)?).fetch_all(&store.readers).await?;
         kept.into_iter().map(Whole::from).map(|event| (event.position, event)).collect()
     };
-    let owed = |(position, attempts, failing_since): Place| {
-        let event = match recent.get(&position) {
+    let owed = |((position, attempts, failing_since), recent): (Place, Option<Arc<CommitEvent>>)| {
+        let event = match recent {
             Some(event) => Whole {
                 position,
                 id: event.id.clone(),
@@ -142,7 +159,7 @@ async fn read(store: &Store, places: Vec<Place>) -> Result<Vec<Owed>, StoreError
             intact: event.intact,
         })
     };
-    Ok(places.into_iter().filter_map(owed).collect())
+    Ok(places.into_iter().zip(recent).filter_map(owed).collect())
 }
 
 /// The newest position owed to `sink`.

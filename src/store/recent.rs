@@ -2,7 +2,7 @@
 //!
 //! What is at a position never changes, so nothing here can be out of date. Must not know who is owed an event.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::CommitEvent;
@@ -36,12 +36,11 @@ impl Recent {
         }
     }
 
-    /// Those of `positions` that are still here.
-    pub(super) fn find(&self, positions: impl Iterator<Item = i64>) -> HashMap<i64, Arc<CommitEvent>> {
+    /// The events at `positions`, one by one, where they are still here.
+    pub(super) fn find(&self, positions: impl Iterator<Item = i64>) -> Vec<Option<Arc<CommitEvent>>> {
         let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = |position| window.events.binary_search_by_key(&position, |(position, _)| *position);
-        let event = |position| Some((position, Arc::clone(&window.events.get(at(position).ok()?)?.1)));
-        positions.filter_map(event).collect()
+        let at = |position| window.events.binary_search_by_key(&position, |(position, _)| *position).ok();
+        positions.map(|position| Some(Arc::clone(&window.events.get(at(position)?)?.1))).collect()
     }
 }
 
@@ -66,15 +65,17 @@ mod tests {
     #[test]
     fn the_newest_are_found_and_the_oldest_make_room() {
         let recent = Recent::default();
+        let found = |positions: &[i64]| -> Vec<bool> {
+            recent.find(positions.iter().copied()).iter().map(Option::is_some).collect()
+        };
         recent.keep([event(1, MOST / 2), event(5, MOST / 4)].into_iter());
-        assert_eq!(recent.find([1, 2, 5, 9].into_iter()).len(), 2);
+        assert_eq!(found(&[1, 2, 5, 9]), [true, false, true, false]);
+        assert_eq!(recent.find([5].into_iter())[0].as_ref().unwrap().body.len(), MOST / 4);
         recent.keep([event(9, MOST / 2)].into_iter());
-        let found = recent.find([1, 5, 9].into_iter());
-        assert!(!found.contains_key(&1), "it had to make room");
-        assert_eq!(found[&5].body.len(), MOST / 4);
+        assert_eq!(found(&[1, 5, 9]), [false, true, true], "the oldest had to make room");
         recent.keep([event(10, MOST + 1)].into_iter());
-        assert!(recent.find([5, 9, 10].into_iter()).is_empty(), "one that is too large is not kept");
+        assert_eq!(found(&[5, 9, 10]), [false; 3], "one that is too large is not kept");
         recent.keep([event(11, 1)].into_iter());
-        assert_eq!(recent.find([11].into_iter()).len(), 1);
+        assert_eq!(found(&[11]), [true]);
     }
 }

@@ -11,8 +11,29 @@ use super::queue::{by_bit, text};
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 
-pub(super) const SINK: &str = "SELECT number, done, newest, iif(number < 63, 1 << number, 0) AS bit \
-    FROM sinks WHERE name = ?1";
+/// Of a row of `events`: nobody is owed it, and nobody was given up for. The few sinks are asked one by one.
+macro_rules! needless {
+    () => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM sinks WHERE ",
+            by_bit!("events"),
+            ") AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN owed \
+            ON owed.sink = sinks.number AND owed.position = events.position) \
+        AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN dead \
+            ON dead.sink = sinks.number AND dead.position = events.position)"
+        )
+    };
+}
+pub(super) use needless;
+
+pub(super) const SINK: &str = "SELECT number, done, newest, iif(number < 63, 1 << number, 0) AS bit, \
+    EXISTS (SELECT 1 FROM owed WHERE sink = number) AS has_rows FROM sinks WHERE name = ?1";
+
+/// What is owed by a bit up to the position `?2`, and how many bytes.
+pub(super) const RUN: &str = "SELECT coalesce(group_concat(position, ','), ''), coalesce(sum(octet_length(body)), 0) \
+    FROM events WHERE position > ?1 AND position <= ?2 AND debtors & ?3";
+pub(super) const DROP_RUN: &str =
+    concat!("DELETE FROM events WHERE position > ?1 AND position <= ?2 AND ", needless!());
 
 /// What is owed of the positions `?5`: how many, and how many bytes.
 pub(super) const OWES: &str = "SELECT count(*), coalesce(sum(bytes), 0) FROM \
@@ -41,20 +62,6 @@ pub(super) const DEAD: &str = "INSERT INTO dead (sink, position, attempts, died,
     LEFT JOIN owed ON owed.sink = ?1 AND owed.position = events.position \
     WHERE owed.position IS NOT NULL OR (events.position > ?2 AND events.position <= ?3 AND events.debtors & ?4) \
     ON CONFLICT (sink, position) DO NOTHING";
-/// Of a row of `events`: nobody is owed it, and nobody was given up for. The few sinks are asked one by one.
-macro_rules! needless {
-    () => {
-        concat!(
-            "NOT EXISTS (SELECT 1 FROM sinks WHERE ",
-            by_bit!("events"),
-            ") AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN owed \
-            ON owed.sink = sinks.number AND owed.position = events.position) \
-        AND NOT EXISTS (SELECT 1 FROM sinks CROSS JOIN dead \
-            ON dead.sink = sinks.number AND dead.position = events.position)"
-        )
-    };
-}
-pub(super) use needless;
 /// An event that nobody needs any more goes at once.
 pub(super) const DROP: &str =
     concat!("DELETE FROM events WHERE position IN (SELECT value FROM json_each(?1)) AND ", needless!());
@@ -66,6 +73,8 @@ struct Debtor {
     done: i64,
     newest: i64,
     bit: i64,
+    /// Whether it is owed anything by a row.
+    has_rows: bool,
 }
 
 impl Debtor {
@@ -133,15 +142,25 @@ async fn take(
     positions: &[i64],
     buried: i64,
 ) -> Result<i64, StoreError> {
-    let Some(last) = positions.iter().max() else { return Ok(0) };
+    let mut positions = positions.to_vec();
+    positions.sort_unstable();
+    positions.dedup();
+    let Some(last) = positions.last().copied() else { return Ok(0) };
+    if let Some(bytes) = run(connection, sink, &positions, last).await? {
+        let events = i64::try_from(positions.len()).unwrap_or(i64::MAX);
+        let settle = sqlx::query(SETTLE).bind(sink.number).bind(last).bind(events).bind(bytes).bind(buried);
+        settle.execute(&mut *connection).await?;
+        sqlx::query(DROP_RUN).bind(sink.done).bind(last).execute(connection).await?;
+        return Ok(events);
+    }
     let positions = text(&positions)?;
     let (events, bytes): (i64, i64) = of!(sqlx::query_as(OWES), sink, &positions).fetch_one(&mut *connection).await?;
     let mut done = sink.done;
-    if *last > sink.done && sink.done < sink.newest {
+    if last > sink.done && sink.done < sink.newest {
         let left: Option<i64> =
             of!(sqlx::query_scalar(LEFT), sink, &positions).fetch_optional(&mut *connection).await?;
         done = left.map_or(sink.newest, |left| left - 1);
-        if *last > done {
+        if last > done {
             let beyond = Debtor { done, ..sink };
             of!(sqlx::query(CLEAR), beyond, &positions).execute(&mut *connection).await?;
         }
@@ -151,4 +170,20 @@ async fn take(
     settle.execute(&mut *connection).await?;
     sqlx::query(DROP).bind(&positions).execute(&mut *connection).await?;
     Ok(events)
+}
+
+/// The usual case: `positions` are exactly what comes next. Says how many bytes they are.
+async fn run(
+    connection: &mut SqliteConnection,
+    sink: Debtor,
+    positions: &[i64],
+    last: i64,
+) -> Result<Option<i64>, StoreError> {
+    if sink.has_rows || last > sink.newest || positions.first().is_none_or(|first| *first <= sink.done) {
+        return Ok(None);
+    }
+    let query = sqlx::query_as(RUN).bind(sink.done).bind(last).bind(sink.bit);
+    let (next, bytes): (String, i64) = query.fetch_one(connection).await?;
+    let same = next.split(',').map(str::parse).eq(positions.iter().map(|position| Ok(*position)));
+    Ok(same.then_some(bytes))
 }

@@ -55,12 +55,12 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (queue::OWE, &[]),
     (queue::OWE_MORE, &["sinks"]),
     (queue::COUNT, &[]),
-    // One row.
-    (queue::DEPTH, &["(subquery-2)"]),
+    (queue::DEPTH, &[]),
     (queue::SINKS, &["sinks"]),
     (settling::SINK, &[]),
-    // What was just gathered.
-    (settling::OWES, &["(subquery-4)"]),
+    (settling::RUN, &[]),
+    (settling::DROP_RUN, &["sinks"]),
+    (settling::OWES, &[]),
     (settling::LEFT, &[]),
     (settling::CLEAR, &[]),
     (settling::REMOVE, &[]),
@@ -106,7 +106,9 @@ async fn no_statement_reads_a_growing_table_from_end_to_end() {
                 .expect(statement);
         for (.., step) in plan {
             let Some(table) = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next()) else { continue };
-            assert!(scanned.contains(&table) || virtual_tables.contains(&table), "{statement}\n{step}");
+            // What a part of the statement has just found is no table.
+            let found = table.starts_with("(subquery-");
+            assert!(found || scanned.contains(&table) || virtual_tables.contains(&table), "{statement}\n{step}");
         }
     }
 }
