@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Actor;
 use onsip_router::actors::House;
@@ -14,12 +13,11 @@ use onsip_router::feed::Feed;
 use onsip_router::metrics::Metrics;
 use onsip_router::store::Store;
 
-use super::{Figure, Watch, queue};
+use super::queue::{self, AHEAD, until_at_most};
+use super::{Figure, Watch};
 
 /// The healthy sinks, by name.
 pub const HEALTHY: [&str; 3] = ["log", "bus", "stream"];
-/// So far acceptance may be ahead of the slowest healthy sink: both are measured, and neither waits for long.
-const AHEAD: u64 = 20_000;
 
 /// How many a second are accepted and acknowledged by all of [`HEALTHY`], with the sinks of this configuration.
 pub async fn rate(sinks: &str, count: usize) -> Figure {
@@ -41,27 +39,18 @@ pub async fn rate(sinks: &str, count: usize) -> Figure {
     let fleet = Fleet::new(house).start();
     fleet.send(Apply(config)).await.unwrap().unwrap();
 
+    let healthy = HEALTHY.map(|name| name.parse().unwrap());
     // The connections are made before the clock starts.
     queue::commit(&store, queue::commits("first", 256, &names), async || ()).await;
-    until_at_most(&store, 0).await;
+    until_at_most(&store, &healthy, 0).await;
     let commits = queue::commits("rest", count, &names);
     let (count, start) = (commits.iter().map(|commit| commit.events.len()).sum(), Watch::start());
-    queue::commit(&store, commits, async || until_at_most(&store, AHEAD).await).await;
-    until_at_most(&store, 0).await;
+    queue::commit(&store, commits, async || until_at_most(&store, &healthy, AHEAD).await).await;
+    until_at_most(&store, &healthy, 0).await;
     let rate = start.stop(count);
     fleet.send(Shutdown).await.unwrap();
     store.close().await.unwrap();
     let lines = std::fs::read_to_string(path).unwrap().lines().count();
     assert_eq!(lines, count + 256, "every event is in the file once");
     rate
-}
-
-/// Waits until no healthy sink is owed more.
-async fn until_at_most(store: &Store, most: u64) {
-    for name in HEALTHY {
-        let name = name.parse().unwrap();
-        while store.depth(&name).await.unwrap().events > most {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
 }

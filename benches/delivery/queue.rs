@@ -22,6 +22,9 @@ pub fn options(folder: &Path) -> Options {
     Options { url: format!("sqlite://{}", folder.join("router.db").display()) }
 }
 
+/// So far acceptance may be ahead of the slowest sink: both are measured, and neither waits for long.
+pub const AHEAD: u64 = 8192;
+
 /// `count` events in batches, owed to `sinks`; four events to a call.
 pub fn commits(name: &str, count: usize, sinks: &[SinkName]) -> Vec<Commit> {
     let event = |number: usize| {
@@ -77,17 +80,27 @@ pub async fn whole_way(count: usize) -> Figure {
     let commits = commits("way", count, &sinks);
     let (count, start) = (commits.len() * BATCH, Watch::start());
     let deliver = sinks.iter().map(|sink| take(store.clone(), sink.clone(), count)).map(tokio::spawn);
-    let (taken, ()) = tokio::join!(futures::future::join_all(deliver), commit(&store, commits, async || ()));
+    let room = async || until_at_most(&store, &sinks, AHEAD).await;
+    let (taken, ()) = tokio::join!(futures::future::join_all(deliver), commit(&store, commits, room));
     taken.into_iter().for_each(Result::unwrap);
     let rate = start.stop(count);
     store.close().await.unwrap();
     rate
 }
 
+/// Waits until none of `sinks` is owed more.
+pub async fn until_at_most(store: &Store, sinks: &[SinkName], most: u64) {
+    for sink in sinks {
+        while store.depth(sink).await.unwrap().events > most {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
 async fn take(store: Store, sink: SinkName, count: usize) {
     let mut settled = 0;
     while settled < count {
-        let pick = Pick { after: 0, until: i64::MAX, without: Vec::new(), first_below: None, limit: 1024 };
+        let pick = Pick { after: 0, until: i64::MAX, without: Vec::new(), first_below: None, limit: 4096 };
         let due = store.pick(&sink, &pick).await.unwrap();
         settled += due.len();
         let delivered = due.iter().map(|owed| (owed.position, Settlement::Delivered)).collect();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::CommitEvent;
 
 /// Bytes of bodies that are kept.
-const MOST: usize = 4 << 20;
+const MOST: usize = 8 << 20;
 
 /// The newest events, by position.
 #[derive(Debug, Default)]
