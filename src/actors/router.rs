@@ -1,6 +1,6 @@
 //! The router actor: decides what is an event, where it goes, and writes both down in one commit.
 //!
-//! Batches that arrive while a commit is under way, or shortly after one, are committed together in the next one. It
+//! Batches that arrive while a commit is under way are committed together in the next one. It
 //! remembers nothing between commits, so it can be rebuilt at any time.
 
 use std::sync::Arc;
@@ -32,10 +32,6 @@ pub use ageing::Stale;
 
 /// Batches from connections that wait in the mailbox at most.
 const MAILBOX: usize = 1024;
-/// After a commit the next one waits this long for more to join it: a commit costs about the same for one and for many.
-const GATHERING: Duration = Duration::from_millis(1);
-/// Batches that need not wait for more.
-const ENOUGH: usize = 64;
 /// Pause before a commit that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -135,17 +131,9 @@ impl Router {
                     tracing::debug!(sink = %name, "the sink is being rebuilt");
                 }
             }
-            this.gather(ctx);
-        }));
-    }
-
-    /// Between two commits. A batch that finds the router at rest is committed at once.
-    fn gather(&mut self, ctx: &mut Context<Self>) {
-        let gathering = if self.waiting.len() < ENOUGH { GATHERING } else { Duration::ZERO };
-        ctx.run_later(gathering, |this, ctx| {
             this.committing = false;
             this.commit(ctx);
-        });
+        }));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sink actor: feeds one sink from the queue, in order within each call, and settles what it acknowledged.
 //!
 //! One step at a time: ask the plan, take, deliver, settle. What is taken next, and when, is decided by
-//! [`crate::retry::flow`]. Steps that follow each other closely are held apart a little, so that each takes more at once.
+//! [`crate::retry::flow`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,6 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-/// After a step that emptied the queue the next one waits this long for more: a step costs about the same for one and
-/// for many.
-const GATHERING: Duration = Duration::from_millis(1);
 /// Between two tries at least.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The board is told how much is owed at most this often.
@@ -76,8 +73,8 @@ pub struct SinkActor {
 enum Timer {
     /// Nothing but news.
     None,
-    /// For more to join what is there already.
-    Gathering(SpawnHandle),
+    /// For the store, which failed; news does not shorten that.
+    Pausing(SpawnHandle),
     /// For the time of the next try, or for news.
     Waiting(SpawnHandle),
 }
@@ -139,7 +136,7 @@ impl SinkActor {
             self.again = true;
             return;
         };
-        if let Timer::Gathering(timer) | Timer::Waiting(timer) = std::mem::replace(&mut self.timer, Timer::None) {
+        if let Timer::Pausing(timer) | Timer::Waiting(timer) = std::mem::replace(&mut self.timer, Timer::None) {
             ctx.cancel_future(timer);
         }
         if std::mem::take(&mut self.reopen) {
@@ -181,33 +178,31 @@ impl SinkActor {
             works.flow.news();
         }
         let now = Moment::now();
-        let (at_once, timer) = match outcome {
-            Outcome::Idle => {
-                let next = works.flow.next(now).map(|next| now.until(next).max(SHORTEST));
-                (woken, next.map(|wait| (wait, false)))
-            }
+        let (at_once, pause) = match outcome {
+            Outcome::Idle => (woken, None),
             Outcome::Tried(tried) => {
                 let draining = !self.drained.is_empty();
-                let at_once = if draining { tried.progress && (tried.more || woken) } else { tried.more };
+                let at_once = (tried.more || woken) && (tried.progress || !draining);
                 self.tell(&works, tried);
-                (at_once, Some((GATHERING, true)))
+                (at_once, None)
             }
             Outcome::Store(StoreError::Closed) => return, // the end: what is owed stays in the queue
             Outcome::Store(fault) => {
                 self.desk.house.store_failed(&fault);
                 tracing::error!(sink = %self.desk.name, %fault, "the queue cannot be read or settled");
-                (false, Some((PAUSE, true)))
+                (false, Some(PAUSE))
             }
         };
+        let next = works.flow.next(now).map(|next| now.until(next).max(SHORTEST));
         self.works = Some(works);
         self.count(ctx);
         if at_once || self.reopen {
             return self.go(ctx);
         }
-        self.timer = match timer {
-            Some((wait, true)) => Timer::Gathering(ctx.run_later(wait, Self::go)),
-            Some((wait, false)) => Timer::Waiting(ctx.run_later(wait, Self::go)),
-            None => Timer::None,
+        self.timer = match (pause, next) {
+            (Some(pause), _) => Timer::Pausing(ctx.run_later(pause, Self::go)),
+            (None, Some(next)) => Timer::Waiting(ctx.run_later(next, Self::go)),
+            (None, None) => Timer::None,
         };
         self.say_drained();
     }
@@ -282,7 +277,7 @@ impl SinkActor {
     /// Looks at the queue unasked.
     fn glance(&mut self, ctx: &mut Context<Self>) {
         self.count(ctx);
-        if self.works.is_some() && !matches!(self.timer, Timer::Gathering(_)) {
+        if self.works.is_some() && !matches!(self.timer, Timer::Pausing(_)) {
             self.go(ctx);
         }
     }
@@ -310,7 +305,7 @@ impl Handler<Wake> for SinkActor {
         if let Some(works) = &mut self.works {
             works.flow.news();
         }
-        if !matches!(self.timer, Timer::Gathering(_)) {
+        if !matches!(self.timer, Timer::Pausing(_)) {
             self.go(ctx);
         }
     }

@@ -14,7 +14,8 @@ use crate::store::Store;
 #[command(after_help = "\
 Looks only, also beside a running daemon, and takes as long as the database is large. With --repair, which needs the
 daemon stopped: indexes are made anew, counters counted anew, rows without event or sink and legs that cannot be read
-removed, and damaged events moved to a file beside the database, whose name ends in .damaged.jsonl; all of it is told.
+removed, damaged events moved to a file beside the database, whose name ends in .damaged.jsonl, and a log that is damaged
+in its midst cut off there, with a copy beside it; all of it is told.
 Exit codes: 0 nothing is wrong (any more), 78 bad configuration, 1 faults are left, or anything else.
 
 Examples:
