@@ -122,7 +122,7 @@ async fn kills_while_the_disk_is_full_lose_nothing_that_was_committed() {
         });
         assert!(least.await >= kept);
     }
-    daemon.until_settled().await;
+    daemon.until_metric("sink_queue_events", &[], SOON, |queued| queued < 0.5).await;
     assert!(daemon.terminate().await.success(), "{}", daemon.log());
     let told = once(calls(daemon.events(EVENTS)));
     let happened: BTreeSet<_> = told.iter().map(what_happened).collect();

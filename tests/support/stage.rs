@@ -7,6 +7,7 @@ use std::time::Duration;
 use onsip_router::domain::{BareJid, FullJid};
 use onsip_router::simulator::{Observed, Options, Request, Simulator};
 use serde_json::Value;
+use sqlx::{Connection, SqliteConnection};
 
 use super::condition::SOON;
 use super::daemon::Daemon;
@@ -300,6 +301,15 @@ impl Daemon {
 
     /// Waits until what was delivered is known to be: a crash before that has it delivered again.
     pub async fn until_settled(&self) {
+        // The gauge may be a tenth of a second old, the database never is.
+        let url = format!("sqlite://{}?mode=ro", self.folder().join("state.db").display());
+        self.until("nothing owed", SOON, async || {
+            let mut database = SqliteConnection::connect(&url).await.ok()?;
+            let owed = sqlx::query_scalar("SELECT coalesce(sum(owed), 0) FROM sinks").fetch_one(&mut database).await;
+            database.close().await.ok()?;
+            owed.is_ok_and(|owed: i64| owed == 0).then_some(())
+        })
+        .await;
         self.until_metric("sink_queue_events", &[], SOON, |queued| queued < 0.5).await;
     }
 
