@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,11 @@ use onsip_router::store::options::Options;
 use onsip_router::store::{
     Bounds, Commit, CommitEvent, Depth, LedgerEntry, OpenError, Pick, Recall, Settlement, Store, StoreError,
 };
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
 
 fn options(folder: &Path) -> Options {
     Options { url: format!("sqlite://{}", folder.join("router.db").display()) }
@@ -417,4 +423,124 @@ async fn an_empty_queue_is_small_also_after_many_events() {
     store.prune(at(1) + Duration::from_hours(8 * 24)).await.unwrap();
     store.shrink().await.unwrap();
     assert!(size() < 1 << 20, "{}", size());
+}
+
+#[tokio::test]
+async fn a_database_of_before_is_taken_over_with_all_that_is_owed_and_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("router.db");
+    let all = sqlx::migrate!("./migrations");
+    let before: Vec<_> = all.iter().filter(|migration| migration.version <= 5).cloned().collect();
+    let old = Migrator { migrations: before.into(), ..Migrator::DEFAULT };
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut database = SqliteConnection::connect_with(&options).await.unwrap();
+    old.run(&mut database).await.unwrap();
+    let (known, owed) = (token("known"), token("owed"));
+    let body = format!(r#"{{"id":"{owed}"}}"#);
+    let bytes = body.len();
+    let rows = format!(
+        "INSERT INTO seen (number, id, at) VALUES (1, '{known}', 0), (7, '{owed}', 0); \
+        INSERT INTO events (position, id, partition, received, body) VALUES (7, '{owed}', 'call', 5, '{body}'); \
+        INSERT INTO sinks (number, name, owed, bytes) VALUES (1, 'log', 1, {bytes}); \
+        INSERT INTO owed (sink, position, attempts, failing_since, bytes) VALUES (1, 7, 2, 3, {bytes}); \
+        DELETE FROM seen WHERE number = 1; INSERT INTO seen (number, id, at) VALUES (9, '{known}', 0); \
+        INSERT INTO seen (number, id, at) VALUES (12, 'x', 0); DELETE FROM seen WHERE number = 12"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(rows)).execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+
+    let (store, log) = (open(folder.path()).await, sink("log"));
+    assert_eq!(store.faults().await, Ok(vec![]));
+    let again = vec![event("known", &["log"]), event("owed", &["log"]), event("new", &["log"])];
+    assert_eq!(store.commit(of_events(again)).await, Ok(vec![false, false, true]));
+    let due = store.due(&log, 0, 10).await.unwrap();
+    assert_eq!((due.len(), due[0].position, &due[0].id, due[0].attempts), (2, 7, &owed, 2));
+    assert!(due[1].position > 12, "a number is never given again: {due:?}");
+    let settled = due.iter().map(|owed| (owed.position, Settlement::Delivered)).collect();
+    store.settle(&log, settled).await.unwrap();
+    assert_eq!((store.depth(&log).await, store.faults().await), (Ok(Depth::default()), Ok(vec![])));
+}
+
+/// Whatever is delivered, failed, given up, revived and shed in whatever order: the store agrees with a simple model of it.
+#[tokio::test]
+async fn however_deliveries_end_the_queue_holds_what_a_model_holds() {
+    let given = std::env::var("ONSIP_ROUTER_SEED");
+    let seed: u64 = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("ONSIP_ROUTER_SEED={seed}");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let sinks = [sink("dense"), sink("half"), sink("rare")];
+    let mut owed = [const { BTreeMap::<i64, u32>::new() }; 3];
+    let mut dead = [const { BTreeSet::<i64>::new() }; 3];
+    let mut next = 1;
+    for round in 0..300 {
+        if dice.random_bool(0.4) {
+            let mut events = Vec::new();
+            for n in 0..dice.random_range(1..if round % 50 == 7 { 700 } else { 40 }) {
+                let chances = [1.0, 0.5, 0.01].map(|chance| dice.random_bool(chance));
+                let mut event = event(&format!("{round} {n}"), &[]);
+                for (of, name) in sinks.iter().enumerate().filter(|(of, _)| chances[*of]) {
+                    event.owed.push(name.clone());
+                    owed[of].insert(next, 0);
+                }
+                events.push(event);
+                next += 1;
+            }
+            assert!(store.commit(of_events(events)).await.unwrap().into_iter().all(|new| new));
+        }
+        let of = dice.random_range(0..3);
+        let (name, owed, dead) = (&sinks[of], &mut owed[of], &mut dead[of]);
+        let pass = dice.random_range(0..3) * dice.random_range(0..60);
+        let taken: Vec<i64> = owed.keys().copied().skip(pass).take(dice.random_range(1..200)).collect();
+        let sure = dice.random_bool(0.6);
+        let mut settlements = Vec::new();
+        for position in taken {
+            settlements.push((
+                position,
+                match dice.random_range(0..if sure { 1 } else { 6 }) {
+                    0..=2 => {
+                        owed.remove(&position);
+                        Settlement::Delivered
+                    }
+                    3 | 4 => {
+                        *owed.get_mut(&position).unwrap() += 1;
+                        Settlement::Retried
+                    }
+                    _ => {
+                        owed.remove(&position);
+                        dead.insert(position);
+                        Settlement::Dead { reason: "422".to_owned() }
+                    }
+                },
+            ));
+        }
+        store.settle(name, settlements).await.unwrap();
+        if dice.random_bool(0.1) {
+            let revived: Vec<i64> = dead.iter().copied().filter(|_| dice.random_bool(0.5)).collect();
+            assert_eq!(store.revive(name, revived.clone()).await, Ok(revived.len() as u64));
+            for position in revived {
+                dead.remove(&position);
+                owed.insert(position, 0);
+            }
+        }
+        if dice.random_bool(0.03) {
+            let shed = store.shed(name, Bounds { bytes: None, received: Timestamp::MAX }).await.unwrap();
+            assert_eq!(shed.age, owed.len().min(512) as u64);
+            *owed = owed.iter().skip(512).map(|(position, tries)| (*position, *tries)).collect();
+        }
+        let due = store.due(name, 0, 100_000).await.unwrap();
+        let found: Vec<(i64, u32)> = due.iter().map(|owed| (owed.position, owed.attempts)).collect();
+        assert_eq!(
+            found,
+            owed.iter().map(|(position, tries)| (*position, *tries)).collect::<Vec<_>>(),
+            "round {round}"
+        );
+        let depth = store.depth(name).await.unwrap();
+        assert_eq!((depth.events, depth.dead), (owed.len() as u64, dead.len() as u64), "round {round}");
+        if round % 30 == 0 {
+            assert_eq!(store.faults().await, Ok(vec![]), "round {round}");
+        }
+    }
+    assert_eq!(store.faults().await, Ok(vec![]));
 }

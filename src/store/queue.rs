@@ -41,11 +41,11 @@ pub(super) const FRESH: &str = "SELECT number FROM seen WHERE number >= ?1";
 pub(super) const NAME: &str =
     "INSERT INTO sinks (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT (name) DO NOTHING";
 pub(super) const DEBTORS: &str =
-    "SELECT name, number, owed, newest FROM sinks WHERE name IN (SELECT value FROM json_each(?1))";
+    "SELECT name, number, done, newest FROM sinks WHERE name IN (SELECT value FROM json_each(?1))";
 pub(super) const OWE: &str =
     "INSERT INTO owed (sink, position, bytes) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1)";
-/// Where nothing was owed, nothing before the first event is.
-pub(super) const OWE_MORE: &str = "UPDATE sinks SET done = iif(owed = 0, (more.value ->> 1) - 1, done), \
+/// Where nothing is owed by a bit, nothing before the first event is.
+pub(super) const OWE_MORE: &str = "UPDATE sinks SET done = iif(done >= newest, (more.value ->> 1) - 1, done), \
     newest = more.value ->> 2, owed = owed + (more.value ->> 3), bytes = bytes + (more.value ->> 4) \
     FROM json_each(?1) AS more WHERE sinks.number = more.value ->> 0";
 pub(super) const COUNT: &str =
@@ -69,12 +69,12 @@ macro_rules! by_bit {
 pub(super) use by_bit;
 
 pub(super) const DEPTH: &str = concat!(
-    "SELECT owed, bytes, dead, iif(owed = 0, NULL, (SELECT received FROM (\
+    "SELECT owed, bytes, dead, (SELECT received FROM (\
         SELECT events.position, events.received FROM owed CROSS JOIN events ON events.position = owed.position \
             WHERE owed.sink = sinks.number \
         UNION ALL SELECT events.position, events.received FROM events WHERE ",
     by_bit!("events"),
-    " ORDER BY 1 LIMIT 1))) FROM sinks WHERE name = ?1"
+    " ORDER BY 1 LIMIT 1)) FROM sinks WHERE name = ?1"
 );
 pub(super) const SINKS: &str = "SELECT name FROM sinks WHERE owed > 0 ORDER BY name";
 
@@ -92,7 +92,7 @@ fn key(id: &Token) -> Vec<u8> {
 struct Debtor {
     name: String,
     number: i64,
-    owed: i64,
+    done: i64,
     newest: i64,
     #[sqlx(skip)]
     more: More,
@@ -109,7 +109,7 @@ struct More {
 impl Debtor {
     /// Owes it one event more. True if its bit says so, false if it needs a row.
     fn owe(&mut self, position: i64, bytes: usize) -> bool {
-        let idle = self.owed == 0 && self.more.events == 0;
+        let idle = self.done >= self.newest;
         if self.more.events == 0 {
             self.more.first = position;
         }
