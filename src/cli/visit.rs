@@ -200,7 +200,7 @@ impl Visit {
         for element in elements {
             match stanza::incoming(element) {
                 Incoming::Answer { id, from, outcome } => {
-                    if self.requests.answered(&id, from.as_ref()).is_some() {
+                    if self.requests.answered(&id, from.as_ref(), Moment::now()).is_some() {
                         reply = Some(outcome.map_err(NoAnswer::Refused));
                     }
                 }

@@ -58,6 +58,9 @@ pub struct Requests<T> {
     last: u64,
     patience: Duration,
     open: BTreeMap<u64, Open<T>>,
+    /// When an answer came last.
+    heard: Option<Moment>,
+    doubted: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -71,7 +74,7 @@ impl<T> Requests<T> {
     /// A table whose requests wait for at most `patience`.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
-        Self { last: 0, patience, open: BTreeMap::new() }
+        Self { last: 0, patience, open: BTreeMap::new(), heard: None, doubted: None }
     }
 
     /// Enters a request to `to`; the stanza must carry the returned id.
@@ -83,10 +86,11 @@ impl<T> Requests<T> {
 
     /// Takes out the request that an answer with this id belongs to. An answer counts only if it comes from where the
     /// request went (RFC 6120 section 8.1.2.1): an id alone can be guessed.
-    pub fn answered(&mut self, id: &str, from: Option<&Jid>) -> Option<T> {
+    pub fn answered(&mut self, id: &str, from: Option<&Jid>, now: Moment) -> Option<T> {
         let number = id.strip_prefix('r')?.parse().ok()?;
         let to = &self.open.get(&number)?.to;
         if from.is_some_and(|from| from.resource().is_none() && from.to_bare() == *to) {
+            (self.heard, self.doubted) = (Some(now), None);
             self.open.remove(&number).map(|open| open.tag)
         } else {
             None
@@ -99,13 +103,23 @@ impl<T> Requests<T> {
         while let Some(entry) = self.open.first_entry()
             && entry.get().deadline <= now
         {
-            expired.push(entry.remove().tag);
+            let Open { deadline, tag, .. } = entry.remove();
+            self.doubted = self.doubted.or(self.heard).or(Some(deadline - self.patience));
+            expired.push(tag);
         }
         expired
     }
 
+    /// While a request was left unanswered, and all after it: the last moment at which the link was seen to deliver. It may
+    /// deliver nothing since, though it answers pings.
+    #[must_use]
+    pub fn doubted(&self) -> Option<Moment> {
+        self.doubted
+    }
+
     /// Takes out everything: the connection is gone.
     pub fn abandon(&mut self) -> Vec<T> {
+        (self.heard, self.doubted) = (None, None);
         std::mem::take(&mut self.open).into_values().map(|open| open.tag).collect()
     }
 
@@ -144,11 +158,11 @@ mod tests {
     fn an_answer_counts_once_and_only_from_where_the_request_went() {
         let mut requests = Requests::new(Duration::from_secs(20));
         let id = requests.open(BareJid::new("pubsub.x").unwrap(), "list", at(0));
-        assert_eq!(requests.answered(&id, Some(&jid("evil.x"))), None);
-        assert_eq!(requests.answered(&id, None), None);
-        assert_eq!(requests.answered("r99", Some(&jid("pubsub.x"))), None);
-        assert_eq!(requests.answered(&id, Some(&jid("pubsub.x"))), Some("list"));
-        assert_eq!(requests.answered(&id, Some(&jid("pubsub.x"))), None);
+        assert_eq!(requests.answered(&id, Some(&jid("evil.x")), at(1)), None);
+        assert_eq!(requests.answered(&id, None, at(1)), None);
+        assert_eq!(requests.answered("r99", Some(&jid("pubsub.x")), at(1)), None);
+        assert_eq!(requests.answered(&id, Some(&jid("pubsub.x")), at(1)), Some("list"));
+        assert_eq!(requests.answered(&id, Some(&jid("pubsub.x")), at(1)), None);
     }
 
     #[test]
@@ -162,5 +176,26 @@ mod tests {
         assert_eq!(requests.expired(at(20)), [1]);
         assert_eq!(requests.abandon(), [2]);
         assert!(requests.is_empty());
+    }
+
+    #[test]
+    fn an_unanswered_request_casts_doubt_back_to_the_last_answer_until_there_is_another() {
+        let mut requests = Requests::new(Duration::from_secs(20));
+        let (to, from) = (BareJid::new("pubsub.x").unwrap(), jid("pubsub.x"));
+        requests.open(to.clone(), 1, at(0));
+        requests.expired(at(20));
+        assert_eq!(requests.doubted(), Some(at(0)), "before the first answer, since it was asked");
+        let id = requests.open(to.clone(), 2, at(30));
+        requests.answered(&id, Some(&from), at(31));
+        assert_eq!(requests.doubted(), None);
+        requests.open(to.clone(), 3, at(40));
+        requests.open(to.clone(), 4, at(45));
+        requests.expired(at(65));
+        assert_eq!(requests.doubted(), Some(at(31)));
+        let id = requests.open(to, 5, at(66));
+        requests.answered(&id, Some(&from), at(67));
+        assert_eq!(requests.doubted(), None);
+        requests.abandon();
+        assert_eq!(requests.doubted(), None);
     }
 }

@@ -277,7 +277,8 @@ impl Router {
     }
 
     fn lose(&mut self, setting: &Setting, loss: &Loss, heard: Timestamp, now: Moment) {
-        self.heard = heard;
+        let doubted = self.requests.doubted().map(Moment::utc);
+        self.heard = doubted.map_or(heard, |doubted| doubted.min(heard));
         self.gap = loss.gap();
         let commands = self.machine.lost(loss, self.clock.by_server(now));
         self.queue(setting, commands, now);
@@ -316,7 +317,7 @@ impl Router {
             Asked::Account => &setting.auth_sender,
             Asked::Node(node) => &setting.nodes[node].2,
         };
-        if let Some(asker) = self.requests.answered(id, Some(sender)) {
+        if let Some(asker) = self.requests.answered(id, Some(sender), now) {
             self.answered(setting, &asker, reply, now);
         }
         self.settle(setting, now);

@@ -43,7 +43,7 @@ impl Connection {
         for element in elements {
             match stanza::incoming(element) {
                 Incoming::Answer { id, from, outcome } => {
-                    if let Some(asker) = self.requests.answered(&id, from.as_ref()) {
+                    if let Some(asker) = self.requests.answered(&id, from.as_ref(), at) {
                         // In its place among the messages: what came before it is older, what comes after it newer.
                         notes.extend(shown(&asker, outcome.as_ref().ok(), &reception.own));
                         self.answered(asker, outcome.map_err(NoAnswer::Refused), ctx);

@@ -40,7 +40,8 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         chronicle::lost(&self.house, &self.name, loss);
-        self.heard = since;
+        let doubted = self.requests.doubted().map(Moment::utc);
+        self.heard = doubted.map_or(since, |doubted| doubted.min(since));
         let handled = self.live.take().and_then(|live| *live.handled.borrow());
         self.gap = loss.gap();
         let commands = match resumption {
