@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --bench delivery               # all of it, about two minutes
-//! cargo bench --bench delivery -- queue      # only: queue, real, dead, latency
+//! cargo bench --bench delivery -- queue      # only: queue, rules, real, dead, latency
 //! cargo bench --bench delivery -- real 10000 # with so many events in place of a hundred thousand
 //! ```
 //!
@@ -27,6 +27,8 @@ mod parcels;
 mod process;
 #[path = "delivery/queue.rs"]
 mod queue;
+#[path = "delivery/rules.rs"]
+mod rules;
 #[path = "delivery/servers.rs"]
 mod servers;
 #[path = "fleet/stage.rs"]
@@ -39,6 +41,7 @@ mod support {
     pub mod daemon;
     pub mod http;
     pub mod metrics;
+    pub mod schema;
 }
 
 /// What the issue asks for, per second.
@@ -61,6 +64,9 @@ async fn main() {
             queue::whole_way(count).await,
             goal::WHOLE_WAY,
         );
+    }
+    if wanted("rules") {
+        rules::print(u32::try_from(count).unwrap());
     }
     if wanted("real") || wanted("dead") {
         match servers::Servers::start().await {

@@ -25,6 +25,7 @@ mod support {
     pub mod daemon;
     pub mod http;
     pub mod metrics;
+    pub mod schema;
 }
 
 /// What the configuration allows by default.

@@ -16,5 +16,6 @@ pub mod http;
 pub mod metrics;
 pub mod program;
 pub mod receiver;
+pub mod schema;
 pub mod stage;
 pub mod xmpp;

@@ -2,10 +2,12 @@
 //!
 //! The event's attributes and `data` are the variables. Must not know sinks, queues or where the text came from.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
+use cel::objects::{Key, Map};
 use cel::{Context, Env, ExecutionError, ParseErrors, Program, Value};
 use serde_json::Value as Json;
 
@@ -26,6 +28,9 @@ pub const VARIABLES: &[&str] = &[
     "time",
     "type",
 ];
+
+/// The variable with most of what an event says.
+const DATA: &str = "data";
 
 /// A longer text is no rule for people, and every byte of it may cost the parser some stack.
 const LONGEST: usize = 4_096;
@@ -48,6 +53,8 @@ struct Compiled {
     program: Program,
     /// Those of [`VARIABLES`] the rule speaks of; only these are converted.
     variables: Vec<&'static str>,
+    /// The fields of `data` it speaks of, where it names each; else all of them are converted.
+    fields: Option<Vec<String>>,
 }
 
 /// Why a text is no rule.
@@ -128,7 +135,9 @@ impl Rule {
         }
         let references = program.references();
         let variables = VARIABLES.iter().copied().filter(|name| references.has_variable(name)).collect();
-        Ok(Self(Arc::new(Compiled { text: text.to_owned(), program, variables })))
+        let fields = names::fields(program.expression(), DATA);
+        let fields = fields.map(|fields| fields.into_iter().map(str::to_owned).collect());
+        Ok(Self(Arc::new(Compiled { text: text.to_owned(), program, variables, fields })))
     }
 
     /// The text it was compiled from.
@@ -145,7 +154,7 @@ impl Rule {
         let evaluate = || {
             let mut context = Context::with_env(Arc::clone(&ENV));
             for name in &self.0.variables {
-                context.add_variable_from_value(*name, event.get(name).map_or(Value::Null, value));
+                context.add_variable_from_value(*name, self.0.variable(name, event));
             }
             self.0.program.execute(&context)
         };
@@ -153,6 +162,18 @@ impl Rule {
             Ok(Value::Bool(answer)) => Ok(answer),
             Ok(other) => Err(RuleFault::NotBoolean(other.type_of().to_string())),
             Err(fault) => Err(RuleFault::Evaluation(reason(&fault))),
+        }
+    }
+}
+
+impl Compiled {
+    fn variable(&self, name: &str, event: &Json) -> Value {
+        match (event.get(name), &self.fields) {
+            (None, _) => Value::Null,
+            (Some(Json::Object(data)), Some(fields)) if name == DATA => {
+                map(fields.iter().filter_map(|field| data.get_key_value(field)))
+            }
+            (Some(whole), _) => value(whole),
         }
     }
 }
@@ -183,12 +204,13 @@ fn value(json: &Json) -> Value {
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => Value::from(items.iter().map(value).collect::<Vec<_>>()),
-        Json::Object(map) => {
-            let map: std::collections::HashMap<String, Value> =
-                map.iter().map(|(key, item)| (key.clone(), value(item))).collect();
-            Value::from(map)
-        }
+        Json::Object(fields) => map(fields.iter()),
     }
+}
+
+fn map<'a>(fields: impl Iterator<Item = (&'a String, &'a Json)>) -> Value {
+    let fields: HashMap<Key, Value> = fields.map(|(key, item)| (Key::from(key.as_str()), value(item))).collect();
+    Value::Map(Map { map: Arc::new(fields) })
 }
 
 fn syntax(text: &str, faults: &ParseErrors) -> RuleError {

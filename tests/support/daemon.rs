@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use super::condition::{self, SOON};
 use super::http::{self, Response};
 use super::metrics::Metrics;
+use super::schema;
 
 /// How long the daemon may take to end after SIGTERM (interface section 1).
 pub const STOP: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ const ANNOUNCEMENT: &str = "listening on http://";
 const LAST_LINES: usize = 40;
 
 /// A running `onsip-router run`, or one that ended and can be started again in the same folder. Dropping it kills
-/// the process; if the test failed, the folder stays.
+/// the process, and looks at every event that went to a file; if the test failed, the folder stays.
 pub struct Daemon {
     folder: Option<TempDir>,
     env: Vec<(String, String)>,
@@ -250,10 +251,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(folder) = self.folder.take()
-        {
+        let Some(folder) = self.folder.take() else { return };
+        if std::thread::panicking() {
             eprintln!("the daemon's folder is kept: {}", folder.keep().display());
+        } else if let Some(fault) = schema::fault(folder.path()) {
+            panic!("an event that does not follow the published schema: {fault}");
         }
     }
 }

@@ -167,3 +167,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rule_has_the_same_answer_whether_it_names_the_fields_of_data_or_asks_for_all_of_it() {
+    let event = serde_json::json!({ "type": "t", "data": { "a": 1, "b": null, "c": { "d": [2] } } });
+    for (rule, answer) in [
+        ("data.a == 1 && data.c.d[0] == 2", Some(true)),
+        ("data['a'] == 1", Some(true)),
+        ("has(data.a) && !has(data.z) && has(data.b)", Some(true)),
+        ("data.b == null", Some(true)),
+        ("data.z == 1", None),
+        ("data['z'] == 1", None),
+        ("size(data) == 3 && data.a == 1", Some(true)),
+        ("data.all(key, key != 'z')", Some(true)),
+        ("['a'].exists(data, data == 'a')", Some(true)),
+        ("'c' in data && data.c.d.size() == 1", Some(true)),
+    ] {
+        let rule = Rule::compile(rule).unwrap();
+        assert_eq!(rule.matches(&event).ok(), answer, "{rule:?}");
+    }
+}
