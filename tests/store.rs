@@ -525,8 +525,8 @@ async fn however_deliveries_end_the_queue_holds_what_a_model_holds() {
             }
         }
         if dice.random_bool(0.03) {
-            let shed = store.shed(name, Bounds { bytes: None, received: Timestamp::MAX }).await.unwrap();
-            assert_eq!(shed.age, owed.len().min(512) as u64);
+            let went = store.shed(name, Bounds { bytes: None, received: Timestamp::MAX }).await.unwrap();
+            assert_eq!(went.age, owed.len().min(512) as u64);
             *owed = owed.iter().skip(512).map(|(position, tries)| (*position, *tries)).collect();
         }
         let due = store.due(name, 0, 100_000).await.unwrap();
