@@ -125,7 +125,7 @@ async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError
         .pragma("cache_size", "-16000")
         .pragma("journal_size_limit", "67108864")
         // What is delivered soon after it came need not be written twice.
-        .pragma("wal_autocheckpoint", "10000")
+        .pragma("wal_autocheckpoint", "4000")
         .connect()
         .await
         .map_err(|error| refused(path, error))
