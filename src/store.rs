@@ -22,14 +22,17 @@ mod delivery;
 mod error;
 mod faults;
 mod inspection;
+mod journal;
 mod ledger;
 mod log;
 mod memory;
 mod opening;
 pub mod options;
 mod picking;
+mod posting;
 mod pruning;
 mod queue;
+mod recall;
 mod recent;
 mod repair;
 mod room;
@@ -47,6 +50,7 @@ pub use repair::{RepairError, Repaired};
 pub use room::Room;
 
 use ledger::LedgerKey;
+use memory::Memory;
 use opening::Opened;
 use options::Options;
 use recent::Recent;
@@ -63,6 +67,7 @@ pub struct Store {
     writer: mpsc::Sender<Operation>,
     readers: SqlitePool,
     recent: Arc<Recent>,
+    memory: Arc<Memory>,
     path: Arc<Path>,
 }
 
@@ -72,33 +77,46 @@ impl Store {
 
     /// Opens the database, makes it if it is absent, and owns it until [`Store::close`] or the end of the process.
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
-        Self::begin(opening::open(options).await?)
+        let mut opened = opening::open(options).await?;
+        let memory = journal::remember(&mut opened.writer).await;
+        match memory {
+            Ok(memory) => Self::begin(opened, memory),
+            Err(fault) => Err(OpenError::Corrupt { path: opened.path, detail: fault.to_string() }),
+        }
     }
 
     /// Opens an existing database for a command of the operator, also while a router owns it. Makes nothing, migrates
     /// nothing, and keeps no router from starting.
     pub async fn beside(options: &Options) -> Result<Self, OpenError> {
-        Self::begin(opening::beside(options).await?)
+        Self::begin(opening::beside(options).await?, Memory::default())
     }
 
     /// The writer has a thread of its own: between two of its statements it must not wait for anybody's turn.
-    fn begin(opened: Opened) -> Result<Self, OpenError> {
+    fn begin(opened: Opened, memory: Memory) -> Result<Self, OpenError> {
         let Opened { path, writer: connection, readers, lock } = opened;
         let (writer, inbox) = mpsc::channel(WAITING);
-        let recent = Arc::new(Recent::default());
-        let writing = Writer { connection, readers: readers.clone(), recent: Arc::clone(&recent), inbox, lock }.run();
+        let (recent, memory) = (Arc::new(Recent::default()), Arc::new(memory));
+        let writing = Writer {
+            connection,
+            readers: readers.clone(),
+            recent: Arc::clone(&recent),
+            memory: Arc::clone(&memory),
+            inbox,
+            lock,
+        };
+        let writing = writing.run();
         let begun = tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
             std::thread::Builder::new().name("store".to_owned()).spawn(move || runtime.block_on(writing))
         });
         match begun {
-            Ok(_) => Ok(Self { writer, readers, recent, path: path.into() }),
+            Ok(_) => Ok(Self { writer, readers, recent, memory, path: path.into() }),
             Err(fault) => Err(OpenError::Io { path, detail: fault.to_string() }),
         }
     }
 
     /// What of `recall` is known.
     pub async fn recall(&self, recall: Recall) -> Result<Recalled, StoreError> {
-        memory::recall(&self.readers, &recall).await
+        recall::recall(&self.readers, &self.memory, &recall).await
     }
 
     /// Live legs of a service (short name) untouched since `ringing`, or since `answered` where they were answered; the
@@ -110,12 +128,14 @@ impl Store {
         answered: Timestamp,
         limit: u32,
     ) -> Result<Vec<Leg>, StoreError> {
-        memory::stale(&self.readers, service, ringing, answered, limit.into()).await
+        self.post().await?;
+        recall::stale(&self.readers, service, ringing, answered, limit.into()).await
     }
 
     /// How many legs of a service (short name) are live.
     pub async fn live(&self, service: &str) -> Result<u64, StoreError> {
-        memory::live(&self.readers, service).await
+        self.post().await?;
+        recall::live(&self.readers, service).await
     }
 
     /// Writes `commit` and says of each of its events whether it is new. One that is not is owed to nobody.
@@ -226,7 +246,14 @@ impl Store {
 
     /// Forgets what is too old at `now`: event ids and untouched calls after 7 days, ended legs after 24 h.
     pub async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.post().await?;
         while self.write(Work::Prune(now)).await?.more {}
+        Ok(())
+    }
+
+    /// Puts what is in the journal into its tables, in small steps.
+    async fn post(&self) -> Result<(), StoreError> {
+        while self.write(Work::Post).await?.more {}
         Ok(())
     }
 

@@ -43,7 +43,7 @@ pub struct Leg {
 }
 
 /// What the legs of one call share.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// The `partitionkey`.
     pub partition: Token,

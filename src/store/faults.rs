@@ -4,10 +4,10 @@
 
 use sqlx::SqlitePool;
 
-use super::dead;
 use super::error::StoreError;
 use super::queue::by_bit;
 use super::settling::needless;
+use super::{dead, journal};
 use crate::domain::leg::Leg;
 
 /// Rows that should not be, besides those that [`dead::FAULTS`] knows: one line each, a thousand at most.
@@ -29,6 +29,8 @@ pub(super) async fn look(readers: &SqlitePool) -> Result<Vec<String>, StoreError
     faults.extend(sqlx::query_scalar::<_, String>(ROWS).fetch_all(readers).await?);
     let legs = unreadable_legs(readers).await?;
     faults.extend(legs.iter().map(|row| format!("leg {row}: is not what was written")));
+    let rows = journal::damaged(readers).await?;
+    faults.extend(rows.iter().map(|row| format!("journal {row}: is not what was written")));
     Ok(faults)
 }
 

@@ -1,140 +1,221 @@
-//! What is remembered between events: ids for de-duplication, legs and calls.
+//! What was committed and is not in its tables yet: ids, legs and calls, as the journal holds them on the disk.
 //!
-//! Must not know the queue or what an event says.
+//! Whoever looks for something looks here first, then into the tables: what leaves here is there already. Must not know
+//! the tables.
 
-use jiff::Timestamp;
-use serde_json::json;
-use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::coverage;
-use super::error::{StoreError, unreadable};
-use super::queue::text;
-use super::rows::{Statements, values};
 use super::{Recall, Recalled};
 use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
+use crate::domain::name::NodeName;
 
-pub(super) const KNOWN: &str = "SELECT asked.value FROM json_each(?1) AS asked \
-    CROSS JOIN seen ON seen.id = coalesce(unhex(asked.value), CAST(asked.value AS BLOB))";
-pub(super) const LEGS: &str = "SELECT body FROM legs WHERE token IN (SELECT value FROM json_each(?1)) \
-    UNION SELECT legs.body FROM json_each(?2) AS asked CROSS JOIN legs \
-    ON legs.service = asked.value ->> 0 AND legs.node = asked.value ->> 1 AND legs.ended IS NULL";
-pub(super) const CALLS: &str = "SELECT partition, sequence, answered_by FROM calls \
-    WHERE partition IN (SELECT value FROM json_each(?1))";
-pub(super) const STALE: &str = "SELECT body FROM legs WHERE ended IS NULL AND service = ?1 AND touched < max(?2, ?3) \
-    AND touched < iif(body ->> '$.answered' IS NULL, ?2, ?3) ORDER BY touched LIMIT ?4";
-pub(super) const LIVE: &str = "SELECT count(*) FROM legs WHERE ended IS NULL AND service = ?1";
-/// Writes the newest state of `rows` legs.
-pub(super) fn write_legs_of(rows: usize) -> String {
-    format!(
-        "INSERT INTO legs (token, service, node, partition, touched, ended, body) VALUES {} \
-        ON CONFLICT (token) DO UPDATE SET service = excluded.service, node = excluded.node, \
-        partition = excluded.partition, touched = excluded.touched, ended = excluded.ended, body = excluded.body",
-        values(7, rows)
-    )
+/// Legs and calls that wait to be posted; beyond that every commit takes some along.
+const WAITING: usize = 8192;
+/// The same of ids, which are much smaller.
+const WAITING_IDS: usize = 32_768;
+/// Legs and calls posted at once: a few milliseconds' work.
+const SLICE: usize = 512;
+/// Ids posted at once.
+const SLICE_OF_IDS: usize = 4096;
+
+/// What was committed and is not posted.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    state: Mutex<State>,
 }
 
-/// Writes the newest state of `rows` calls.
-pub(super) fn write_calls_of(rows: usize) -> String {
-    format!(
-        "INSERT INTO calls (partition, sequence, answered_by, touched) VALUES {} \
-        ON CONFLICT (partition) DO UPDATE SET sequence = excluded.sequence, answered_by = excluded.answered_by, \
-        touched = max(touched, excluded.touched)",
-        values(4, rows)
-    )
+#[derive(Debug, Default)]
+struct State {
+    ids: HashSet<Token>,
+    /// The same, by number.
+    numbered: VecDeque<(i64, Token)>,
+    /// Ids of the newest recall that are nowhere.
+    absent: HashSet<Token>,
+    legs: HashMap<Token, Leg>,
+    calls: HashMap<Token, Touched>,
+    /// Each leg and call once, with the row of the journal that changed it first.
+    order: VecDeque<(i64, Thing)>,
+    /// The newest row of the journal.
+    newest: i64,
 }
 
-static WRITE_LEGS: Statements = Statements::new(write_legs_of);
-static WRITE_CALLS: Statements = Statements::new(write_calls_of);
+/// A call, and when it was touched (microseconds UTC).
+pub(super) type Touched = (Call, i64);
 
-/// What of `recall` is known.
-pub(super) async fn recall(readers: &SqlitePool, recall: &Recall) -> Result<Recalled, StoreError> {
-    let mut connection = readers.acquire().await?;
-    let mut recalled = Recalled::default();
-    if !recall.events.is_empty() {
-        let ids: Vec<String> =
-            sqlx::query_scalar(KNOWN).bind(json!(recall.events).to_string()).fetch_all(&mut *connection).await?;
-        recalled.events = ids.into_iter().map(Token::from).collect();
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Thing {
+    Leg(Token),
+    Call(Token),
+}
+
+/// What one transaction adds.
+#[derive(Debug, Default)]
+pub(super) struct Added {
+    /// New ids, by number.
+    pub(super) ids: Vec<(i64, Token)>,
+    /// The newest state of legs.
+    pub(super) legs: Vec<Leg>,
+    /// The newest state of calls.
+    pub(super) calls: Vec<Touched>,
+}
+
+/// What is to be posted next, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Slice {
+    pub(super) legs: Vec<Leg>,
+    pub(super) calls: Vec<Touched>,
+    things: usize,
+    ids: usize,
+    /// Ids up to this number are known then.
+    pub(super) upto: Option<i64>,
+    /// Rows of the journal below this one are needed no more then.
+    pub(super) journal: i64,
+    /// Whether there is more.
+    pub(super) more: bool,
+}
+
+/// What the memory says to a recall, and what is left to be looked for in the tables.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    pub(super) recalled: Recalled,
+    pub(super) events: Vec<Token>,
+    pub(super) legs: Vec<Token>,
+    /// Legs of the asked nodes whose rows are out of date.
+    pub(super) outdated: HashSet<Token>,
+}
+
+impl Memory {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    if !recall.legs.is_empty() || !recall.nodes.is_empty() {
-        let bodies = sqlx::query_scalar(LEGS)
-            .bind(json!(recall.legs).to_string())
-            .bind(json!(recall.nodes).to_string())
-            .fetch_all(&mut *connection)
-            .await?;
-        recalled.legs = legs(&bodies)?;
+
+    /// The number of the next row of the journal.
+    pub(super) fn next(&self) -> i64 {
+        self.state().newest + 1
     }
-    let calls: Vec<&Token> = recall.calls.iter().chain(recalled.legs.iter().map(|leg| &leg.partition)).collect();
-    if !calls.is_empty() {
-        let rows: Vec<(String, i64, Option<String>)> =
-            sqlx::query_as(CALLS).bind(json!(calls).to_string()).fetch_all(&mut *connection).await?;
-        recalled.calls = rows.into_iter().map(call).collect::<Result<_, _>>()?;
-    }
-    if !recall.coverage.is_empty() {
-        recalled.coverage = coverage::read(&mut connection, &recall.coverage).await?;
-    }
-    Ok(recalled)
-}
 
-/// Live legs untouched since `ringing`, or since `answered` where they were answered, the oldest first.
-pub(super) async fn stale(
-    readers: &SqlitePool,
-    service: &str,
-    ringing: Timestamp,
-    answered: Timestamp,
-    limit: i64,
-) -> Result<Vec<Leg>, StoreError> {
-    let query = sqlx::query_scalar(STALE).bind(service).bind(ringing.as_microsecond()).bind(answered.as_microsecond());
-    legs(&query.bind(limit).fetch_all(readers).await?)
-}
-
-/// How many legs are live.
-pub(super) async fn live(readers: &SqlitePool, service: &str) -> Result<u64, StoreError> {
-    let count: i64 = sqlx::query_scalar(LIVE).bind(service).fetch_one(readers).await?;
-    u64::try_from(count).map_err(|error| unreadable("count of legs", &error))
-}
-
-fn legs(bodies: &[String]) -> Result<Vec<Leg>, StoreError> {
-    bodies.iter().map(|body| serde_json::from_str(body).map_err(|error| unreadable("leg", &error))).collect()
-}
-
-fn call((partition, sequence, answered_by): (String, i64, Option<String>)) -> Result<Call, StoreError> {
-    Ok(Call {
-        partition: partition.into(),
-        sequence: u64::try_from(sequence).map_err(|error| unreadable("call", &error))?,
-        answered_by: answered_by.map(Token::from),
-    })
-}
-
-/// Writes the newest state of `legs`.
-pub(super) async fn write_legs(connection: &mut SqliteConnection, legs: &[Leg]) -> Result<(), StoreError> {
-    for (statement, piece) in WRITE_LEGS.pieces(legs) {
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for leg in piece {
-            let (touched, ended) = (leg.touched.as_microsecond(), leg.ended.map(Timestamp::as_microsecond));
-            query = query.bind(leg.token.as_str()).bind(&leg.service).bind(leg.node.as_str());
-            query = query.bind(leg.partition.as_str()).bind(touched).bind(ended).bind(text(leg)?);
+    /// Keeps what is on the disk now, its legs and calls in the row `row` of the journal.
+    pub(super) fn keep(&self, row: i64, added: Added) {
+        let state = &mut *self.state();
+        for (number, id) in added.ids {
+            state.absent.remove(&id);
+            if state.ids.insert(id.clone()) {
+                state.numbered.push_back((number, id));
+            }
         }
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// Writes `calls`, touched at `touched`.
-pub(super) async fn write_calls(
-    connection: &mut SqliteConnection,
-    calls: &[Call],
-    touched: Timestamp,
-) -> Result<(), StoreError> {
-    for (statement, piece) in WRITE_CALLS.pieces(calls) {
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for call in piece {
-            let sequence =
-                i64::try_from(call.sequence).map_err(|error| StoreError::Refused(error.to_string().into()))?;
-            let answered_by = call.answered_by.as_ref().map(Token::as_str);
-            query = query.bind(call.partition.as_str()).bind(sequence).bind(answered_by).bind(touched.as_microsecond());
+        if !added.legs.is_empty() || !added.calls.is_empty() {
+            state.newest = state.newest.max(row);
         }
-        query.execute(&mut *connection).await?;
+        for leg in added.legs {
+            let token = leg.token.clone();
+            if state.legs.insert(token.clone(), leg).is_none() {
+                state.order.push_back((row, Thing::Leg(token)));
+            }
+        }
+        for (call, touched) in added.calls {
+            let partition = call.partition.clone();
+            let before = state.calls.get(&partition).map(|(_, touched)| *touched);
+            let touched = before.map_or(touched, |before| touched.max(before));
+            if state.calls.insert(partition.clone(), (call, touched)).is_none() {
+                state.order.push_back((row, Thing::Call(partition)));
+            }
+        }
     }
-    Ok(())
+
+    /// Whether an id is new, as far as that is known without the tables.
+    pub(super) fn is_new(&self, id: &Token) -> Option<bool> {
+        let state = self.state();
+        if state.ids.contains(id) {
+            return Some(false);
+        }
+        state.absent.contains(id).then_some(true)
+    }
+
+    /// What of `recall` is here.
+    pub(super) fn recall(&self, recall: &Recall) -> Remembered {
+        let state = self.state();
+        let mut said = Remembered::default();
+        for id in &recall.events {
+            let found = if state.ids.contains(id) { &mut said.recalled.events } else { &mut said.events };
+            found.push(id.clone());
+        }
+        for token in &recall.legs {
+            match state.legs.get(token) {
+                Some(leg) => said.recalled.legs.push(leg.clone()),
+                None => said.legs.push(token.clone()),
+            }
+        }
+        if !recall.nodes.is_empty() {
+            let nodes: HashSet<(&str, &NodeName)> =
+                recall.nodes.iter().map(|(service, node)| (service.as_str(), node)).collect();
+            let asked: HashSet<&Token> = recall.legs.iter().collect();
+            for leg in state.legs.values().filter(|leg| nodes.contains(&(leg.service.as_str(), &leg.node))) {
+                said.outdated.insert(leg.token.clone());
+                if leg.ended.is_none() && !asked.contains(&leg.token) {
+                    said.recalled.legs.push(leg.clone());
+                }
+            }
+        }
+        said
+    }
+
+    /// Those of `partitions` that are here, and those that are not.
+    pub(super) fn calls(&self, partitions: HashSet<Token>) -> (Vec<Call>, Vec<Token>) {
+        let state = self.state();
+        let (mut found, mut others) = (Vec::new(), Vec::new());
+        for partition in partitions {
+            match state.calls.get(&partition) {
+                Some((call, _)) => found.push(call.clone()),
+                None => others.push(partition),
+            }
+        }
+        (found, others)
+    }
+
+    /// Notes that these ids were neither here nor in the tables.
+    pub(super) fn note_absent(&self, ids: HashSet<Token>) {
+        self.state().absent = ids;
+    }
+
+    /// Whether so much waits that some of it is to be posted with the next commit.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.state();
+        state.order.len() > WAITING || state.numbered.len() > WAITING_IDS
+    }
+
+    /// What is to be posted next, if there is anything.
+    pub(super) fn slice(&self) -> Option<Slice> {
+        let state = self.state();
+        let (things, ids) = (state.order.len().min(SLICE), state.numbered.len().min(SLICE_OF_IDS));
+        if things + ids == 0 {
+            return None;
+        }
+        let mut slice = Slice { things, ids, ..Slice::default() };
+        for (_, thing) in state.order.range(..things) {
+            match thing {
+                Thing::Leg(token) => slice.legs.extend(state.legs.get(token).cloned()),
+                Thing::Call(partition) => slice.calls.extend(state.calls.get(partition).cloned()),
+            }
+        }
+        slice.upto = ids.checked_sub(1).and_then(|last| state.numbered.get(last)).map(|(number, _)| *number);
+        slice.journal = state.order.get(things).map_or(state.newest + 1, |(row, _)| *row);
+        slice.more = state.order.len() > things || state.numbered.len() > ids;
+        Some(slice)
+    }
+
+    /// Lets go of what is in the tables now.
+    pub(super) fn posted(&self, slice: &Slice) {
+        let state = &mut *self.state();
+        for (_, thing) in state.order.drain(..slice.things) {
+            match thing {
+                Thing::Leg(token) => drop(state.legs.remove(&token)),
+                Thing::Call(partition) => drop(state.calls.remove(&partition)),
+            }
+        }
+        for (_, id) in state.numbered.drain(..slice.ids) {
+            state.ids.remove(&id);
+        }
+    }
 }

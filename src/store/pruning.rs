@@ -19,14 +19,17 @@ const CALLS: Duration = Duration::from_hours(7 * 24);
 const STEP: i64 = 500;
 
 /// The oldest are looked at and no more, so that a step stays small also where none of them is old enough.
+pub(super) const PRUNE_KNOWN: &str = "DELETE FROM known WHERE id IN \
+    (SELECT id FROM (SELECT id, at FROM seen ORDER BY number LIMIT ?2) WHERE at < ?1)";
+/// The same, after their ids are known no more.
 pub(super) const PRUNE_IDS: &str =
     "DELETE FROM seen WHERE number IN (SELECT number FROM seen ORDER BY number LIMIT ?2) AND at < ?1";
 pub(super) const PRUNE_LEGS: &str = "DELETE FROM legs WHERE rowid IN \
     (SELECT rowid FROM legs WHERE ended IS NOT NULL AND ended < ?1 ORDER BY ended LIMIT ?2)";
-/// A call with a leg that is still known keeps its sequence.
+/// A call with a live leg keeps its sequence. An ended one touched it when it ended, and is forgotten before it.
 pub(super) const PRUNE_CALLS: &str = "DELETE FROM calls WHERE partition IN \
     (SELECT partition FROM calls WHERE touched < ?1 \
-    AND NOT EXISTS (SELECT 1 FROM legs WHERE legs.partition = calls.partition) ORDER BY touched LIMIT ?2)";
+    AND NOT EXISTS (SELECT 1 FROM legs WHERE legs.partition = calls.partition AND legs.ended IS NULL) ORDER BY touched LIMIT ?2)";
 
 pub(super) const FREE: &str = "PRAGMA freelist_count";
 /// Pages that stay in the file for what comes next.
@@ -50,7 +53,7 @@ async fn free(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
 /// Forgets a little of what is too old at `now`. Says whether there may be more.
 pub(super) async fn step(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool, StoreError> {
     let mut more = false;
-    for (statement, kept) in [(PRUNE_IDS, IDS), (PRUNE_LEGS, LEGS), (PRUNE_CALLS, CALLS)] {
+    for (statement, kept) in [(PRUNE_KNOWN, IDS), (PRUNE_IDS, IDS), (PRUNE_LEGS, LEGS), (PRUNE_CALLS, CALLS)] {
         let before = now.checked_sub(kept).unwrap_or(Timestamp::MIN).as_microsecond();
         let pruned = sqlx::query(statement).bind(before).bind(STEP).execute(&mut *connection).await?;
         more |= pruned.rows_affected() >= STEP.unsigned_abs();

@@ -4,15 +4,16 @@
 //! what it does not take in its turn gets a row of its own. The view `owing` says what is owed either way. Must not know
 //! what an event says, or when the next try is due.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::json;
 use sqlx::{AssertSqlSafe, FromRow, SqliteConnection, SqlitePool};
 
 use super::checksum::{self, Parts};
 use super::error::{StoreError, unreadable};
+use super::memory::Memory;
 use super::rows::{Statements, values};
-use super::{CommitEvent, Depth};
+use super::{CommitEvent, Depth, recall};
 use crate::domain::identity::Token;
 use crate::domain::name::SinkName;
 
@@ -21,9 +22,9 @@ const NEAR: i64 = 256;
 /// Sinks with a bit have a lower number.
 const BITS: i64 = 63;
 
-/// Remembers `rows` ids that are not known yet.
+/// Remembers `rows` ids.
 pub(super) fn see(rows: usize) -> String {
-    format!("INSERT INTO seen (number, id, at) VALUES {} ON CONFLICT (id) DO NOTHING", values(3, rows))
+    format!("INSERT INTO seen (number, id, at) VALUES {}", values(3, rows))
 }
 
 /// Keeps `rows` events.
@@ -37,7 +38,6 @@ static KEEP: Statements = Statements::new(keep);
 
 /// The first number that was never given to an id.
 pub(super) const NEXT: &str = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'seen'";
-pub(super) const FRESH: &str = "SELECT number FROM seen WHERE number >= ?1";
 pub(super) const NAME: &str =
     "INSERT INTO sinks (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT (name) DO NOTHING";
 pub(super) const DEBTORS: &str =
@@ -125,14 +125,22 @@ impl Debtor {
 }
 
 /// Writes the events not seen before, and what is owed of them. Says at which position they begin, and which those are.
+/// Their ids are remembered in `memory` only later; those of the same transaction are in `added`.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
+    memory: &Memory,
     events: &[CommitEvent],
+    added: &mut Vec<(i64, Token)>,
 ) -> Result<(i64, Vec<bool>), StoreError> {
     if events.is_empty() {
         return Ok((0, Vec::new()));
     }
-    let (first, fresh) = see_all(connection, events).await?;
+    let fresh = fresh(connection, memory, events, added).await?;
+    let first: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut *connection).await?;
+    let numbered = (first..).zip(events).zip(&fresh).filter_map(|(event, fresh)| fresh.then_some(event));
+    let numbered: Vec<(i64, &CommitEvent)> = numbered.collect();
+    see_all(connection, &numbered).await?;
+    added.extend(numbered.iter().map(|(number, event)| (*number, event.id.clone())));
     let mut debtors = debtors(connection, events, &fresh).await?;
     let mut kept = Vec::with_capacity(events.len());
     let mut rows = Vec::new();
@@ -167,24 +175,32 @@ pub(super) async fn write(
     Ok((first, fresh))
 }
 
-/// Remembers the ids, numbered from the returned one on, and says which are new.
-async fn see_all(connection: &mut SqliteConnection, events: &[CommitEvent]) -> Result<(i64, Vec<bool>), StoreError> {
-    let first: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut *connection).await?;
-    let (mut number, mut new) = (first, 0);
-    for (statement, piece) in SEE.pieces(events) {
+/// Which of `events` were never seen before, in this transaction or another.
+async fn fresh(
+    connection: &mut SqliteConnection,
+    memory: &Memory,
+    events: &[CommitEvent],
+    added: &[(i64, Token)],
+) -> Result<Vec<bool>, StoreError> {
+    let mut here: HashSet<&Token> = added.iter().map(|(_, id)| id).collect();
+    let told: Vec<_> =
+        events.iter().map(|event| if here.insert(&event.id) { memory.is_new(&event.id) } else { Some(false) }).collect();
+    let unsure: Vec<Token> =
+        events.iter().zip(&told).filter(|(_, told)| told.is_none()).map(|(event, _)| event.id.clone()).collect();
+    let known = if unsure.is_empty() { HashSet::new() } else { recall::known(connection, &unsure).await? };
+    Ok(events.iter().zip(told).map(|(event, told)| told.unwrap_or_else(|| !known.contains(&event.id))).collect())
+}
+
+/// Remembers the ids of numbered events.
+async fn see_all(connection: &mut SqliteConnection, numbered: &[(i64, &CommitEvent)]) -> Result<(), StoreError> {
+    for (statement, piece) in SEE.pieces(numbered) {
         let mut query = sqlx::query(AssertSqlSafe(statement));
-        for event in piece {
+        for (number, event) in piece {
             query = query.bind(number).bind(key(&event.id)).bind(event.received.as_microsecond());
-            number += 1;
         }
-        new += query.execute(&mut *connection).await?.rows_affected();
+        query.execute(&mut *connection).await?;
     }
-    if usize::try_from(new) == Ok(events.len()) {
-        return Ok((first, vec![true; events.len()]));
-    }
-    let numbers: Vec<i64> = sqlx::query_scalar(FRESH).bind(first).fetch_all(connection).await?;
-    let numbers: BTreeSet<i64> = numbers.into_iter().collect();
-    Ok((first, (first..number).map(|number| numbers.contains(&number)).collect()))
+    Ok(())
 }
 
 /// The sinks that the fresh ones of `events` are owed to.

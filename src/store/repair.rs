@@ -17,7 +17,7 @@ use super::opening::{self, CutOff, Opened};
 use super::options::Options;
 use super::queue::by_bit;
 use super::settling::needless;
-use super::{Store, checksum, faults, queue};
+use super::{Store, checksum, faults, journal, queue};
 
 pub(super) const STRAYS: &str = "DELETE FROM owed WHERE position NOT IN (SELECT position FROM events) \
     OR sink NOT IN (SELECT number FROM sinks)";
@@ -132,6 +132,11 @@ async fn rows(
         let removed = sqlx::query("DELETE FROM legs WHERE rowid = ?1").bind(leg).execute(&mut *connection).await;
         removed.map_err(|error| fault(error.into()))?;
         done.push(format!("leg {leg}: removed, it is not what was written"));
+    }
+    for row in journal::damaged(readers).await.map_err(fault)? {
+        let removed = sqlx::query(journal::REMOVE).bind(row).execute(&mut *connection).await;
+        removed.map_err(|error| fault(error.into()))?;
+        done.push(format!("journal {row}: removed, it is not what was written; legs of it may be forgotten"));
     }
     for (statement, what) in [
         (STRAYS, "removed from what is owed, without event or sink"),

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::options::Options;
 use super::writer::{Operation, Work};
 use super::{
-    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, faults, inspection, ledger, memory, picking,
-    pruning, queue, repair, settling, shedding,
+    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, faults, inspection, journal, ledger, picking,
+    posting, pruning, queue, recall, repair, settling, shedding,
 };
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
@@ -43,13 +43,20 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (ledger::OF_ACCOUNT, &[]),
     (ledger::WRITE, &[]),
     (ledger::FORGET, &[]),
-    (memory::KNOWN, &[]),
-    (memory::LEGS, &[]),
-    (memory::CALLS, &[]),
-    (memory::STALE, &[]),
-    (memory::LIVE, &[]),
+    (recall::KNOWN, &[]),
+    (recall::LEGS, &[]),
+    (recall::CALLS, &[]),
+    (recall::STALE, &[]),
+    (recall::LIVE, &[]),
+    (journal::WRITE, &[]),
+    (journal::TRIM, &[]),
+    (journal::REMOVE, &[]),
+    // In the order of the key.
+    (journal::ROWS, &["journal"]),
+    (journal::IDS, &["known_upto"]),
+    (posting::IDS, &["known_upto"]),
+    (posting::UPTO, &["known_upto"]),
     (queue::NEXT, &["sqlite_sequence"]),
-    (queue::FRESH, &[]),
     (queue::NAME, &[]),
     (queue::DEBTORS, &[]),
     (queue::OWE, &[]),
@@ -77,6 +84,7 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (shedding::BYTES, &[]),
     (shedding::OLDEST, &[]),
     // In the order of the key, and no further than the step.
+    (pruning::PRUNE_KNOWN, &["seen"]),
     (pruning::PRUNE_IDS, &["seen"]),
     (pruning::PRUNE_LEGS, &[]),
     (pruning::PRUNE_CALLS, &[]),

@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::StoreError;
 use super::ledger::{self, LedgerKey};
+use super::memory::{Added, Memory, Slice};
 use super::recent::Recent;
 use super::{
-    Bounds, Commit, CommitEvent, LedgerEntry, Settlement, Shed, coverage, dead, memory, pruning, queue, settling,
+    Bounds, Commit, CommitEvent, LedgerEntry, Settlement, Shed, coverage, dead, journal, pruning, queue, settling,
     shedding,
 };
 use crate::domain::moment::Moment;
@@ -35,6 +36,8 @@ pub(super) enum Work {
     WriteLedger(LedgerEntry),
     ForgetLedger(LedgerKey),
     ExtendCoverage(Timestamp),
+    /// Put some of what was committed from the journal into its tables.
+    Post,
     Prune(Timestamp),
     Revive(SinkName, Vec<i64>),
     Discard(SinkName, Vec<i64>),
@@ -56,12 +59,24 @@ pub(super) struct Written {
     pub(super) new: Vec<bool>,
     /// Of a commit: the position of its first event. The others follow, one by one, whether they are new or not.
     pub(super) first: i64,
-    /// Of a pruning: whether there may be more.
+    /// Of a posting or a pruning: whether there may be more.
     pub(super) more: bool,
     /// Of an operator's work: how many rows it changed.
     pub(super) changed: u64,
     /// Of a shedding: what went.
     pub(super) shed: Shed,
+}
+
+impl Work {
+    /// What is done alone and outside of any transaction: its statement.
+    fn alone(&self) -> Option<sqlx::AssertSqlSafe<String>> {
+        match self {
+            Self::Fold => Some(sqlx::AssertSqlSafe(FOLD.to_owned())),
+            #[cfg(test)]
+            Self::MaxPages(pages) => Some(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))),
+            _ => None,
+        }
+    }
 }
 
 impl Written {
@@ -84,6 +99,7 @@ pub(super) struct Writer {
     pub(super) connection: SqliteConnection,
     pub(super) readers: SqlitePool,
     pub(super) recent: Arc<Recent>,
+    pub(super) memory: Arc<Memory>,
     pub(super) inbox: mpsc::Receiver<Operation>,
     pub(super) lock: Option<File>,
 }
@@ -120,6 +136,12 @@ impl Writer {
     }
 
     async fn close(mut self, farewells: Vec<Operation>) {
+        while let Some(slice) = self.memory.slice() {
+            // What cannot be posted stays in the journal.
+            if self.transaction(&[], Some(&slice)).await.is_err() {
+                break;
+            }
+        }
         self.readers.close().await;
         let checkpoint = sqlx::query(FOLD).execute(&mut self.connection).await;
         let closed = self.connection.close().await;
@@ -132,12 +154,14 @@ impl Writer {
 
     /// One answer for each of `operations`.
     async fn write(&mut self, operations: &[Operation]) -> Vec<Result<Written, StoreError>> {
-        match self.together(operations).await {
+        let posts = self.memory.is_full() || operations.iter().any(|operation| matches!(operation.work, Work::Post));
+        match self.together(operations, posts).await {
             Ok(written) => written.into_iter().map(Ok).collect(),
-            Err(error) if error.is_its_own() && operations.len() > 1 => {
+            Err(error) if error.is_its_own() && (operations.len() > 1 || posts) => {
                 let mut answers = Vec::with_capacity(operations.len());
                 for operation in operations {
-                    let alone = self.together(std::slice::from_ref(operation)).await;
+                    let posts = matches!(operation.work, Work::Post);
+                    let alone = self.together(std::slice::from_ref(operation), posts).await;
                     answers.push(alone.map(|mut written| written.pop().unwrap_or_default()));
                 }
                 answers
@@ -146,48 +170,82 @@ impl Writer {
         }
     }
 
-    /// All of `operations` in one transaction, or none.
-    async fn together(&mut self, operations: &[Operation]) -> Result<Vec<Written>, StoreError> {
+    /// All of `operations` in one transaction, or none; with some of the journal, if it `posts`.
+    async fn together(&mut self, operations: &[Operation], posts: bool) -> Result<Vec<Written>, StoreError> {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
-        let outcome = self.transaction(operations).await;
-        if outcome.is_err() {
-            // SQLite may have rolled back by itself; then there is nothing to undo and this fails, as it should.
-            let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        if let [Operation { work, .. }] = operations
+            && let Some(statement) = work.alone()
+        {
+            sqlx::query(statement).execute(&mut self.connection).await?;
+            return Ok(vec![Written::default()]);
         }
-        outcome
+        let slice = if posts { self.memory.slice() } else { None };
+        self.transaction(operations, slice.as_ref()).await
     }
 
-    async fn transaction(&mut self, operations: &[Operation]) -> Result<Vec<Written>, StoreError> {
-        let connection = &mut self.connection;
-        if let [Operation { work: Work::Fold, .. }] = operations {
-            sqlx::query(FOLD).execute(&mut *connection).await?;
-            return Ok(vec![Written::default()]);
+    async fn transaction(
+        &mut self,
+        operations: &[Operation],
+        slice: Option<&Slice>,
+    ) -> Result<Vec<Written>, StoreError> {
+        let row = self.memory.next();
+        match transact(&mut self.connection, &self.memory, operations, slice, row).await {
+            Ok((written, added)) => {
+                if let Some(slice) = slice {
+                    self.memory.posted(slice);
+                }
+                self.memory.keep(row, added);
+                Ok(written)
+            }
+            Err(fault) => {
+                // SQLite may have rolled back by itself; then there is nothing to undo and this fails, as it should.
+                let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+                Err(fault)
+            }
         }
-        #[cfg(test)]
-        if let [Operation { work: Work::MaxPages(pages), .. }] = operations {
-            let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-            sqlx::query(statement).execute(&mut *connection).await?;
-            return Ok(vec![Written::default()]);
-        }
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        let mut written = Vec::with_capacity(operations.len());
-        for operation in operations {
-            written.push(carry_out(connection, &operation.work).await?);
-        }
-        sqlx::query("COMMIT").execute(connection).await?;
-        Ok(written)
     }
 }
 
-async fn carry_out(connection: &mut SqliteConnection, work: &Work) -> Result<Written, StoreError> {
+/// One transaction; what it changes of legs and calls becomes the row `row` of the journal.
+async fn transact(
+    connection: &mut SqliteConnection,
+    memory: &Memory,
+    operations: &[Operation],
+    slice: Option<&Slice>,
+    row: i64,
+) -> Result<(Vec<Written>, Added), StoreError> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let (mut written, mut added) = (Vec::with_capacity(operations.len()), Added::default());
+    for operation in operations {
+        let mut one = carry_out(connection, memory, &operation.work, &mut added).await?;
+        if matches!(operation.work, Work::Post) {
+            one.more = slice.is_some_and(|slice| slice.more);
+        }
+        written.push(one);
+    }
+    journal::write(connection, row, &added).await?;
+    if let Some(slice) = slice {
+        journal::post(connection, slice).await?;
+    }
+    sqlx::query("COMMIT").execute(connection).await?;
+    Ok((written, added))
+}
+
+async fn carry_out(
+    connection: &mut SqliteConnection,
+    memory: &Memory,
+    work: &Work,
+    added: &mut Added,
+) -> Result<Written, StoreError> {
     let mut written = Written::default();
     match work {
         Work::Commit(commit) => {
-            (written.first, written.new) = queue::write(connection, &commit.events).await?;
-            memory::write_legs(connection, &commit.legs).await?;
-            memory::write_calls(connection, &commit.calls, touched(commit)).await?;
+            (written.first, written.new) = queue::write(connection, memory, &commit.events, &mut added.ids).await?;
+            let touched = touched(commit).as_microsecond();
+            added.legs.extend_from_slice(&commit.legs);
+            added.calls.extend(commit.calls.iter().map(|call| (call.clone(), touched)));
             coverage::write(connection, &commit.coverage).await?;
         }
         Work::Settle(sink, settlements) => settling::settle(connection, sink, settlements).await?,
@@ -202,7 +260,7 @@ async fn carry_out(connection: &mut SqliteConnection, work: &Work) -> Result<Wri
             written.more = written.shed.more;
         }
         Work::Shrink => written.more = pruning::shrink(connection).await?,
-        Work::Close | Work::Fold => {}
+        Work::Post | Work::Close | Work::Fold => {}
         #[cfg(test)]
         Work::MaxPages(_) => {}
     }

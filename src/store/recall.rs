@@ -1,0 +1,93 @@
+//! What is remembered between events: ids for de-duplication, legs and calls.
+//!
+//! The newest is in memory, the rest in the tables. Must not know the queue or what an event says.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::coverage;
+use super::error::{StoreError, unreadable};
+use super::memory::{Memory, Remembered};
+use super::{Recall, Recalled};
+use crate::domain::identity::Token;
+use crate::domain::leg::{Call, Leg};
+
+pub(super) const KNOWN: &str = "SELECT asked.value FROM json_each(?1) AS asked \
+    CROSS JOIN known ON known.id = coalesce(unhex(asked.value), CAST(asked.value AS BLOB))";
+pub(super) const LEGS: &str = "SELECT body FROM legs WHERE token IN (SELECT value FROM json_each(?1)) \
+    UNION SELECT legs.body FROM json_each(?2) AS asked CROSS JOIN legs \
+    ON legs.service = asked.value ->> 0 AND legs.node = asked.value ->> 1 AND legs.ended IS NULL";
+pub(super) const CALLS: &str = "SELECT partition, sequence, answered_by FROM calls \
+    WHERE partition IN (SELECT value FROM json_each(?1))";
+pub(super) const STALE: &str = "SELECT body FROM legs WHERE ended IS NULL AND service = ?1 AND touched < max(?2, ?3) \
+    AND touched < iif(body ->> '$.answered' IS NULL, ?2, ?3) ORDER BY touched LIMIT ?4";
+pub(super) const LIVE: &str = "SELECT count(*) FROM legs WHERE ended IS NULL AND service = ?1";
+/// What of `recall` is known.
+pub(super) async fn recall(readers: &SqlitePool, memory: &Memory, recall: &Recall) -> Result<Recalled, StoreError> {
+    let Remembered { mut recalled, events, legs: asked, outdated } = memory.recall(recall);
+    let mut connection = readers.acquire().await?;
+    if !events.is_empty() {
+        let found = known(&mut connection, &events).await?;
+        memory.note_absent(events.into_iter().filter(|id| !found.contains(id)).collect());
+        recalled.events.extend(found);
+    }
+    if !asked.is_empty() || !recall.nodes.is_empty() {
+        let query = sqlx::query_scalar(LEGS).bind(json!(asked).to_string()).bind(json!(recall.nodes).to_string());
+        let bodies = query.fetch_all(&mut *connection).await?;
+        recalled.legs.extend(legs(&bodies)?.into_iter().filter(|leg| !outdated.contains(&leg.token)));
+    }
+    let partitions = recall.calls.iter().chain(recalled.legs.iter().map(|leg| &leg.partition)).cloned().collect();
+    let (calls, others) = memory.calls(partitions);
+    recalled.calls = calls;
+    if !others.is_empty() {
+        let rows: Vec<(String, i64, Option<String>)> =
+            sqlx::query_as(CALLS).bind(json!(others).to_string()).fetch_all(&mut *connection).await?;
+        for row in rows {
+            recalled.calls.push(call(row)?);
+        }
+    }
+    if !recall.coverage.is_empty() {
+        recalled.coverage = coverage::read(&mut connection, &recall.coverage).await?;
+    }
+    Ok(recalled)
+}
+
+/// Those of `ids` that are in the table.
+pub(super) async fn known(connection: &mut SqliteConnection, ids: &[Token]) -> Result<HashSet<Token>, StoreError> {
+    let found: Vec<String> = sqlx::query_scalar(KNOWN).bind(json!(ids).to_string()).fetch_all(connection).await?;
+    Ok(found.into_iter().map(Token::from).collect())
+}
+
+/// Live legs untouched since `ringing`, or since `answered` where they were answered, the oldest first.
+pub(super) async fn stale(
+    readers: &SqlitePool,
+    service: &str,
+    ringing: Timestamp,
+    answered: Timestamp,
+    limit: i64,
+) -> Result<Vec<Leg>, StoreError> {
+    let query = sqlx::query_scalar(STALE).bind(service).bind(ringing.as_microsecond()).bind(answered.as_microsecond());
+    legs(&query.bind(limit).fetch_all(readers).await?)
+}
+
+/// How many legs are live.
+pub(super) async fn live(readers: &SqlitePool, service: &str) -> Result<u64, StoreError> {
+    let count: i64 = sqlx::query_scalar(LIVE).bind(service).fetch_one(readers).await?;
+    u64::try_from(count).map_err(|error| unreadable("count of legs", &error))
+}
+
+fn legs(bodies: &[String]) -> Result<Vec<Leg>, StoreError> {
+    bodies.iter().map(|body| serde_json::from_str(body).map_err(|error| unreadable("leg", &error))).collect()
+}
+
+fn call((partition, sequence, answered_by): (String, i64, Option<String>)) -> Result<Call, StoreError> {
+    Ok(Call {
+        partition: partition.into(),
+        sequence: u64::try_from(sequence).map_err(|error| unreadable("call", &error))?,
+        answered_by: answered_by.map(Token::from),
+    })
+}
+
