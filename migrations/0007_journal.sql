@@ -1,12 +1,22 @@
 -- What is remembered changes with every event, and most of it again a moment later. A commit writes it down as one row of
--- `journal`; into the tables goes, some time after, only how it ended. `body`: {"legs": [...], "calls": [...]}.
+-- `journal`; into the tables goes, some time after, only how it ended.
+-- `body`: {"ids": [[number, id, at], ...], "legs": [...], "calls": [...]}.
 CREATE TABLE journal (
     number   INTEGER PRIMARY KEY,
     checksum INTEGER NOT NULL,
     body     TEXT NOT NULL
 ) STRICT;
 
--- `seen` numbers the ids as they come; `known` finds them, and follows some time after. `upto` says how far it is.
+-- The newest events of the queue, those of one commit in one row, as long as nothing of it is asked for singly. Most are
+-- delivered before that, and never become rows of `events`. `debtors`: all bits of all of them.
+CREATE TABLE packs (
+    first   INTEGER PRIMARY KEY,
+    last    INTEGER NOT NULL,
+    debtors INTEGER NOT NULL,
+    body    BLOB NOT NULL
+) STRICT;
+
+-- `seen` numbers the ids as they come; `known` finds them.
 CREATE TABLE known (
     id BLOB PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
@@ -23,10 +33,6 @@ INSERT INTO sqlite_sequence (name, seq)
     SELECT 'seen_rows', coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'seen'), 0);
 DROP TABLE seen;
 ALTER TABLE seen_rows RENAME TO seen;
-CREATE TABLE known_upto (
-    number INTEGER NOT NULL
-) STRICT;
-INSERT INTO known_upto (number) SELECT seq FROM sqlite_sequence WHERE name = 'seen';
 
 -- An ended leg touches its call when it ends, and is forgotten long before the call: only live ones need to be looked for.
 DROP INDEX legs_of_call;

@@ -5,7 +5,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use sqlx::SqlitePool;
@@ -24,16 +25,17 @@ mod faults;
 mod inspection;
 mod journal;
 mod ledger;
+mod lock;
 mod log;
 mod memory;
 mod opening;
 pub mod options;
+mod packing;
 mod picking;
 mod posting;
 mod pruning;
 mod queue;
 mod recall;
-mod recent;
 mod repair;
 mod room;
 mod rows;
@@ -41,6 +43,8 @@ mod settling;
 mod shedding;
 #[cfg(test)]
 mod tests;
+mod transaction;
+mod window;
 mod writer;
 
 pub use delivery::{Bounds, CommitEvent, DeadLetter, Depth, Owed, Pick, Settlement, Shed};
@@ -50,10 +54,12 @@ pub use repair::{RepairError, Repaired};
 pub use room::Room;
 
 use ledger::LedgerKey;
+use lock::Watch;
 use memory::Memory;
 use opening::Opened;
 use options::Options;
-use recent::Recent;
+use transaction::Scribe;
+use window::Window;
 use writer::{Operation, WAITING, Work, Writer, Written};
 
 /// Steps of one shrinking, 1 MiB each, so that it ends also where room becomes free as fast as it is given back.
@@ -66,9 +72,18 @@ const SHRINKING: usize = 4096;
 pub struct Store {
     writer: mpsc::Sender<Operation>,
     readers: SqlitePool,
-    recent: Arc<Recent>,
     memory: Arc<Memory>,
+    window: Arc<Window>,
+    ownership: Arc<Ownership>,
     path: Arc<Path>,
+}
+
+/// Whether we own the database, and what the owner has seen of those who change it beside us.
+#[derive(Debug)]
+struct Ownership {
+    ours: bool,
+    watch: Watch,
+    touched: Mutex<Option<SystemTime>>,
 }
 
 impl Store {
@@ -78,9 +93,8 @@ impl Store {
     /// Opens the database, makes it if it is absent, and owns it until [`Store::close`] or the end of the process.
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
         let mut opened = opening::open(options).await?;
-        let memory = journal::remember(&mut opened.writer).await;
-        match memory {
-            Ok(memory) => Self::begin(opened, memory),
+        match journal::remember(&mut opened.writer).await {
+            Ok(memory) => Self::begin(opened, memory).await,
             Err(fault) => Err(OpenError::Corrupt { path: opened.path, detail: fault.to_string() }),
         }
     }
@@ -88,30 +102,49 @@ impl Store {
     /// Opens an existing database for a command of the operator, also while a router owns it. Makes nothing, migrates
     /// nothing, and keeps no router from starting.
     pub async fn beside(options: &Options) -> Result<Self, OpenError> {
-        Self::begin(opening::beside(options).await?, Memory::default())
+        Self::begin(opening::beside(options).await?, Memory::default()).await
     }
 
     /// The writer has a thread of its own: between two of its statements it must not wait for anybody's turn.
-    fn begin(opened: Opened, memory: Memory) -> Result<Self, OpenError> {
+    async fn begin(opened: Opened, memory: Memory) -> Result<Self, OpenError> {
         let Opened { path, writer: connection, readers, lock } = opened;
-        let (writer, inbox) = mpsc::channel(WAITING);
-        let (recent, memory) = (Arc::new(Recent::default()), Arc::new(memory));
-        let writing = Writer {
-            connection,
-            readers: readers.clone(),
-            recent: Arc::clone(&recent),
-            memory: Arc::clone(&memory),
-            inbox,
-            lock,
+        let (ours, watch) = (lock.is_ours(), lock.watch());
+        let ownership = Ownership { ours, touched: Mutex::new(watch.touched()), watch };
+        let scribe = match Scribe::new(connection, lock, memory).await {
+            Ok(scribe) => scribe,
+            Err(fault) => return Err(OpenError::of(path, fault)),
         };
-        let writing = writing.run();
+        let (writer, inbox) = mpsc::channel(WAITING);
+        let (memory, window) = (Arc::clone(&scribe.memory), Arc::clone(&scribe.window));
+        let writing = Writer { scribe, readers: readers.clone(), inbox }.run();
         let begun = tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
             std::thread::Builder::new().name("store".to_owned()).spawn(move || runtime.block_on(writing))
         });
         match begun {
-            Ok(_) => Ok(Self { writer, readers, recent, memory, path: path.into() }),
+            Ok(_) => Ok(Self { writer, readers, memory, window, ownership: ownership.into(), path: path.into() }),
             Err(fault) => Err(OpenError::Io { path, detail: fault.to_string() }),
         }
+    }
+
+    /// Makes rows of all packs, for those who look at single events.
+    async fn unpack(&self) -> Result<(), StoreError> {
+        match self.write(Work::Unpack).await {
+            // Whoever looks on from beside a full disk sees what there is room for.
+            Err(StoreError::Full(_)) if !self.ownership.ours => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// The newest part of the queue, where we own it; after an operator changed something, as it is then. Else there are
+    /// only rows.
+    async fn window(&self) -> Result<Option<&Window>, StoreError> {
+        let Ownership { ours, watch, touched } = &*self.ownership;
+        let now = watch.touched();
+        let before = std::mem::replace(&mut *touched.lock().unwrap_or_else(PoisonError::into_inner), now);
+        if !ours || before != now {
+            self.unpack().await?;
+        }
+        Ok(ours.then_some(&*self.window))
     }
 
     /// What of `recall` is known.
@@ -140,6 +173,7 @@ impl Store {
 
     /// Writes `commit` and says of each of its events whether it is new. One that is not is owed to nobody.
     pub async fn commit(&self, commit: Commit) -> Result<Vec<bool>, StoreError> {
+        self.window.room().await;
         Ok(self.write(Work::Commit(commit)).await?.new)
     }
 
@@ -161,7 +195,7 @@ impl Store {
 
     /// The newest position owed to `sink`, if anything is.
     pub async fn newest(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
-        picking::newest(&self.readers, sink).await
+        picking::newest(self, sink).await
     }
 
     /// Takes the oldest events from `sink`, a few hundred at most, while it is beyond `bounds`. They are lost to it.
@@ -179,7 +213,7 @@ impl Store {
 
     /// How much is owed to `sink`, at a cost that does not grow with it.
     pub async fn depth(&self, sink: &SinkName) -> Result<Depth, StoreError> {
-        queue::depth(&self.readers, sink).await
+        picking::depth(self, sink).await
     }
 
     /// The sinks that are owed anything, configured or not.
@@ -204,6 +238,7 @@ impl Store {
 
     /// Looks through everything and says what is wrong, one line each; takes as long as the database is large.
     pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
+        self.unpack().await?;
         faults::look(&self.readers).await
     }
 

@@ -11,6 +11,8 @@ use std::fs;
 use std::time::Duration;
 
 use onsip_router::simulator::{Simulator, Traffic};
+use onsip_router::store::Store;
+use onsip_router::store::options::Options;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
@@ -82,6 +84,9 @@ impl Scene {
             }
         }
         let url = format!("sqlite://{}", copy.path().join("state.db").display());
+        // A store that was opened and closed in good order has everything in its tables.
+        let store = Store::open(&Options { url: url.clone() }).await.unwrap();
+        store.close().await.unwrap();
         let mut database = SqliteConnection::connect(&url).await.unwrap();
         let seen: Vec<(i64, String)> =
             sqlx::query_as("SELECT number, lower(hex(id)) FROM seen WHERE number > ?1 ORDER BY number")

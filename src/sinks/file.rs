@@ -21,6 +21,9 @@ use rotation::Rotation;
 
 pub mod rotation;
 
+/// Events written with one call and made safe with one more; whatever their number, the disk takes its time.
+const BATCH: usize = 1024;
+
 /// The options of a `file` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -131,6 +134,10 @@ impl Sink for AppendedFile {
 
     async fn reopen(&mut self) {
         self.reopen = true;
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
     }
 }
 

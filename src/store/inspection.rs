@@ -131,6 +131,7 @@ impl Store {
         after: i64,
         limit: usize,
     ) -> Result<Vec<i64>, StoreError> {
+        self.unpack().await?;
         let query = sqlx::query_scalar(match part {
             Part::Owed => OWED,
             Part::Dead => DEAD,
@@ -141,6 +142,7 @@ impl Store {
 
     /// An event that is owed or dead, if there is one.
     pub async fn find(&self, wanted: &Wanted) -> Result<Option<Found>, StoreError> {
+        self.unpack().await?;
         let query = match wanted {
             Wanted::Position(position) => sqlx::query_as(AT).bind(position),
             Wanted::Id(id) => sqlx::query_as(BY_ID).bind(id),

@@ -29,8 +29,8 @@ pub(super) struct Memory {
 #[derive(Debug, Default)]
 struct State {
     ids: HashSet<Token>,
-    /// The same, by number.
-    numbered: VecDeque<(i64, Token)>,
+    /// The same, by number, with the row of the journal that holds them.
+    numbered: VecDeque<(i64, Numbered)>,
     /// Ids of the newest recall that are nowhere.
     absent: HashSet<Token>,
     legs: HashMap<Token, Leg>,
@@ -40,6 +40,9 @@ struct State {
     /// The newest row of the journal.
     newest: i64,
 }
+
+/// An id, its number, and when its event was received (microseconds UTC).
+pub(super) type Numbered = (i64, Token, i64);
 
 /// A call, and when it was touched (microseconds UTC).
 pub(super) type Touched = (Call, i64);
@@ -54,22 +57,27 @@ enum Thing {
 #[derive(Debug, Default)]
 pub(super) struct Added {
     /// New ids, by number.
-    pub(super) ids: Vec<(i64, Token)>,
+    pub(super) ids: Vec<Numbered>,
     /// The newest state of legs.
     pub(super) legs: Vec<Leg>,
     /// The newest state of calls.
     pub(super) calls: Vec<Touched>,
 }
 
+impl Added {
+    /// Whether there is nothing to write down.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.legs.is_empty() && self.calls.is_empty()
+    }
+}
+
 /// What is to be posted next, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Slice {
+    pub(super) ids: Vec<Numbered>,
     pub(super) legs: Vec<Leg>,
     pub(super) calls: Vec<Touched>,
     things: usize,
-    ids: usize,
-    /// Ids up to this number are known then.
-    pub(super) upto: Option<i64>,
     /// Rows of the journal below this one are needed no more then.
     pub(super) journal: i64,
     /// Whether there is more.
@@ -99,14 +107,14 @@ impl Memory {
     /// Keeps what is on the disk now, its legs and calls in the row `row` of the journal.
     pub(super) fn keep(&self, row: i64, added: Added) {
         let state = &mut *self.state();
-        for (number, id) in added.ids {
+        if !added.is_empty() {
+            state.newest = state.newest.max(row);
+        }
+        for (number, id, at) in added.ids {
             state.absent.remove(&id);
             if state.ids.insert(id.clone()) {
-                state.numbered.push_back((number, id));
+                state.numbered.push_back((row, (number, id, at)));
             }
-        }
-        if !added.legs.is_empty() || !added.calls.is_empty() {
-            state.newest = state.newest.max(row);
         }
         for leg in added.legs {
             let token = leg.token.clone();
@@ -122,6 +130,11 @@ impl Memory {
                 state.order.push_back((row, Thing::Call(partition)));
             }
         }
+    }
+
+    /// The newest number that an id here has.
+    pub(super) fn newest_number(&self) -> i64 {
+        self.state().numbered.back().map_or(0, |(_, (number, ..))| *number)
     }
 
     /// Whether an id is new, as far as that is known without the tables.
@@ -192,15 +205,17 @@ impl Memory {
         if things + ids == 0 {
             return None;
         }
-        let mut slice = Slice { things, ids, ..Slice::default() };
+        let mut slice = Slice { things, ..Slice::default() };
+        slice.ids = state.numbered.range(..ids).map(|(_, numbered)| numbered.clone()).collect();
         for (_, thing) in state.order.range(..things) {
             match thing {
                 Thing::Leg(token) => slice.legs.extend(state.legs.get(token).cloned()),
                 Thing::Call(partition) => slice.calls.extend(state.calls.get(partition).cloned()),
             }
         }
-        slice.upto = ids.checked_sub(1).and_then(|last| state.numbered.get(last)).map(|(number, _)| *number);
-        slice.journal = state.order.get(things).map_or(state.newest + 1, |(row, _)| *row);
+        let rows = state.order.get(things).map(|(row, _)| *row).into_iter();
+        let rows = rows.chain(state.numbered.get(ids).map(|(row, _)| *row));
+        slice.journal = rows.min().unwrap_or(state.newest + 1);
         slice.more = state.order.len() > things || state.numbered.len() > ids;
         Some(slice)
     }
@@ -214,7 +229,7 @@ impl Memory {
                 Thing::Call(partition) => drop(state.calls.remove(&partition)),
             }
         }
-        for (_, id) in state.numbered.drain(..slice.ids) {
+        for (_, (_, id, _)) in state.numbered.drain(..slice.ids.len()) {
             state.ids.remove(&id);
         }
     }

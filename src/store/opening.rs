@@ -2,7 +2,7 @@
 //!
 //! Until all checks are passed nothing but the lock file is written. Must not know what the tables hold.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::error::{OpenError, StoreError};
+use super::lock::Lock;
 use super::log::{self, Log};
 use super::options::Options;
 
@@ -35,14 +36,14 @@ pub(super) struct Opened {
     pub(super) writer: SqliteConnection,
     /// Connections that read.
     pub(super) readers: SqlitePool,
-    /// Ownership: lasts as long as this lives, and no longer than the process.
-    pub(super) lock: Option<File>,
+    /// Ownership, if it is ours: lasts as long as this lives, and no longer than the process.
+    pub(super) lock: Lock,
 }
 
 /// Opens the database of `options`, making it if it is absent.
 pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let path = path_of(&options.url)?;
-    let lock = own(&path)?;
+    let lock = Lock::hold(&path)?;
     if has_content(&path)? {
         match examine(&path)? {
             Log::Whole => {}
@@ -56,7 +57,7 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let mut writer = writer(&path, true).await?;
     give_room_back(&mut writer).await.map_err(|error| refused(&path, error))?;
     MIGRATOR.run(&mut writer).await.map_err(|error| refused(&path, sqlx::Error::Migrate(Box::new(error))))?;
-    Ok(Opened { writer, readers: readers(&path).await?, lock: Some(lock), path })
+    Ok(Opened { writer, readers: readers(&path).await?, lock, path })
 }
 
 /// Opens an existing database without owning it.
@@ -64,12 +65,15 @@ pub(super) async fn beside(options: &Options) -> Result<Opened, OpenError> {
     let path = path_of(&options.url)?;
     // Without an owner the log is folded in by whoever opens it: what is damaged would be gone without a word.
     if has_content(&path)?
-        && let Ok(_lock) = own(&path)
+        && let Ok(_lock) = Lock::hold(&path)
         && let Log::Damaged { commits } = examine(&path)?
     {
         return Err(OpenError::Log { path, commits });
     }
-    existing(path, None).await
+    {
+        let lock = Lock::of(&path);
+        existing(path, lock).await
+    }
 }
 
 /// A damaged log whose readable beginning was kept, and of which there is a copy.
@@ -86,7 +90,7 @@ pub(super) async fn owned(options: &Options) -> Result<(Opened, Option<CutOff>),
     if !path.exists() {
         return Err(OpenError::Absent { path });
     }
-    let lock = own(&path)?;
+    let lock = Lock::hold(&path)?;
     let cut_off = match examine(&path)? {
         Log::Whole | Log::LastCommitBroken => None,
         Log::Damaged { commits } => {
@@ -98,14 +102,14 @@ pub(super) async fn owned(options: &Options) -> Result<(Opened, Option<CutOff>),
             Some(CutOff { commits, copy })
         }
     };
-    Ok((existing(path, Some(lock)).await?, cut_off))
+    Ok((existing(path, lock).await?, cut_off))
 }
 
 fn examine(path: &Path) -> Result<Log, OpenError> {
     log::examine(path).map_err(|error| unopened(&log::of(path), &error))
 }
 
-async fn existing(path: PathBuf, lock: Option<File>) -> Result<Opened, OpenError> {
+async fn existing(path: PathBuf, lock: Lock) -> Result<Opened, OpenError> {
     if !has_content(&path)? {
         return Err(OpenError::Absent { path });
     }
@@ -174,19 +178,6 @@ fn path_of(url: &str) -> Result<PathBuf, OpenError> {
         Ok(path) => Ok(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(path),
         Err(error) => Err(unopened(&path, &error)),
-    }
-}
-
-/// Locks `<db>.lock`. The system lets go of it when the process ends, however it ends.
-fn own(path: &Path) -> Result<File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
-    let file = OpenOptions::new().create(true).append(true).open(&name).map_err(|error| unopened(&name, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(unopened(&name, &error)),
     }
 }
 
@@ -287,7 +278,7 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).foreign_keys(true).disable_statement_logging()
 }
 
-fn unopened(path: &Path, error: &io::Error) -> OpenError {
+pub(super) fn unopened(path: &Path, error: &io::Error) -> OpenError {
     let path = path.to_owned();
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::Permission { path },
@@ -312,14 +303,21 @@ fn refused(path: &Path, error: sqlx::Error) -> OpenError {
     {
         return OpenError::NotADatabase { path };
     }
-    match StoreError::from(error) {
-        StoreError::Full(_) => OpenError::Full { path },
-        StoreError::Busy(_) => OpenError::Locked { path },
-        // What our own statements on our own schema cannot be refused for but damage.
-        StoreError::Corrupt(detail) | StoreError::Refused(detail) => {
-            OpenError::Corrupt { path, detail: detail.to_string() }
+    OpenError::of(path, StoreError::from(error))
+}
+
+impl OpenError {
+    /// Why `path` does not open, as the first statements on it failed.
+    pub(super) fn of(path: PathBuf, fault: StoreError) -> Self {
+        match fault {
+            StoreError::Full(_) => Self::Full { path },
+            StoreError::Busy(_) => Self::Locked { path },
+            // What our own statements on our own schema cannot be refused for but damage.
+            StoreError::Corrupt(detail) | StoreError::Refused(detail) => {
+                Self::Corrupt { path, detail: detail.to_string() }
+            }
+            StoreError::Io(detail) => Self::Io { path, detail: detail.to_string() },
+            StoreError::Closed => Self::Io { path, detail: "closed".to_owned() },
         }
-        StoreError::Io(detail) => OpenError::Io { path, detail: detail.to_string() },
-        StoreError::Closed => OpenError::Io { path, detail: "closed".to_owned() },
     }
 }

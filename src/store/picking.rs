@@ -3,16 +3,16 @@
 //! Every statement walks the queue of one sink in order, what is owed by a row beside what is owed by a bit; the events
 //! themselves come from memory where they are new, else by their key. Must not know why a call is left out, or when its time comes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sqlx::SqlitePool;
 
 use super::checksum::{Kept, Whole};
 use super::error::{StoreError, unreadable};
-use super::queue::{by_bit, text};
-use super::{CommitEvent, Owed, Pick, Store};
+use super::queue::{self, by_bit, text};
+use super::window::{Glance, Packed};
+use super::{Depth, Owed, Pick, Store, packing};
 use crate::domain::name::SinkName;
 
 /// What is owed to the sink `?1` between `?2` and `?3`, at most `?4`: what is to be read of it by way of a row and by way
@@ -86,6 +86,38 @@ type Place = (i64, i64, Option<i64>);
 
 /// What `pick` asks for, in queue order.
 pub(super) async fn pick(store: &Store, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
+    let Some(window) = store.window().await? else { return rows(store, sink, pick).await };
+    if pick.first_below.is_some() {
+        store.unpack().await?;
+        return rows(store, sink, pick).await;
+    }
+    // First, since events only go from there to the rows.
+    let Glance { owed, rows: may_be_rows } = window.pick(sink, pick);
+    let older = if may_be_rows { rows(store, sink, pick).await? } else { Vec::new() };
+    joined(store, older, owed, pick.limit).await
+}
+
+/// The older ones, which may have some of the newer ones among them, and then those.
+async fn joined(
+    store: &Store,
+    mut older: Vec<Owed>,
+    mut newer: Vec<Packed>,
+    limit: usize,
+) -> Result<Vec<Owed>, StoreError> {
+    let last = older.last().map_or(0, |owed| owed.position);
+    newer.retain(|event| event.position > last);
+    newer.truncate(limit.saturating_sub(older.len()));
+    let mut absent = newer.iter().filter(|event| event.body.is_none()).map(|event| event.position);
+    let mut bodies = match absent.next() {
+        Some(first) => packing::bodies(&store.readers, first, absent.last().unwrap_or(first)).await?,
+        None => BTreeMap::new(),
+    };
+    // What was taken apart or away meanwhile is found by the next look.
+    older.extend(newer.into_iter().map_while(|event| event.owed(|position| bodies.remove(&position))));
+    Ok(older)
+}
+
+async fn rows(store: &Store, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
     let limit = i64::try_from(pick.limit).unwrap_or(i64::MAX);
     let query = sqlx::query_scalar(if pick.first_below.is_some() { FIRST } else { STRETCH })
         .bind(sink.as_str())
@@ -117,37 +149,24 @@ pub(super) async fn of_calls(
     calls: &[Arc<str>],
     limit: usize,
 ) -> Result<Vec<Owed>, StoreError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let query = sqlx::query_as(OF_CALLS).bind(sink.as_str()).bind(text(&calls)?).bind(limit);
-    read(store, query.fetch_all(&store.readers).await?).await
+    let newer = store.window().await?.map(|window| window.of_calls(sink, calls, limit)).unwrap_or_default();
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let query = sqlx::query_as(OF_CALLS).bind(sink.as_str()).bind(text(&calls)?).bind(most);
+    let older = read(store, query.fetch_all(&store.readers).await?).await?;
+    joined(store, older, newer, limit).await
 }
 
-/// The events at `places`, from memory where they are new. One that was taken away meanwhile is owed to nobody.
+/// The events at `places`. One that was taken away meanwhile is owed to nobody.
 async fn read(store: &Store, places: Vec<Place>) -> Result<Vec<Owed>, StoreError> {
-    let recent = store.recent.find(places.iter().map(|(position, ..)| *position));
-    let others: Vec<i64> = places
-        .iter()
-        .zip(&recent)
-        .filter_map(|((position, ..), recent)| recent.is_none().then_some(*position))
-        .collect();
-    let mut others: HashMap<i64, Whole> = if others.is_empty() {
-        HashMap::new()
-    } else {
-        let kept: Vec<Kept> = sqlx::query_as(EVENTS).bind(text(&others)?).fetch_all(&store.readers).await?;
-        kept.into_iter().map(Whole::from).map(|event| (event.position, event)).collect()
-    };
-    let owed = |((position, attempts, failing_since), recent): (Place, Option<Arc<CommitEvent>>)| {
-        let event = match recent {
-            Some(event) => Whole {
-                position,
-                id: event.id.clone(),
-                partition: event.partition.clone(),
-                received: event.received,
-                body: Arc::clone(&event.body),
-                intact: true,
-            },
-            None => others.remove(&position)?,
-        };
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let positions: Vec<i64> = places.iter().map(|(position, ..)| *position).collect();
+    let kept: Vec<Kept> = sqlx::query_as(EVENTS).bind(text(&positions)?).fetch_all(&store.readers).await?;
+    let events = kept.into_iter().map(Whole::from).map(|event| (event.position, event));
+    let mut events: HashMap<i64, Whole> = events.collect();
+    let owed = |(position, attempts, failing_since): Place| {
+        let event = events.remove(&position)?;
         Some(Owed {
             position,
             id: event.id,
@@ -159,11 +178,26 @@ async fn read(store: &Store, places: Vec<Place>) -> Result<Vec<Owed>, StoreError
             intact: event.intact,
         })
     };
-    Ok(places.into_iter().zip(recent).filter_map(owed).collect())
+    Ok(places.into_iter().filter_map(owed).collect())
 }
 
 /// The newest position owed to `sink`.
-pub(super) async fn newest(readers: &SqlitePool, sink: &SinkName) -> Result<Option<i64>, StoreError> {
-    let newest: Option<i64> = sqlx::query_scalar(NEWEST).bind(sink.as_str()).fetch_optional(readers).await?;
+pub(super) async fn newest(store: &Store, sink: &SinkName) -> Result<Option<i64>, StoreError> {
+    if let Some(newest) = store.window().await?.and_then(|window| window.newest(sink)) {
+        return Ok(Some(newest));
+    }
+    let newest: Option<i64> = sqlx::query_scalar(NEWEST).bind(sink.as_str()).fetch_optional(&store.readers).await?;
     Ok(newest.filter(|newest| *newest > 0))
+}
+
+/// How much is owed to `sink`: without rows nobody is asked.
+pub(super) async fn depth(store: &Store, sink: &SinkName) -> Result<Depth, StoreError> {
+    match store.window().await?.map(|window| window.depth(sink)) {
+        None => queue::depth(&store.readers, sink).await,
+        Some(None) => Ok(Depth::default()),
+        Some(Some((debtor, rows, newer))) => {
+            let older = if rows { queue::depth(&store.readers, sink).await?.oldest } else { None };
+            queue::counted(debtor.owed, debtor.bytes, debtor.dead, older.or(newer))
+        }
+    }
 }

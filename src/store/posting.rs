@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::error::StoreError;
-use super::memory::Touched;
+use super::memory::{Numbered, Touched};
 use super::queue::text;
 use super::rows::{Statements, values};
 use crate::domain::identity::Token;
@@ -35,10 +35,16 @@ pub(super) fn write_calls_of(rows: usize) -> String {
 static WRITE_LEGS: Statements = Statements::new(write_legs_of);
 static WRITE_CALLS: Statements = Statements::new(write_calls_of);
 
+/// Remembers `rows` ids.
+pub(super) fn see(rows: usize) -> String {
+    format!("INSERT INTO seen (number, id, at) VALUES {}", values(3, rows))
+}
+
+static SEE: Statements = Statements::new(see);
+
 /// In the order of the index: neighbours share its pages.
-pub(super) const IDS: &str = "INSERT INTO known (id) SELECT id FROM seen \
-    WHERE number > (SELECT number FROM known_upto) AND number <= ?1 ORDER BY id ON CONFLICT (id) DO NOTHING";
-pub(super) const UPTO: &str = "UPDATE known_upto SET number = ?1";
+pub(super) const KNOW: &str = "INSERT INTO known (id) SELECT id FROM seen WHERE number >= ?1 AND number <= ?2 \
+    ORDER BY id ON CONFLICT (id) DO NOTHING";
 
 /// Writes the newest state of `legs`.
 pub(super) async fn legs(connection: &mut SqliteConnection, legs: &[Leg]) -> Result<(), StoreError> {
@@ -69,9 +75,25 @@ pub(super) async fn calls(connection: &mut SqliteConnection, calls: &[Touched]) 
     Ok(())
 }
 
-/// Makes the ids up to the number `upto` known.
-pub(super) async fn ids(connection: &mut SqliteConnection, upto: i64) -> Result<(), StoreError> {
-    sqlx::query(IDS).bind(upto).execute(&mut *connection).await?;
-    sqlx::query(UPTO).bind(upto).execute(connection).await?;
+/// Makes `ids` known; their numbers are in order.
+pub(super) async fn ids(connection: &mut SqliteConnection, ids: &[Numbered]) -> Result<(), StoreError> {
+    let (Some((first, ..)), Some((last, ..))) = (ids.first(), ids.last()) else { return Ok(()) };
+    for (statement, piece) in SEE.pieces(ids) {
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for (number, id, at) in piece {
+            query = query.bind(number).bind(key(id)).bind(at);
+        }
+        query.execute(&mut *connection).await?;
+    }
+    sqlx::query(KNOW).bind(first).bind(last).execute(connection).await?;
     Ok(())
+}
+
+/// An id as the database holds it: the bytes of its digits; of what is no number, the text.
+fn key(id: &Token) -> Vec<u8> {
+    let text = id.as_str().as_bytes();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let digits = text.len().is_multiple_of(2) && text.iter().all(u8::is_ascii_hexdigit);
+    let bytes = digits.then(|| text.chunks(2).map(pair).collect::<Option<Vec<u8>>>()).flatten();
+    bytes.unwrap_or_else(|| text.to_vec())
 }

@@ -6,38 +6,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use jiff::Timestamp;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, FromRow, SqliteConnection, SqlitePool};
+use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::checksum::{self, Parts};
 use super::error::{StoreError, unreadable};
-use super::memory::Memory;
-use super::rows::{Statements, values};
+use super::memory::{Memory, Numbered};
+use super::packing::{self, Row};
+use super::window::{self, BITS, Packed};
 use super::{CommitEvent, Depth, recall};
 use crate::domain::identity::Token;
 use crate::domain::name::SinkName;
 
 /// Events a sink is not owed between two that it is owed by a bit: so many may have to be passed over to find the next.
 const NEAR: i64 = 256;
-/// Sinks with a bit have a lower number.
-const BITS: i64 = 63;
 
-/// Remembers `rows` ids.
-pub(super) fn see(rows: usize) -> String {
-    format!("INSERT INTO seen (number, id, at) VALUES {}", values(3, rows))
-}
-
-/// Keeps `rows` events.
-pub(super) fn keep(rows: usize) -> String {
-    let columns = "position, debtors, received, checksum, id, partition, body";
-    format!("INSERT INTO events ({columns}) VALUES {}", values(7, rows))
-}
-
-static SEE: Statements = Statements::new(see);
-static KEEP: Statements = Statements::new(keep);
-
-/// The first number that was never given to an id.
-pub(super) const NEXT: &str = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'seen'";
+/// The newest position with a row, and the first number that was never given to an id.
+pub(super) const ENDS: &str = "SELECT (SELECT coalesce(max(position), 0) FROM events), \
+    (SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'seen')";
+pub(super) const STANDING: &str = "SELECT name, number, done, newest, owed, bytes, dead, \
+    EXISTS (SELECT 1 FROM owed WHERE owed.sink = sinks.number) FROM sinks";
 pub(super) const NAME: &str =
     "INSERT INTO sinks (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT (name) DO NOTHING";
 pub(super) const DEBTORS: &str =
@@ -78,15 +66,6 @@ pub(super) const DEPTH: &str = concat!(
 );
 pub(super) const SINKS: &str = "SELECT name FROM sinks WHERE owed > 0 ORDER BY name";
 
-/// An id as the database holds it: the bytes of its digits; of what is no number, the text.
-fn key(id: &Token) -> Vec<u8> {
-    let text = id.as_str().as_bytes();
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let digits = text.len().is_multiple_of(2) && text.iter().all(u8::is_ascii_hexdigit);
-    let bytes = digits.then(|| text.chunks(2).map(pair).collect::<Option<Vec<u8>>>()).flatten();
-    bytes.unwrap_or_else(|| text.to_vec())
-}
-
 /// A sink, and what a commit adds to what it is owed.
 #[derive(FromRow)]
 struct Debtor {
@@ -124,27 +103,16 @@ impl Debtor {
     }
 }
 
-/// Writes the events not seen before, and what is owed of them. Says at which position they begin, and which those are.
-/// Their ids are remembered in `memory` only later; those of the same transaction are in `added`.
+/// Writes those of `events` that are `fresh` as rows, from the position `first` on, and what is owed of them.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
-    memory: &Memory,
     events: &[CommitEvent],
-    added: &mut Vec<(i64, Token)>,
-) -> Result<(i64, Vec<bool>), StoreError> {
-    if events.is_empty() {
-        return Ok((0, Vec::new()));
-    }
-    let fresh = fresh(connection, memory, events, added).await?;
-    let first: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut *connection).await?;
-    let numbered = (first..).zip(events).zip(&fresh).filter_map(|(event, fresh)| fresh.then_some(event));
-    let numbered: Vec<(i64, &CommitEvent)> = numbered.collect();
-    see_all(connection, &numbered).await?;
-    added.extend(numbered.iter().map(|(number, event)| (*number, event.id.clone())));
-    let mut debtors = debtors(connection, events, &fresh).await?;
-    let mut kept = Vec::with_capacity(events.len());
-    let mut rows = Vec::new();
-    for ((position, event), _) in (first..).zip(events).zip(&fresh).filter(|(_, fresh)| **fresh) {
+    fresh: &[bool],
+    first: i64,
+) -> Result<(), StoreError> {
+    let mut debtors = debtors(connection, events, fresh).await?;
+    let (mut kept, mut rows) = (Vec::with_capacity(events.len()), Vec::new());
+    for ((position, event), _) in (first..).zip(events).zip(fresh).filter(|(_, fresh)| **fresh) {
         let mut bits = 0;
         for sink in &event.owed {
             let Some(debtor) = debtors.get_mut(sink.as_str()) else { continue };
@@ -158,10 +126,10 @@ pub(super) async fn write(
             }
         }
         if !event.owed.is_empty() {
-            kept.push((position, bits, event));
+            kept.push(Packed::of(event, position, bits));
         }
     }
-    keep_all(connection, &kept).await?;
+    packing::keep_all(connection, &kept.iter().map(Row::of).collect::<Vec<_>>()).await?;
     if !rows.is_empty() {
         sqlx::query(OWE).bind(text(&rows)?).execute(&mut *connection).await?;
     }
@@ -172,35 +140,25 @@ pub(super) async fn write(
     if !more.is_empty() {
         sqlx::query(OWE_MORE).bind(text(&more)?).execute(connection).await?;
     }
-    Ok((first, fresh))
+    Ok(())
 }
 
-/// Which of `events` were never seen before, in this transaction or another.
-async fn fresh(
+/// Which of `events` were never seen before, in this transaction (whose ids are in `added`) or another.
+pub(super) async fn fresh(
     connection: &mut SqliteConnection,
     memory: &Memory,
     events: &[CommitEvent],
-    added: &[(i64, Token)],
+    added: &[Numbered],
 ) -> Result<Vec<bool>, StoreError> {
-    let mut here: HashSet<&Token> = added.iter().map(|(_, id)| id).collect();
-    let told: Vec<_> =
-        events.iter().map(|event| if here.insert(&event.id) { memory.is_new(&event.id) } else { Some(false) }).collect();
+    let mut here: HashSet<&Token> = added.iter().map(|(_, id, _)| id).collect();
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| if here.insert(&event.id) { memory.is_new(&event.id) } else { Some(false) })
+        .collect();
     let unsure: Vec<Token> =
         events.iter().zip(&told).filter(|(_, told)| told.is_none()).map(|(event, _)| event.id.clone()).collect();
     let known = if unsure.is_empty() { HashSet::new() } else { recall::known(connection, &unsure).await? };
     Ok(events.iter().zip(told).map(|(event, told)| told.unwrap_or_else(|| !known.contains(&event.id))).collect())
-}
-
-/// Remembers the ids of numbered events.
-async fn see_all(connection: &mut SqliteConnection, numbered: &[(i64, &CommitEvent)]) -> Result<(), StoreError> {
-    for (statement, piece) in SEE.pieces(numbered) {
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for (number, event) in piece {
-            query = query.bind(number).bind(key(&event.id)).bind(event.received.as_microsecond());
-        }
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
 }
 
 /// The sinks that the fresh ones of `events` are owed to.
@@ -223,27 +181,6 @@ async fn debtors<'a>(
     Ok(rows.into_iter().filter_map(|row| Some((*names.get(row.name.as_str())?, row))).collect())
 }
 
-/// Keeps events (position, debtors, event).
-async fn keep_all(connection: &mut SqliteConnection, kept: &[(i64, i64, &CommitEvent)]) -> Result<(), StoreError> {
-    for (statement, piece) in KEEP.pieces(kept) {
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for (position, debtors, event) in piece {
-            let received = event.received.as_microsecond();
-            let checksum = checksum::of(&Parts {
-                position: *position,
-                id: event.id.as_str().as_bytes(),
-                partition: event.partition.as_bytes(),
-                received,
-                body: event.body.as_bytes(),
-            });
-            query = query.bind(position).bind(debtors).bind(received).bind(checksum);
-            query = query.bind(event.id.as_str()).bind(event.partition.as_str()).bind(&*event.body);
-        }
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
 /// Keeps the counters of `sink`: so many events and bytes more are owed, so many more are dead.
 pub(super) async fn count(
     connection: &mut SqliteConnection,
@@ -256,13 +193,31 @@ pub(super) async fn count(
     Ok(())
 }
 
-/// How much is owed to `sink`: two look-ups, whatever the depth.
+/// All sinks as they stand, the newest position with a row, and the first that was never given.
+pub(super) async fn standing(
+    connection: &mut SqliteConnection,
+) -> Result<(BTreeMap<SinkName, window::Debtor>, i64, i64), StoreError> {
+    let (rows_upto, next): (i64, i64) = sqlx::query_as(ENDS).fetch_one(&mut *connection).await?;
+    let rows: Vec<(String, i64, i64, i64, i64, i64, i64, bool)> =
+        sqlx::query_as(STANDING).fetch_all(connection).await?;
+    let sinks = rows.into_iter().map(|(name, number, done, newest, owed, bytes, dead, has_rows)| {
+        let name = name.parse().map_err(|error| unreadable("sink", &error))?;
+        Ok((name, window::Debtor { number, done, newest, owed, bytes, dead, has_rows }))
+    });
+    Ok((sinks.collect::<Result<_, StoreError>>()?, rows_upto, next))
+}
+
+/// How much is owed to `sink` by rows, and all in all: two look-ups, whatever the depth.
 pub(super) async fn depth(readers: &SqlitePool, sink: &SinkName) -> Result<Depth, StoreError> {
     let row: Option<(i64, i64, i64, Option<i64>)> =
         sqlx::query_as(DEPTH).bind(sink.as_str()).fetch_optional(readers).await?;
     let Some((events, bytes, dead, oldest)) = row else { return Ok(Depth::default()) };
+    counted(events, bytes, dead, oldest.map(super::timestamp).transpose()?)
+}
+
+/// The counters of a sink, for those who ask.
+pub(super) fn counted(events: i64, bytes: i64, dead: i64, oldest: Option<Timestamp>) -> Result<Depth, StoreError> {
     let count = |number| u64::try_from(number).map_err(|error| unreadable("depth", &error));
-    let oldest = oldest.map(super::timestamp).transpose()?;
     Ok(Depth { events: count(events)?, bytes: count(bytes)?, oldest, dead: count(dead)? })
 }
 

@@ -90,4 +90,3 @@ fn call((partition, sequence, answered_by): (String, i64, Option<String>)) -> Re
         answered_by: answered_by.map(Token::from),
     })
 }
-

@@ -17,7 +17,7 @@ use super::opening::{self, CutOff, Opened};
 use super::options::Options;
 use super::queue::by_bit;
 use super::settling::needless;
-use super::{Store, checksum, faults, journal, queue};
+use super::{Store, checksum, faults, journal, packing, queue};
 
 pub(super) const STRAYS: &str = "DELETE FROM owed WHERE position NOT IN (SELECT position FROM events) \
     OR sink NOT IN (SELECT number FROM sinks)";
@@ -91,6 +91,7 @@ impl Store {
             repaired.left.clear();
         }
         if repaired.left.is_empty() {
+            packing::unpack_all(&mut writer).await.map_err(damage)?;
             let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await;
             begun.map_err(|error| damage(error.into()))?;
             repaired.done.extend(rows(&mut writer, &readers, &path).await?);

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::options::Options;
 use super::writer::{Operation, Work};
 use super::{
-    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, faults, inspection, journal, ledger, picking,
-    posting, pruning, queue, recall, repair, settling, shedding,
+    Commit, CommitEvent, Store, StoreError, checksum, coverage, dead, faults, inspection, journal, ledger, packing,
+    picking, posting, pruning, queue, recall, repair, settling, shedding, transaction,
 };
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
@@ -48,15 +48,21 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (recall::CALLS, &[]),
     (recall::STALE, &[]),
     (recall::LIVE, &[]),
-    (journal::WRITE, &[]),
     (journal::TRIM, &[]),
     (journal::REMOVE, &[]),
     // In the order of the key.
     (journal::ROWS, &["journal"]),
-    (journal::IDS, &["known_upto"]),
-    (posting::IDS, &["known_upto"]),
-    (posting::UPTO, &["known_upto"]),
-    (queue::NEXT, &["sqlite_sequence"]),
+    (posting::KNOW, &[]),
+    (packing::PACKS, &[]),
+    (packing::CLEAR, &[]),
+    (packing::BETWEEN, &[]),
+    (transaction::PACK, &[]),
+    // The oldest packs, of a few hundred.
+    (transaction::FREE, &["packs"]),
+    (transaction::SINK, &[]),
+    (transaction::JOURNAL, &[]),
+    (queue::ENDS, &["CONSTANT", "sqlite_sequence"]),
+    (queue::STANDING, &["sinks"]),
     (queue::NAME, &[]),
     (queue::DEBTORS, &[]),
     (queue::OWE, &[]),

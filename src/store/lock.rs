@@ -1,0 +1,77 @@
+//! Who owns a database, and how its owner learns that an operator has changed it.
+//!
+//! The file `<db>.lock` is locked by the owner. Whoever else writes touches it, before the change can be seen. Must not know
+//! what is written.
+
+use std::fs::{File, FileTimes, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::error::OpenError;
+use super::opening::unopened;
+use crate::domain::moment::Moment;
+
+/// The lock of one database, held or not.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: Option<File>,
+    held: bool,
+    path: Arc<Path>,
+}
+
+impl Lock {
+    /// Locks a database. The system lets go of it when the process ends, however it ends.
+    pub(super) fn hold(database: &Path) -> Result<Self, OpenError> {
+        let path = beside(database);
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|error| unopened(&path, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file: Some(file), held: true, path: path.into() }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: database.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(unopened(&path, &error)),
+        }
+    }
+
+    /// The lock of a database that another process may own.
+    pub(super) fn of(database: &Path) -> Self {
+        let path = beside(database);
+        Self { file: OpenOptions::new().append(true).open(&path).ok(), held: false, path: path.into() }
+    }
+
+    /// Whether it is held by us.
+    pub(super) fn is_ours(&self) -> bool {
+        self.held
+    }
+
+    /// Tells the owner, if that is another, that something changes.
+    pub(super) fn touch(&self) {
+        if let Some(file) = self.file.as_ref().filter(|_| !self.held) {
+            // An owner that does not see it sees the change with its own next one.
+            let _ = file.set_times(FileTimes::new().set_modified(Moment::now().utc().into()));
+        }
+    }
+
+    /// When it was touched last.
+    pub(super) fn watch(&self) -> Watch {
+        Watch { path: Arc::clone(&self.path) }
+    }
+}
+
+/// Sees whether a lock was touched.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    path: Arc<Path>,
+}
+
+impl Watch {
+    /// When it was touched last, as far as that can be told.
+    pub(super) fn touched(&self) -> Option<SystemTime> {
+        self.path.metadata().and_then(|metadata| metadata.modified()).ok()
+    }
+}
+
+fn beside(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
