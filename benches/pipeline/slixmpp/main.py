@@ -70,7 +70,7 @@ class Client(slixmpp.ClientXMPP):
     def __init__(self, number):
         super().__init__(f"user{number}@{DOMAIN}", PASSWORD)
         self.register_plugin("xep_0060")
-        self["feature_mechanisms"].unencrypted_plain = True
+        self.plugin["feature_mechanisms"].unencrypted_plain = True
         self.enable_direct_tls = False
         self.enable_starttls = TLS
         self.enable_plaintext = not TLS
@@ -81,7 +81,7 @@ class Client(slixmpp.ClientXMPP):
         self.add_event_handler("failed_auth", lambda _: sys.exit("refused"))
         self.add_event_handler("pubsub_publish", self.publish)
         self.add_event_handler("pubsub_retract", self.retract)
-        self.add_event_handler("message", self.message)
+        self.add_event_handler("pubsub_subscription", self.subscription)
 
     async def start(self, _):
         self.send_presence(ppriority=1)
@@ -96,20 +96,18 @@ class Client(slixmpp.ClientXMPP):
             field = ET.SubElement(form, "{jabber:x:data}field", var=name)
             ET.SubElement(field, "{jabber:x:data}value").text = value
         await iq.send()
-        await self["xep_0060"].subscribe(
+        await self.plugin["xep_0060"].subscribe(
             f"pubsub.active-calls.{SERVICES}", f"/me/{self.boundjid.bare}", subscribee=self.boundjid.full
         )
 
-    def message(self, message):
-        if not self.subscribed.done():
-            for child in message.xml.iter():
-                if child.tag.endswith("}subscription") and child.get("subscription") == "subscribed":
-                    self.subscribed.set_result(None)
-                    return
+    def subscription(self, message):
+        if message["pubsub_event"]["subscription"]["subscription"] == "subscribed" and not self.subscribed.done():
+            self.subscribed.set_result(None)
 
     def publish(self, message):
         items = message["pubsub_event"]["items"]
-        for item in items:
+        # Not `in items`: the library is in the middle of a walk through them, and would begin it anew for ever.
+        for item in items["substanzas"]:
             call = item.xml.find(f"{CALLS}active-call")
             counted.event(
                 {
@@ -125,7 +123,7 @@ class Client(slixmpp.ClientXMPP):
 
     def retract(self, message):
         items = message["pubsub_event"]["items"]
-        for item in items:
+        for item in items["substanzas"]:
             counted.event(
                 {
                     "node": items["node"],
