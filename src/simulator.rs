@@ -24,6 +24,7 @@
 
 mod authorization;
 mod behaviour;
+mod blast;
 mod calls;
 mod commands;
 mod configuration;
@@ -68,6 +69,7 @@ use tokio::task::JoinHandle;
 use crate::domain::moment::Moment;
 
 pub use behaviour::{Answering, Approval, Authorize, Behaviour, Bind, Failure, Login};
+pub use blast::{Blast, EVENTS_PER_LEG, LEGS_AT_ONCE, OUTGOING_OF, Unfit};
 pub use calls::{Call, Leg};
 pub use configuration::configuration;
 pub use delivery::{Entry, Headers, Publication, Style};

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::Tls;
+use super::blast::{self, Burst};
 use super::reader::{StreamReader, Unreadable};
 use super::switchboard::{Next, Order, SessionId, Switchboard};
 use crate::domain::moment::Moment;
@@ -46,8 +47,9 @@ struct State {
     lines: HashMap<SessionId, Line>,
 }
 
-struct Line {
+pub(super) struct Line {
     orders: mpsc::Sender<Order>,
+    pub(super) bursts: mpsc::Sender<Burst>,
     task: Option<AbortHandle>,
 }
 
@@ -78,6 +80,11 @@ impl Shared {
     /// Looks at the service.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Switchboard) -> R) -> R {
         look(&self.state().board)
+    }
+
+    /// Takes something from an open connection.
+    pub(super) fn line<R>(&self, id: SessionId, take: impl FnOnce(&Line) -> R) -> Option<R> {
+        self.state().lines.get(&id).map(take)
     }
 
     /// Sees every change from now on.
@@ -141,9 +148,15 @@ impl Shared {
         }
         let id = state.board.connected(matches!(tls, Tls::Direct(_)), Moment::now());
         let (orders, queue) = mpsc::channel(self.queue);
-        state.lines.insert(id, Line { orders, task: None });
+        let (bursts, waiting) = mpsc::channel(blast::WAITING);
+        state.lines.insert(id, Line { orders, bursts, task: None });
         drop(state); // a runtime that is ending drops the new task at once, which takes the lock
-        let task = tokio::spawn(serve(Membership { shared: self.clone(), id }, tcp, queue, tls.clone()));
+        let task = tokio::spawn(serve(
+            Membership { shared: self.clone(), id },
+            tcp,
+            Inbox { orders: queue, bursts: waiting },
+            tls.clone(),
+        ));
         match self.state().lines.get_mut(&id) {
             Some(line) => line.task = Some(task.abort_handle()),
             None => task.abort(),
@@ -240,39 +253,51 @@ impl Drop for Membership {
     }
 }
 
+/// What a connection is given to write.
+struct Inbox {
+    orders: mpsc::Receiver<Order>,
+    bursts: mpsc::Receiver<Burst>,
+}
+
 enum Ending {
     Over,
     StartTls,
 }
 
-async fn serve(member: Membership, mut tcp: TcpStream, mut orders: mpsc::Receiver<Order>, tls: Tls) {
+async fn serve(member: Membership, mut tcp: TcpStream, mut inbox: Inbox, tls: Tls) {
     match tls {
-        Tls::Off => drop(talk(&member, &mut tcp, &mut orders).await),
+        Tls::Off => drop(talk(&member, &mut tcp, &mut inbox).await),
         Tls::Starttls(config) => {
-            if let Ok(Ending::StartTls) = talk(&member, &mut tcp, &mut orders).await
+            if let Ok(Ending::StartTls) = talk(&member, &mut tcp, &mut inbox).await
                 && let Ok(mut secured) = TlsAcceptor::from(config).accept(tcp).await
             {
-                drop(talk(&member, &mut secured, &mut orders).await);
+                drop(talk(&member, &mut secured, &mut inbox).await);
             }
         }
         Tls::Direct(config) => {
             if let Ok(mut secured) = TlsAcceptor::from(config).accept(tcp).await {
-                drop(talk(&member, &mut secured, &mut orders).await);
+                drop(talk(&member, &mut secured, &mut inbox).await);
             }
         }
     }
 }
 
-async fn talk<S>(member: &Membership, stream: &mut S, orders: &mut mpsc::Receiver<Order>) -> io::Result<Ending>
+async fn talk<S>(member: &Membership, stream: &mut S, inbox: &mut Inbox) -> io::Result<Ending>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut reader = StreamReader::new();
     let mut bytes = vec![0; 2048];
     let mut batch = Vec::new();
+    let mut burst: Option<Burst> = None;
     loop {
         tokio::select! {
-            count = orders.recv_many(&mut batch, BATCH) => {
+            next = inbox.bursts.recv(), if burst.is_none() => burst = next,
+            () = std::future::ready(()), if burst.is_some() => match burst.as_mut().and_then(Iterator::next) {
+                Some(bytes) => put(stream, &bytes).await?,
+                None => burst = None,
+            },
+            count = inbox.orders.recv_many(&mut batch, BATCH) => {
                 if count == 0 || write(stream, &mut batch).await? {
                     stream.shutdown().await?;
                     linger(stream, &mut bytes).await;
@@ -289,7 +314,7 @@ where
                     return Ok(Ending::Over);
                 }
                 if read(member, &mut reader, &bytes[..count]) == Next::StartTls {
-                    while let Ok(order) = orders.try_recv() {
+                    while let Ok(order) = inbox.orders.try_recv() {
                         batch.push(order);
                     }
                     write(stream, &mut batch).await?;
@@ -331,12 +356,16 @@ async fn write<S: AsyncWrite + Unpin>(stream: &mut S, batch: &mut Vec<Order>) ->
             Order::Close | Order::Cut => close = true,
         }
     }
+    put(stream, text.as_bytes()).await?;
+    Ok(close)
+}
+
+async fn put<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
     let written = async {
-        stream.write_all(text.as_bytes()).await?;
+        stream.write_all(bytes).await?;
         stream.flush().await
     };
-    tokio::time::timeout(PATIENCE, written).await??;
-    Ok(close)
+    tokio::time::timeout(PATIENCE, written).await?
 }
 
 /// Waits for the other side to close, so that unread bytes do not reset the connection under our last words.

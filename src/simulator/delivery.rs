@@ -128,6 +128,17 @@ impl Switchboard {
         self.broadcast(&publication.service, &publication.node, &event, now);
     }
 
+    /// What each subscriber would be sent for a publication; nothing happens.
+    pub(super) fn rendered(&mut self, publication: &Publication, now: Moment) -> Vec<(Jid, String)> {
+        let event = event_of(&publication.node, &publication.entries);
+        let subscribers = self.subscribers(&publication.service, &publication.node, now);
+        let text = |(to, matched): (Jid, Match)| {
+            let text = self.message(&publication.service, &to, &event, &matched);
+            (to, text)
+        };
+        subscribers.into_iter().map(text).collect()
+    }
+
     /// Removes all items of a leaf and says so.
     pub fn purge(&mut self, service: &str, node: &str, now: Moment) {
         self.hub(service).items.remove(node);

@@ -80,6 +80,11 @@ impl Directory {
         self.accounts.get(self.owners.get(address)?)
     }
 
+    /// Every SIP address somebody owns.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.owners.keys().map(String::as_str)
+    }
+
     pub(super) fn checks(&self, jid: &BareJid, password: &str) -> bool {
         self.accounts.get(jid).is_some_and(|account| account.password == password)
     }

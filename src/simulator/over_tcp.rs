@@ -313,3 +313,61 @@ async fn until_text(stream: &mut (impl tokio::io::AsyncRead + Unpin), wanted: &s
         text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
     }
 }
+
+#[tokio::test]
+async fn a_blast_comes_whole_and_in_order_with_answers_in_between() {
+    let (onsip, _) = with_anna().await;
+    assert_eq!(onsip.aim().err(), Some(Unfit::Nobody));
+    let mut client = Client::log_in(&onsip, "router", "secret").await.unwrap();
+    client.authorize().await;
+    client.subscribe("router").await;
+    assert!(has(&client.next().await, "subscribed"));
+    let (first, legs) = (7, 20_000);
+    let blast = onsip.aim().unwrap();
+    let mean = blast.bytes(first, legs) / (legs * EVENTS_PER_LEG);
+    assert!((700..1_000).contains(&mean), "{mean} bytes each");
+    blast.fire(first, legs);
+    client.send("<iq xmlns='jabber:client' type='get' id='ping'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+    let (mut steps, mut answered) = (vec![0; usize::try_from(legs).unwrap()], None);
+    for at in 0..=legs * EVENTS_PER_LEG {
+        let stanza = client.next().await;
+        if stanza.name() == "iq" {
+            answered = Some(at);
+            continue;
+        }
+        let (leg, step) = event(&stanza);
+        let known = &mut steps[usize::try_from(leg - first).unwrap()];
+        assert_eq!(*known, step, "{stanza:?}");
+        *known += 1;
+    }
+    assert!(answered.is_some_and(|at| at < legs * EVENTS_PER_LEG), "the ping waited for the end of the blast");
+    assert!(steps.iter().all(|steps| u64::from(*steps) == EVENTS_PER_LEG));
+}
+
+#[tokio::test]
+async fn paced_events_come_at_their_rate() {
+    let (onsip, _) = with_anna().await;
+    let mut client = Client::log_in(&onsip, "router", "secret").await.unwrap();
+    client.authorize().await;
+    client.subscribe("router").await;
+    client.next().await;
+    let blast = onsip.aim().unwrap();
+    let (times, ()) = tokio::join!(blast.pace(1, 10, 300.0), async {
+        for at in 0..10 * EVENTS_PER_LEG {
+            assert_eq!(
+                event(&client.next().await),
+                (1 + at / EVENTS_PER_LEG, u8::try_from(at % EVENTS_PER_LEG).unwrap())
+            );
+        }
+    });
+    let took = times[29].since(times[0]);
+    assert!((Duration::from_millis(90)..Duration::from_secs(2)).contains(&took), "{took:?}");
+}
+
+/// Leg number and step of an event of a blast.
+fn event(stanza: &Element) -> (u64, u8) {
+    let text = String::from(stanza);
+    let (_, id) = text.split_once("a+b==:z9hG4bK").unwrap();
+    let step = if has(stanza, "retract") { 2 } else { u8::from(has(stanza, "confirmed")) };
+    (id[..12].parse().unwrap(), step)
+}
