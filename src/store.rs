@@ -356,7 +356,7 @@ pub struct Recalled {
     /// Those of the asked event ids that were committed before.
     pub events: Vec<Token>,
     /// The legs, live and recently ended; also the live ones of the asked nodes, and each leg once.
-    pub legs: Vec<Leg>,
+    pub legs: Vec<Arc<Leg>>,
     /// The calls; also those of all legs in `legs`.
     pub calls: Vec<Call>,
     /// The coverage of those of the asked accounts that ever were covered.
@@ -369,7 +369,7 @@ pub struct Commit {
     /// In the order of emission.
     pub events: Vec<CommitEvent>,
     /// Legs to write, the newest state of each.
-    pub legs: Vec<Leg>,
+    pub legs: Vec<Arc<Leg>>,
     /// Calls to write.
     pub calls: Vec<Call>,
     /// Coverage to write, at most one line per account.

@@ -64,7 +64,7 @@ fn leg(item: &str, node: &str, ended: Option<Timestamp>) -> Leg {
         item: item.to_owned().into(),
         partition: token("call"),
         first_event: token("first"),
-        call: CallFields { call_id: Some("abc@host".to_owned()), ..CallFields::default() },
+        call: CallFields { call_id: Some("abc@host".to_owned()), ..CallFields::default() }.into(),
         direction: Direction::Inbound,
         began: at(0),
         answered: None,
@@ -73,6 +73,10 @@ fn leg(item: &str, node: &str, ended: Option<Timestamp>) -> Leg {
         account: Some("front".parse().unwrap()),
         collection: Some("/me/front@a".into()),
     }
+}
+
+fn shared(legs: impl IntoIterator<Item = Leg>) -> Vec<Arc<Leg>> {
+    legs.into_iter().map(Arc::new).collect()
 }
 
 fn call(name: &str, sequence: u64) -> Call {
@@ -153,24 +157,24 @@ async fn legs_and_calls_are_recalled_as_they_were_last_written() {
     let legs = vec![leg("one", "/a/x", None), leg("two", "/a/x", Some(at(5))), leg("three", "/a/y", None)];
     let commit = Commit {
         events: vec![event("e", &[])],
-        legs,
+        legs: shared(legs),
         calls: vec![call("call", 1), call("other", 7)],
         ..Commit::default()
     };
     store.commit(commit).await.unwrap();
     let newer = Leg { answered: Some(at(3)), ..leg("one", "/a/x", None) };
-    let commit = Commit { legs: vec![newer.clone()], calls: vec![call("call", 2)], ..Commit::default() };
+    let commit = Commit { legs: shared([newer.clone()]), calls: vec![call("call", 2)], ..Commit::default() };
     assert_eq!(store.commit(commit).await, Ok(vec![]));
 
     let nodes = vec![("active-calls".to_owned(), "/a/x".into()), ("user-agents".to_owned(), "/a/y".into())];
     let asked = Recall { legs: vec![token("one"), token("never")], nodes, ..Recall::default() };
     let recalled = store.recall(asked).await.unwrap();
-    assert_eq!(recalled.legs, [newer], "the ended leg of the node is not live, and the live one is there once");
+    assert_eq!(recalled.legs, shared([newer]), "the ended leg of the node is not live, and the live one is there once");
     assert_eq!(recalled.calls, [call("call", 2)]);
 
     let asked = Recall { legs: vec![token("two")], calls: vec![token("other")], ..Recall::default() };
     let recalled = store.recall(asked).await.unwrap();
-    assert_eq!(recalled.legs, [leg("two", "/a/x", Some(at(5)))]);
+    assert_eq!(recalled.legs, shared([leg("two", "/a/x", Some(at(5)))]));
     assert_eq!(recalled.calls.len(), 2);
 }
 
@@ -188,7 +192,7 @@ async fn stale_legs_are_those_of_the_service_and_of_their_state_that_were_not_to
         Leg { service: "voicemail".to_owned(), ..ringing("e", 0) },
         leg("f", "/a/x", Some(at(0))),
     ];
-    store.commit(Commit { legs, ..Commit::default() }).await.unwrap();
+    store.commit(Commit { legs: shared(legs), ..Commit::default() }).await.unwrap();
     let stale = async |ringing, answered, limit| {
         let found = store.stale("active-calls", at(ringing), at(answered), limit).await.unwrap();
         found.iter().map(|leg| leg.item.to_string()).collect::<Vec<_>>()
@@ -235,7 +239,7 @@ async fn what_is_too_old_is_forgotten_and_no_more() {
     let calls = vec![call("call", 1), call("late call", 2)];
     let many = (0..1200).map(|n| event(&n.to_string(), &[])).collect();
     let legs = vec![leg("old", "/a/x", Some(at(0))), late.clone()];
-    store.commit(Commit { events: many, legs, calls, ..Commit::default() }).await.unwrap();
+    store.commit(Commit { events: many, legs: shared(legs), calls, ..Commit::default() }).await.unwrap();
     store.commit(of_events(vec![CommitEvent { received: at(100), ..event("new", &[]) }])).await.unwrap();
     let everything = || Recall {
         events: (0..1200).map(|n| token(&n.to_string())).chain([token("new")]).collect(),
@@ -245,7 +249,7 @@ async fn what_is_too_old_is_forgotten_and_no_more() {
     };
     store.prune(at(50) + Duration::from_hours(24)).await.unwrap();
     let left = store.recall(everything()).await.unwrap();
-    assert_eq!((left.events.len(), left.legs, left.calls.len()), (1201, vec![late], 2));
+    assert_eq!((left.events.len(), left.legs, left.calls.len()), (1201, shared([late]), 2));
     store.prune(at(101) + Duration::from_hours(7 * 24)).await.unwrap();
     let left = store.recall(everything()).await.unwrap();
     assert_eq!((left.events.len(), left.legs.len(), left.calls.len()), (0, 0, 0));

@@ -1,5 +1,7 @@
 //! What is remembered of a leg and of a call, between their events and across restarts.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +25,7 @@ pub struct Leg {
     /// The id of its first event; names this life of the item.
     pub first_event: Token,
     /// What was last published of it.
-    pub call: CallFields,
+    pub call: Arc<CallFields>,
     /// Seen from the node's user.
     pub direction: Direction,
     /// Publish-time (or receipt) of the first event.

@@ -3,7 +3,8 @@
 //! Works on what the store recalls for one batch and gives back what must be remembered, so it holds nothing between
 //! batches and a restart changes nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -74,8 +75,8 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Legs {
     known: HashSet<Token>,
-    table: BTreeMap<Token, Leg>,
-    calls: BTreeMap<Token, Call>,
+    table: HashMap<Token, Arc<Leg>>,
+    calls: HashMap<Token, Call>,
     changed: HashSet<Token>,
     changed_calls: HashSet<Token>,
 }
@@ -107,7 +108,7 @@ impl Wanted {
 impl Legs {
     /// Starts from what is remembered.
     #[must_use]
-    pub fn recalled(events: Vec<Token>, legs: Vec<Leg>, calls: Vec<Call>) -> Self {
+    pub fn recalled(events: Vec<Token>, legs: Vec<Arc<Leg>>, calls: Vec<Call>) -> Self {
         Self {
             known: events.into_iter().collect(),
             table: legs.into_iter().map(|leg| (leg.token.clone(), leg)).collect(),
@@ -136,7 +137,7 @@ impl Legs {
 
     /// What changed and must be remembered.
     #[must_use]
-    pub fn changes(self) -> (Vec<Leg>, Vec<Call>) {
+    pub fn changes(self) -> (Vec<Arc<Leg>>, Vec<Call>) {
         let Self { table, calls, changed, changed_calls, .. } = self;
         (
             table.into_iter().filter(|(token, _)| changed.contains(token)).map(|(_, leg)| leg).collect(),
@@ -165,9 +166,10 @@ impl Legs {
         let receipt = Receipt { replayed: receipt.replayed || overtaken, ..receipt };
         let time = published_at.unwrap_or(sighting.received);
         let goes_on = |leg: &Leg, ended| overtaken || comes_late(leg, ended, content, receipt.replayed, published_at);
-        let leg = known
-            .filter(|leg| leg.ended.is_none_or(|ended| goes_on(leg, ended)))
-            .unwrap_or_else(|| new_leg(sighting, &token, node, item, content, &id, time));
+        let leg = match known.filter(|leg| leg.ended.is_none_or(|ended| goes_on(leg, ended))) {
+            Some(leg) => Arc::unwrap_or_clone(leg),
+            None => new_leg(sighting, &token, node, item, content, &id, time),
+        };
         let leg = Leg {
             touched: sighting.received,
             account: Some(sighting.reception.account.clone()),
@@ -185,7 +187,7 @@ impl Legs {
             Content::Call(state, fields) => EventData::Call(Box::new(CallData {
                 origin,
                 dialog_state: Some(*state),
-                call: fields.clone(),
+                call: Arc::clone(fields),
                 direction: leg.direction,
                 purpose: Some(purpose(&leg.call)),
                 receipt,
@@ -199,7 +201,7 @@ impl Legs {
             }
         };
         let event = envelope(sighting.service, &leg, id, kind, time, sequence, data);
-        self.table.insert(token, leg);
+        self.table.insert(token, leg.into());
         Verdict::New(vec![event])
     }
 
@@ -212,7 +214,7 @@ impl Legs {
         if ended || self.known.contains(&id) {
             return Verdict::Duplicate(end_type(sighting.service));
         }
-        let leg = leg.unwrap_or_else(|| unseen_leg(sighting, &token, node, item, &id));
+        let leg = leg.unwrap_or_else(|| unseen_leg(sighting, &token, node, item, &id).into());
         let ending = ending(sighting, &leg, EndReason::Retracted);
         Verdict::New(vec![self.end(ending, leg, id)])
     }
@@ -223,13 +225,13 @@ impl Legs {
     }
 
     /// The live legs of a leaf.
-    fn live(&self, service: &Service, node: &NodeName) -> Vec<Leg> {
-        let here = |leg: &&Leg| leg.service == service.name() && leg.node == *node && leg.ended.is_none();
+    fn live(&self, service: &Service, node: &NodeName) -> Vec<Arc<Leg>> {
+        let here = |leg: &&Arc<Leg>| leg.service == service.name() && leg.node == *node && leg.ended.is_none();
         self.table.values().filter(here).cloned().collect()
     }
 
     /// Ends live legs, the oldest first.
-    fn end_all(&mut self, sighting: Sighting<'_>, mut live: Vec<Leg>, reason: EndReason) -> Vec<Event> {
+    fn end_all(&mut self, sighting: Sighting<'_>, mut live: Vec<Arc<Leg>>, reason: EndReason) -> Vec<Event> {
         live.sort_by_key(|leg| leg.began);
         live.into_iter()
             .map(|leg| {
@@ -240,10 +242,10 @@ impl Legs {
     }
 
     /// Ends a leg and makes the event of it.
-    fn end(&mut self, ending: Ending<'_>, leg: Leg, id: Token) -> Event {
+    fn end(&mut self, ending: Ending<'_>, leg: Arc<Leg>, id: Token) -> Event {
         let Ending { service, origin, receipt, reason } = ending;
         let now = receipt.received_at;
-        let leg = Leg { ended: Some(now), touched: now, ..leg };
+        let leg = Leg { ended: Some(now), touched: now, ..Arc::unwrap_or_clone(leg) };
         let call = self.advance(&leg.partition);
         let elsewhere = leg.answered.is_none() && call.answered_by.as_ref().is_some_and(|by| *by != leg.token);
         let sequence = call.sequence;
@@ -251,7 +253,7 @@ impl Legs {
             ServiceKind::Calls => EventData::Call(Box::new(CallData {
                 origin,
                 dialog_state: None,
-                call: leg.call.clone(),
+                call: Arc::clone(&leg.call),
                 direction: leg.direction,
                 purpose: (leg.first_event != id).then(|| purpose(&leg.call)),
                 receipt,
@@ -267,7 +269,7 @@ impl Legs {
         let event = envelope(service, &leg, id.clone(), end_type(service), now, sequence, data);
         self.known.insert(id);
         self.changed.insert(leg.token.clone());
-        self.table.insert(leg.token.clone(), leg);
+        self.table.insert(leg.token.clone(), leg.into());
         event
     }
 

@@ -4,6 +4,8 @@
 //! that cannot be read is counted and never costs its neighbours. Whether the message may be believed is decided by
 //! [`super::admission`], not here.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use minidom::Element;
 use xmpp_parsers::jid::Jid;
@@ -91,7 +93,7 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A leg of a call in one of its states.
-    Call(DialogState, CallFields),
+    Call(DialogState, Arc<CallFields>),
     /// A registration.
     Registration(RegistrationFields),
     /// Anything else: the XML text of the item's child.
@@ -212,7 +214,7 @@ fn call(payload: &Element) -> Option<Content> {
         from_display: text(payload, "from-display"),
         to_display: text(payload, "to-display"),
     };
-    Some(Content::Call(state, fields))
+    Some(Content::Call(state, fields.into()))
 }
 
 fn registration(payload: &Element) -> RegistrationFields {

@@ -2,6 +2,8 @@
 //!
 //! From it the memory is made anew at the start. Must not know what a leg or a call means.
 
+use std::sync::Arc;
+
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use serde::{Deserialize, Serialize};
 use sqlx::{SqliteConnection, SqlitePool};
@@ -22,7 +24,7 @@ static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 #[derive(Serialize)]
 struct Written<'a> {
     ids: &'a [Numbered],
-    legs: &'a [Leg],
+    legs: &'a [Arc<Leg>],
     calls: &'a [Touched],
 }
 
@@ -30,7 +32,7 @@ struct Written<'a> {
 #[derive(Deserialize)]
 struct Read {
     ids: Vec<Numbered>,
-    legs: Vec<Leg>,
+    legs: Vec<Arc<Leg>>,
     calls: Vec<Touched>,
 }
 

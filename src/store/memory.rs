@@ -4,7 +4,7 @@
 //! the tables.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Recall, Recalled};
 use crate::domain::identity::Token;
@@ -15,10 +15,11 @@ use crate::domain::name::NodeName;
 const WAITING: usize = 8192;
 /// The same of ids, which are much smaller.
 const WAITING_IDS: usize = 32_768;
-/// Legs and calls posted at once: a few milliseconds' work.
-const SLICE: usize = 512;
+/// Legs and calls posted at once. The more, the more of them share the pages of an index, and the longer others wait: this
+/// many take some twenty milliseconds, every few seconds at most.
+const SLICE: usize = 2048;
 /// Ids posted at once.
-const SLICE_OF_IDS: usize = 4096;
+const SLICE_OF_IDS: usize = 8192;
 
 /// What was committed and is not posted.
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ struct State {
     numbered: VecDeque<(i64, Numbered)>,
     /// Ids of the newest recall that are nowhere.
     absent: HashSet<Token>,
-    legs: HashMap<Token, Leg>,
+    legs: HashMap<Token, Arc<Leg>>,
     calls: HashMap<Token, Touched>,
     /// Each leg and call once, with the row of the journal that changed it first.
     order: VecDeque<(i64, Thing)>,
@@ -59,7 +60,7 @@ pub(super) struct Added {
     /// New ids, by number.
     pub(super) ids: Vec<Numbered>,
     /// The newest state of legs.
-    pub(super) legs: Vec<Leg>,
+    pub(super) legs: Vec<Arc<Leg>>,
     /// The newest state of calls.
     pub(super) calls: Vec<Touched>,
 }
@@ -75,7 +76,7 @@ impl Added {
 #[derive(Debug, Default)]
 pub(super) struct Slice {
     pub(super) ids: Vec<Numbered>,
-    pub(super) legs: Vec<Leg>,
+    pub(super) legs: Vec<Arc<Leg>>,
     pub(super) calls: Vec<Touched>,
     things: usize,
     /// Rows of the journal below this one are needed no more then.
@@ -156,7 +157,7 @@ impl Memory {
         }
         for token in &recall.legs {
             match state.legs.get(token) {
-                Some(leg) => said.recalled.legs.push(leg.clone()),
+                Some(leg) => said.recalled.legs.push(Arc::clone(leg)),
                 None => said.legs.push(token.clone()),
             }
         }
@@ -167,7 +168,7 @@ impl Memory {
             for leg in state.legs.values().filter(|leg| nodes.contains(&(leg.service.as_str(), &leg.node))) {
                 said.outdated.insert(leg.token.clone());
                 if leg.ended.is_none() && !asked.contains(&leg.token) {
-                    said.recalled.legs.push(leg.clone());
+                    said.recalled.legs.push(Arc::clone(leg));
                 }
             }
         }

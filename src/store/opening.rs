@@ -128,6 +128,8 @@ async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .pragma("cache_size", "-16000")
         .pragma("journal_size_limit", "67108864")
+        // What a statement of many rows would have to undo is a temporary file otherwise.
+        .pragma("temp_store", "MEMORY")
         // What is delivered soon after it came need not be written twice.
         .pragma("wal_autocheckpoint", "4000")
         .connect()

@@ -2,6 +2,8 @@
 //!
 //! Must not know what waits to be posted, or when that is done.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
@@ -47,13 +49,13 @@ pub(super) const KNOW: &str = "INSERT INTO known (id) SELECT id FROM seen WHERE 
     ORDER BY id ON CONFLICT (id) DO NOTHING";
 
 /// Writes the newest state of `legs`.
-pub(super) async fn legs(connection: &mut SqliteConnection, legs: &[Leg]) -> Result<(), StoreError> {
+pub(super) async fn legs(connection: &mut SqliteConnection, legs: &[Arc<Leg>]) -> Result<(), StoreError> {
     for (statement, piece) in WRITE_LEGS.pieces(legs) {
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for leg in piece {
             let (touched, ended) = (leg.touched.as_microsecond(), leg.ended.map(Timestamp::as_microsecond));
             query = query.bind(leg.token.as_str()).bind(&leg.service).bind(leg.node.as_str());
-            query = query.bind(leg.partition.as_str()).bind(touched).bind(ended).bind(text(leg)?);
+            query = query.bind(leg.partition.as_str()).bind(touched).bind(ended).bind(text(&**leg)?);
         }
         query.execute(&mut *connection).await?;
     }

@@ -3,6 +3,7 @@
 //! The newest is in memory, the rest in the tables. Must not know the queue or what an event says.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -37,7 +38,8 @@ pub(super) async fn recall(readers: &SqlitePool, memory: &Memory, recall: &Recal
     if !asked.is_empty() || !recall.nodes.is_empty() {
         let query = sqlx::query_scalar(LEGS).bind(json!(asked).to_string()).bind(json!(recall.nodes).to_string());
         let bodies = query.fetch_all(&mut *connection).await?;
-        recalled.legs.extend(legs(&bodies)?.into_iter().filter(|leg| !outdated.contains(&leg.token)));
+        let found = legs(&bodies)?.into_iter().filter(|leg| !outdated.contains(&leg.token));
+        recalled.legs.extend(found.map(Arc::new));
     }
     let partitions = recall.calls.iter().chain(recalled.legs.iter().map(|leg| &leg.partition)).cloned().collect();
     let (calls, others) = memory.calls(partitions);

@@ -1,5 +1,7 @@
 //! The life of a leg: what begins it, what it learns, and how it went.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::Sighting;
@@ -46,7 +48,7 @@ pub(super) fn unseen_leg(sighting: Sighting<'_>, token: &Token, node: &NodeName,
         item: item.clone(),
         partition: token.clone(),
         first_event: id.clone(),
-        call: CallFields::default(),
+        call: Arc::default(),
         direction: Direction::Unknown,
         began: sighting.received,
         answered: None,
@@ -71,10 +73,13 @@ pub(super) fn learn(leg: Leg, content: &Content, time: Timestamp) -> Leg {
     Leg { call: completed(fields, &leg.call), direction, answered, began: leg.began.min(time), ..leg }
 }
 
-/// The newest of every field; what is not said any more is remembered.
-fn completed(new: &CallFields, old: &CallFields) -> CallFields {
+/// The newest of every field; what is not said any more is remembered. Mostly all is said again, and nothing is copied.
+fn completed(new: &Arc<CallFields>, old: &CallFields) -> Arc<CallFields> {
+    if new.texts().into_iter().zip(old.texts()).all(|(new, old)| new.is_some() || old.is_none()) {
+        return Arc::clone(new);
+    }
     let newest = |new: &Option<String>, old: &Option<String>| new.clone().or_else(|| old.clone());
-    CallFields {
+    Arc::new(CallFields {
         call_id: newest(&new.call_id, &old.call_id),
         from_uri: newest(&new.from_uri, &old.from_uri),
         to_uri: newest(&new.to_uri, &old.to_uri),
@@ -85,7 +90,7 @@ fn completed(new: &CallFields, old: &CallFields) -> CallFields {
         call_setup_id: newest(&new.call_setup_id, &old.call_setup_id),
         from_display: newest(&new.from_display, &old.from_display),
         to_display: newest(&new.to_display, &old.to_display),
-    }
+    })
 }
 
 /// How the leg went. A leg whose beginning was its end was never seen: it has no times. Where the end was not seen, what

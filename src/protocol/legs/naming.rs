@@ -32,22 +32,10 @@ pub(super) fn item_event(leg: &Token, published: Option<&str>, content: &Content
     }
     let published = published.unwrap_or_default();
     match content {
-        Content::Call(state, f) => Token::of([
-            "call",
-            leg.as_str(),
-            published,
-            state.as_str(),
-            of(f.call_id.as_ref()),
-            of(f.from_uri.as_ref()),
-            of(f.to_uri.as_ref()),
-            of(f.to_aor.as_ref()),
-            of(f.from_tag.as_ref()),
-            of(f.to_tag.as_ref()),
-            of(f.branch.as_ref()),
-            of(f.call_setup_id.as_ref()),
-            of(f.from_display.as_ref()),
-            of(f.to_display.as_ref()),
-        ]),
+        Content::Call(state, fields) => {
+            let texts = fields.texts().into_iter().map(Option::unwrap_or_default);
+            Token::of(["call", leg.as_str(), published, state.as_str()].into_iter().chain(texts))
+        }
         Content::Registration(f) => Token::of([
             "registration",
             leg.as_str(),
@@ -69,11 +57,8 @@ pub(super) fn end_event(leg: &Token, first: Option<&Token>) -> Token {
 
 /// The call: call-id and from-tag within the SIP domain; without a call-id, the leg (protocol sheet section 9).
 pub(super) fn partition(node: &NodeName, content: &Content, leg: &Token) -> Token {
-    match content {
-        Content::Call(_, CallFields { call_id: Some(call_id), from_tag, .. }) => {
-            let domain = node.as_str().trim_start_matches('/').split('/').next().unwrap_or_default();
-            Token::of(["call", domain, call_id, from_tag.as_deref().unwrap_or_default()])
-        }
-        Content::Call(..) | Content::Registration(_) | Content::Other(_) => leg.clone(),
-    }
+    let Content::Call(_, fields) = content else { return leg.clone() };
+    let CallFields { call_id: Some(call_id), from_tag, .. } = &**fields else { return leg.clone() };
+    let domain = node.as_str().trim_start_matches('/').split('/').next().unwrap_or_default();
+    Token::of(["call", domain, call_id, from_tag.as_deref().unwrap_or_default()])
 }

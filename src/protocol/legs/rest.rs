@@ -1,5 +1,7 @@
 //! The answer to a request for items against the leg table: what is still there lives, what is missing is over.
 
+use std::sync::Arc;
+
 use super::{Legs, Sighting};
 use crate::domain::event::{EndReason, Event};
 use crate::domain::leg::Leg;
@@ -20,11 +22,12 @@ impl Legs {
         present: &[ItemId],
         told_by: Option<&AccountName>,
     ) -> Vec<Event> {
-        let (there, missing): (Vec<Leg>, Vec<Leg>) =
+        let (there, missing): (Vec<Arc<Leg>>, Vec<Arc<Leg>>) =
             self.live(sighting.service, node).into_iter().partition(|leg| present.contains(&leg.item));
         for leg in there.into_iter().filter(|leg| leg.touched < sighting.received) {
             self.changed.insert(leg.token.clone());
-            self.table.insert(leg.token.clone(), Leg { touched: sighting.received, ..leg });
+            self.table
+                .insert(leg.token.clone(), Leg { touched: sighting.received, ..Arc::unwrap_or_clone(leg) }.into());
         }
         let ours = |leg: &Leg| told_by.is_none() || leg.account.as_ref() == told_by;
         let gone = missing.into_iter().filter(|leg| ours(leg) && !overtaken(sighting, leg)).collect();

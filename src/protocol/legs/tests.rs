@@ -40,7 +40,7 @@ fn item(id: &str, published: Option<i64>, content: Content) -> Part {
 
 /// A leg of the call C1.
 fn leg(id: &str, published: i64, state: DialogState) -> Part {
-    item(id, Some(published), Content::Call(state, fields("C1")))
+    item(id, Some(published), Content::Call(state, fields("C1").into()))
 }
 
 fn fields(call_id: &str) -> CallFields {
@@ -67,7 +67,7 @@ fn created(id: &str, at: i64) -> Part {
 #[derive(Default)]
 struct Store {
     events: HashSet<Token>,
-    legs: HashMap<Token, Leg>,
+    legs: HashMap<Token, Arc<Leg>>,
     calls: HashMap<Token, Call>,
     duplicates: usize,
 }
@@ -135,7 +135,7 @@ impl Store {
             .legs
             .values()
             .filter(|leg| leg.ended.is_none() && wanted.nodes.contains(&(leg.service.clone(), leg.node.clone())));
-        let legs: Vec<Leg> =
+        let legs: Vec<Arc<Leg>> =
             wanted.legs.iter().filter_map(|token| self.legs.get(token)).chain(on_nodes).cloned().collect();
         let partitions = wanted.calls.iter().chain(legs.iter().map(|leg| &leg.partition));
         let calls = partitions.filter_map(|partition| self.calls.get(partition)).cloned().collect();

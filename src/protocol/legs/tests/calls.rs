@@ -55,7 +55,7 @@ fn receipt_stands_in_for_a_missing_or_broken_publish_time() {
             node: NODE.into(),
             item: "T1".into(),
             published: broken.map(str::to_owned),
-            content: Content::Call(state, fields("C1")),
+            content: Content::Call(state, fields("C1").into()),
         };
         let event = store.one(3, part(DialogState::Requested));
         assert_eq!(event.time, utc(3));
@@ -115,7 +115,7 @@ fn an_old_copy_after_the_end_does_not_reopen_the_leg_and_a_new_call_does() {
     let first = store.one(100, retract("T1"));
     assert_eq!(store.see(300, requested("T1", 50)).len(), 1, "delayed, from before the end");
     assert!(store.see(301, retract("T1")).is_empty());
-    let other = |call, state, at| item("T1", Some(at), Content::Call(state, fields(call)));
+    let other = |call, state, at| item("T1", Some(at), Content::Call(state, fields(call).into()));
     for (offset, call, state) in [(0, "C2", DialogState::Requested), (100, "C3", DialogState::Confirmed)] {
         let begin = store.one(400 + offset, other(call, state, 400 + offset));
         let second = store.one(450 + offset, retract("T1"));
@@ -136,7 +136,7 @@ fn a_purge_ends_every_live_leg_of_its_node_and_no_other() {
         node: "/acme.test/bob".into(),
         item: "T4".into(),
         published: None,
-        content: Content::Call(DialogState::Created, fields("C4")),
+        content: Content::Call(DialogState::Created, fields("C4").into()),
     };
     store.see(2, elsewhere);
     let parts = vec![requested("T3", 3), Part::Purge { node: NODE.into() }];
@@ -173,7 +173,7 @@ fn several_items_about_one_leg_in_one_message_are_taken_in_their_order() {
 fn what_a_later_state_leaves_out_is_remembered_to_the_end() {
     let mut store = Store::default();
     let named = CallFields { from_display: Some("Ann".into()), ..fields("C1") };
-    store.see(0, item("T1", Some(0), Content::Call(DialogState::Requested, named)));
+    store.see(0, item("T1", Some(0), Content::Call(DialogState::Requested, named.into())));
     store.see(1, confirmed("T1", 1));
     assert_eq!(data(&store.one(2, retract("T1")))["from_display"], "Ann");
 }
@@ -183,7 +183,7 @@ fn an_answer_whose_beginning_was_missed_is_inbound_where_an_address_was_rung() {
     for (to_aor, direction) in [(Some("ann@acme.test"), Direction::Inbound), (None, Direction::Unknown)] {
         let mut store = Store::default();
         let fields = CallFields { to_aor: to_aor.map(Into::into), ..fields("C1") };
-        let event = store.one(0, item("T1", Some(0), Content::Call(DialogState::Confirmed, fields)));
+        let event = store.one(0, item("T1", Some(0), Content::Call(DialogState::Confirmed, fields.into())));
         assert_eq!(data(&event)["direction"], json!(direction));
     }
 }

@@ -233,10 +233,10 @@ fn the_legs_of_a_click_to_call_are_told_apart_to_their_ends() {
         ..fields("C1")
     };
     let purpose = |event: &Event| data(event)["purpose"].clone();
-    let setup = Content::Call(DialogState::Requested, click("sip:call-setup@onsip.com;id=1"));
+    let setup = Content::Call(DialogState::Requested, click("sip:call-setup@onsip.com;id=1").into());
     assert_eq!(purpose(&store.one(0, item("T1", Some(0), setup))), "setup");
     assert_eq!(purpose(&store.one(1, retract("T1"))), "setup");
-    let call = Content::Call(DialogState::Created, click("sip:ann@acme.test"));
+    let call = Content::Call(DialogState::Created, click("sip:ann@acme.test").into());
     assert_eq!(purpose(&store.one(2, item("T2", Some(2), call))), "call");
     assert_eq!(purpose(&store.one(3, retract("T9"))), json!(null), "of that nothing was ever published");
 }

@@ -40,13 +40,13 @@ fn every_published_field_makes_another_id() {
         CallFields { from_display: some(), ..empty() },
         CallFields { to_display: some(), ..empty() },
     ] {
-        add(item("T1", Some(0), Content::Call(DialogState::Requested, fields)));
+        add(item("T1", Some(0), Content::Call(DialogState::Requested, fields.into())));
     }
     let node = Part::Item {
         node: "/acme.test/bob".into(),
         item: "T1".into(),
         published: Some(utc(0).to_string()),
-        content: Content::Call(DialogState::Requested, fields("C1")),
+        content: Content::Call(DialogState::Requested, fields("C1").into()),
     };
     add(node);
 }
@@ -73,7 +73,7 @@ fn a_call_is_its_call_id_and_from_tag_within_the_sip_domain() {
     let key = |node: &str, call_id: Option<&str>, from_tag: &str| {
         let fields =
             CallFields { call_id: call_id.map(Into::into), from_tag: Some(from_tag.into()), ..CallFields::default() };
-        let content = Content::Call(DialogState::Requested, fields);
+        let content = Content::Call(DialogState::Requested, fields.into());
         Store::default()
             .one(0, Part::Item { node: node.into(), item: "T".into(), published: None, content })
             .partitionkey
@@ -88,7 +88,7 @@ fn a_call_is_its_call_id_and_from_tag_within_the_sip_domain() {
 #[test]
 fn the_first_event_of_a_leg_fixes_its_call() {
     let mut store = Store::default();
-    let first = store.one(0, item("T1", None, Content::Call(DialogState::Created, CallFields::default())));
+    let first = store.one(0, item("T1", None, Content::Call(DialogState::Created, CallFields::default().into())));
     let second = store.one(1, confirmed("T1", 1));
     assert_eq!(first.partitionkey, second.partitionkey);
     assert!(first.sequence < second.sequence);
@@ -153,7 +153,7 @@ fn every_key_stands_in_every_call_event() {
         "talk_seconds",
         "end_reason",
     ];
-    let bare = Content::Call(DialogState::Created, CallFields::default());
+    let bare = Content::Call(DialogState::Created, CallFields::default().into());
     for event in [store.one(0, item("T1", None, bare)), store.one(0, retract("T1")), store.one(0, retract("T9"))] {
         let data = data(&event);
         let keys: Vec<_> = data.as_object().unwrap().keys().map(String::as_str).collect();
