@@ -15,6 +15,8 @@ use intake::Intake;
 pub(super) use frame::Frame;
 pub(super) use silence::Patience;
 use silence::{Length, Silence};
+#[cfg(test)]
+use splitter::{MOST_BYTES, MOST_DEPTH};
 pub(super) use transport::Transport;
 
 mod frame;

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn only_stanzas_count() {
         let is = |namespace, name| is_stanza(&Element::bare(name, namespace));
-        assert!(["message", "presence", "iq"].iter().all(|name| is(ns::CLIENT, name)));
+        assert!(["message", "presence", "iq"].into_iter().all(|name| is(ns::CLIENT, name)));
         assert!(!is(ns::MANAGEMENT, "a") && !is(ns::STREAM, "error") && !is("urn:x", "message"));
     }
 

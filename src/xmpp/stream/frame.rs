@@ -88,6 +88,7 @@ fn element(reader: &mut Reader<'_>) -> Result<Element, NotXmpp> {
     loop {
         match reader.next()?.ok_or(NotXmpp)? {
             Token::Start => outer.push(std::mem::replace(&mut inner, bare(reader.tag()))),
+            Token::Text(text) if text.is_empty() => {}
             Token::Text(text) => inner.append_text(text),
             Token::End => match outer.pop() {
                 Some(parent) => {

@@ -139,6 +139,7 @@ impl Splitter {
                 }
                 Piece::Header
             }
+            _ if !self.open => return Err(NotXmpp),
             (State::Start(..), _) if self.depth >= MOST_DEPTH && !self.skips => {
                 self.depth += usize::from(!empty);
                 self.skips = true;
