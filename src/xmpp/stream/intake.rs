@@ -60,6 +60,7 @@ impl Intake {
                 return Ok((at, Some(frame)));
             }
         }
+        self.splitter.rest();
         Ok((at, None))
     }
 

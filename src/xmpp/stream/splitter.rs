@@ -1,7 +1,8 @@
 //! Where the top-level elements of a stream begin and end.
 //!
 //! Bytes go in, in pieces of any size; nothing is kept of them here. Knows tags, quotes, CDATA and depth, and refuses
-//! what RFC 6120 section 11.1 forbids; whether an element is well-formed inside is seen when it is read.
+//! what RFC 6120 section 11.1 forbids. What else is not well-formed is seen when an element is read; but a tag that
+//! closes what is not open must be seen at once, or all that follows would be taken for a part of the element.
 
 use super::NotXmpp;
 
@@ -38,6 +39,10 @@ pub(super) struct Splitter {
     open: bool,
     /// Whether the element at hand is too large.
     skips: bool,
+    /// Of each open element that is not too deep, what its name comes to.
+    names: Vec<u64>,
+    /// What the name at hand comes to, as far as it is here.
+    name: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +51,9 @@ enum State {
     Text,
     /// Behind `<`.
     Tag,
-    /// In a start tag, with the quote that is open and whether the last byte was a slash.
+    /// In the name of a start tag.
+    Name,
+    /// In a start tag behind its name, with the quote that is open and whether the last byte was a slash.
     Start(Option<u8>, bool),
     /// In an end tag.
     End,
@@ -63,7 +70,7 @@ const CDATA: &[u8] = b"<![CDATA[";
 impl Splitter {
     /// At the beginning of a stream.
     pub(super) fn new() -> Self {
-        Self { state: State::Text, depth: 0, length: 0, open: false, skips: false }
+        Self { state: State::Text, depth: 0, length: 0, open: false, skips: false, names: Vec::new(), name: 0 }
     }
 
     /// How many bytes at the front are white space between two pieces, and of no meaning.
@@ -83,18 +90,31 @@ impl Splitter {
                 (State::Text, b'<') => (State::Tag, false),
                 (State::Text, _) if self.depth > 0 => continue,
                 (State::Text, _) => return Err(NotXmpp),
-                (State::Start(None, _), b'>') | (State::End, b'>') => (State::Text, true),
+                (State::Start(None, _) | State::Name | State::End, b'>') => (State::Text, true),
+                (State::Name, b' ' | b'\t' | b'\r' | b'\n') => (State::Start(None, false), false),
+                (State::Name, b'/') => (State::Start(None, true), false),
+                (State::End, b' ' | b'\t' | b'\r' | b'\n') => continue,
+                (State::Name | State::End, _) => {
+                    self.name = self.name.rotate_left(7) ^ u64::from(byte);
+                    continue;
+                }
                 (State::Start(None, _), quote @ (b'"' | b'\'')) => (State::Start(Some(quote), false), false),
                 (State::Start(None, slash), _) if slash == (byte == b'/') => continue,
                 (State::Start(None, _), _) => (State::Start(None, byte == b'/'), false),
                 (State::Start(Some(quote), _), _) if byte == quote => (State::Start(None, false), false),
                 (State::Start(Some(_), _), b'<') => return Err(NotXmpp),
-                (State::Start(Some(_), _) | State::End, _) => continue,
-                (State::Tag, b'/') => (State::End, false),
+                (State::Start(Some(_), _), _) => continue,
+                (State::Tag, b'/') => {
+                    self.name = 0;
+                    (State::End, false)
+                }
                 (State::Tag, b'!') if self.depth > 0 => (State::CdataStart(2), false),
                 (State::Tag, b'?') if !self.open => (State::Declaration(false), false),
                 (State::Tag, b'!' | b'?' | b'>' | b'<') => return Err(NotXmpp),
-                (State::Tag, _) => (State::Start(None, false), false),
+                (State::Tag, _) => {
+                    self.name = u64::from(byte);
+                    (State::Name, false)
+                }
                 (State::CdataStart(right), _) if byte == CDATA[usize::from(right)] => {
                     let all = usize::from(right) + 1 == CDATA.len();
                     (if all { State::Cdata(0) } else { State::CdataStart(right + 1) }, false)
@@ -128,43 +148,56 @@ impl Splitter {
         self.length > 0
     }
 
+    /// Keeps no memory while there is nothing to remember.
+    pub(super) fn rest(&mut self) {
+        if self.names.is_empty() {
+            self.names = Vec::new();
+        }
+    }
+
     /// A tag ended: what ended with it.
     fn tag(&mut self, before: State) -> Result<Option<Piece>, NotXmpp> {
+        if before == State::End {
+            return self.end_tag();
+        }
         let empty = before == State::Start(None, true);
-        let piece = match (before, self.depth) {
-            (State::Start(..), _) if !self.open => {
-                self.open = true;
-                if empty {
-                    return Err(NotXmpp);
-                }
-                Piece::Header
+        if !self.open {
+            self.open = true;
+            return if empty { Err(NotXmpp) } else { Ok(self.ends(Piece::Header)) };
+        }
+        if empty && self.depth == 0 {
+            return Ok(self.ends(Piece::Element));
+        }
+        let too_deep = self.depth >= MOST_DEPTH;
+        if !empty {
+            self.depth += 1;
+            if !too_deep {
+                self.names.push(self.name);
             }
-            _ if !self.open => return Err(NotXmpp),
-            (State::Start(..), _) if self.depth >= MOST_DEPTH && !self.skips => {
-                self.depth += usize::from(!empty);
-                self.skips = true;
-                // What is left of the piece has no length of its own.
-                self.length = 1;
-                return Ok(Some(Piece::TooLarge));
-            }
-            (State::Start(..), 0) if empty => Piece::Element,
-            (State::Start(..), _) => {
-                self.depth += usize::from(!empty);
-                return Ok(None);
-            }
-            (_, 0) => Piece::Footer,
-            (_, 1) => {
-                self.depth = 0;
-                Piece::Element
-            }
-            _ => {
-                self.depth -= 1;
-                return Ok(None);
-            }
-        };
+        }
+        if too_deep && !self.skips {
+            self.skips = true;
+            self.length = 1; // of what is skipped no length is kept, but it is inside
+            return Ok(Some(Piece::TooLarge));
+        }
+        Ok(None)
+    }
+
+    fn end_tag(&mut self) -> Result<Option<Piece>, NotXmpp> {
+        if self.depth == 0 {
+            return if self.open { Ok(self.ends(Piece::Footer)) } else { Err(NotXmpp) };
+        }
+        if self.depth <= MOST_DEPTH && self.names.pop() != Some(self.name) {
+            return Err(NotXmpp);
+        }
+        self.depth -= 1;
+        Ok(if self.depth == 0 { self.ends(Piece::Element) } else { None })
+    }
+
+    fn ends(&mut self, piece: Piece) -> Option<Piece> {
         let piece = if self.skips { Piece::Remains } else { piece };
         self.reset();
-        Ok(Some(piece))
+        Some(piece)
     }
 
     fn reset(&mut self) {
