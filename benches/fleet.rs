@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --bench fleet                  # all of it, about five minutes
-//! cargo bench --bench fleet -- calm          # only: thousand, ten-thousand, refused, reload, calm, events, flood
+//! cargo bench --bench fleet -- calm          # only: thousand, thousand-tls, ten-thousand, refused, reload, calm, events, flood
 //! ```
 //!
 //! The simulated service runs in this process, the daemon is the built program in a process of its own.
@@ -14,6 +14,8 @@ use onsip_router::domain::moment::Moment;
 use onsip_router::simulator::{Request, Traffic};
 use stage::Stage;
 
+#[path = "fleet/certificate.rs"]
+mod certificate;
 #[path = "fleet/process.rs"]
 mod process;
 #[path = "fleet/stage.rs"]
@@ -36,10 +38,13 @@ async fn main() {
     let names: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     if wanted("thousand") {
-        fleet(1_000).await;
+        fleet(1_000, false).await;
+    }
+    if wanted("thousand-tls") {
+        fleet(1_000, true).await;
     }
     if wanted("ten-thousand") {
-        fleet(10_000).await;
+        fleet(10_000, false).await;
     }
     if wanted("refused") {
         refused().await;
@@ -59,13 +64,14 @@ async fn main() {
 }
 
 /// From nothing to all subscribed, idle memory, and back after a restart of the service.
-async fn fleet(count: u32) {
-    let one = Stage::set(1, None).await;
+async fn fleet(count: u32, tls: bool) {
+    let set = async |count| if tls { Stage::set_with_tls(count).await } else { Stage::set(count, None).await };
+    let one = set(1).await;
     one.until_live().await;
     let alone = settled(&one).await;
     one.end().await;
 
-    let stage = Stage::set(count, None).await;
+    let stage = set(count).await;
     stage.until_live().await;
     say(count, "subscribed after the start", Moment::now().since(stage.started));
     println!("{count} accounts: processor time of the daemon until then {:.2} s", stage.processor().as_secs_f64());

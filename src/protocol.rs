@@ -10,6 +10,7 @@ pub mod authorization;
 pub mod backoff;
 pub mod clock;
 pub mod coverage;
+pub mod hearing;
 pub mod legs;
 pub mod link;
 pub mod notification;

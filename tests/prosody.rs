@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use minidom::Element;
@@ -23,7 +24,7 @@ use onsip_router::domain::secret::Secret;
 use onsip_router::xmpp::connector::Connector;
 use onsip_router::xmpp::login::Credential;
 use onsip_router::xmpp::options::{Options, Tls};
-use onsip_router::xmpp::session::{self, Bounds, Event, Plan, Session};
+use onsip_router::xmpp::session::{self, Bounds, Event, Plan, Received, Session};
 use prosody::proxy::Proxy;
 use prosody::server::{DOMAIN, PASSWORD, PUBLISHER, PUBSUB, Server, TLS_NAME};
 use support::condition::SOON;
@@ -89,8 +90,8 @@ impl Publisher {
         let jid = BareJid::new(&format!("{PUBLISHER}@{DOMAIN}")).expect("a JID");
         let credential = Credential { jid, password: Secret::from(PASSWORD.to_owned()), resource: "test".to_owned() };
         let connector = Connector::new(options).expect("a connector");
-        let mut session = session::start(connector, credential, None, Bounds::new(1), Plan::Plain);
-        match session.events.recv().await {
+        let mut session = session::start(connector, credential, Arc::from([]), None, Bounds::new(1), Plan::Plain);
+        match session.events.recv().await.as_deref() {
             Some(Event::Up(_)) => Self(session),
             other => panic!("no session of the publisher: {other:?}"),
         }
@@ -104,11 +105,15 @@ impl Publisher {
              <pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{node}'><item id='{call}'>{payload}</item>\
              </publish></pubsub></iq>"
         );
-        self.0.outbox.send(request.parse::<Element>().expect("XML")).await.expect("the session lives");
+        self.0.outbox.send(Box::new(request.parse::<Element>().expect("XML"))).await.expect("the session lives");
         loop {
-            match self.0.events.recv().await {
-                Some(Event::Received(elements, ..)) => {
-                    if let Some(answer) = elements.iter().find(|element| element.attr("id") == Some(call)) {
+            match self.0.events.recv().await.as_deref() {
+                Some(Event::Received(received, ..)) => {
+                    let elements = received.iter().filter_map(|one| match one {
+                        Received::Element(element) => Some(element),
+                        Received::Note(_) => None,
+                    });
+                    if let Some(answer) = { elements }.find(|element| element.attr("id") == Some(call)) {
                         assert_eq!(answer.attr("type"), Some("result"), "{}", String::from(answer));
                         return;
                     }

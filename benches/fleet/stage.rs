@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use onsip_router::domain::moment::Moment;
-use onsip_router::simulator::{self, Account, Options, Simulator, Switchboard};
+use onsip_router::simulator::{self, Account, Options, Simulator, Switchboard, Tls};
+use tempfile::NamedTempFile;
 
-use super::process;
+use super::{certificate, process};
 use super::support::daemon::Daemon;
 
 /// Nothing measured here takes longer, or it has failed.
@@ -21,25 +22,44 @@ pub struct Stage {
     pub accounts: Vec<Account>,
     pub started: Moment,
     config: String,
+    _authority: Option<NamedTempFile>,
 }
 
 impl Stage {
     /// Starts a daemon for `count` accounts, of which every `wrong`th has a wrong password.
     pub async fn set(count: u32, wrong: Option<usize>) -> Self {
+        Self::secured(count, wrong, None).await
+    }
+
+    /// The same, with every connection encrypted.
+    pub async fn set_with_tls(count: u32) -> Self {
+        let domain = Account::numbered(1).unwrap().jid.domain().to_string();
+        Self::secured(count, None, Some(certificate::made_for(&domain))).await
+    }
+
+    async fn secured(count: u32, wrong: Option<usize>, secured: Option<(Tls, NamedTempFile)>) -> Self {
+        let (tls, authority) = secured.unzip();
         let accounts: Vec<_> = (1..=count).map(|number| Account::numbered(number).unwrap()).collect();
         let mut known = accounts.clone();
         for account in wrong.into_iter().flat_map(|wrong| (0..known.len()).step_by(wrong)).collect::<Vec<_>>() {
             known[account].password.push_str(" changed");
         }
-        let onsip = Simulator::start(Options { accounts: known, ..Options::default() }).await.unwrap();
+        let onsip = Simulator::start(Options { accounts: known, tls: tls.unwrap_or_default(), ..Options::default() }).await.unwrap();
         let config = simulator::configuration(onsip.addr(), onsip.services_domain(), &accounts)
             .replace("type = \"stdout\"", "type = \"file\"\npath = \"events.jsonl\"");
+        let config = match &authority {
+            Some(file) => {
+                let tls = format!("tls = \"starttls\"\nca_file = \"{}\"", file.path().display());
+                config.replace("tls = \"off\"", &tls)
+            }
+            None => config,
+        };
         let config = "watch_config = false\n".to_owned()
             + &config
             + "[store]\nurl = \"sqlite://router.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
         let started = Moment::now();
         let daemon = Daemon::start(&config, &[]).await;
-        Self { onsip, daemon, accounts, started, config }
+        Self { onsip, daemon, accounts, started, config, _authority: authority }
     }
 
     /// Waits until every account has a session that gets its events, and the daemon knows it.

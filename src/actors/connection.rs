@@ -72,7 +72,7 @@ enum Asker {
 
 /// A session under way.
 struct Live {
-    outbox: Option<mpsc::Sender<Element>>,
+    outbox: Option<mpsc::Sender<Box<Element>>>,
     handled: watch::Sender<Option<u32>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -178,7 +178,8 @@ impl Connection {
         };
         let Access { connector, bounds, .. } = self.access.clone();
         let plan = self.lost.clone().map_or(Plan::Managed, Plan::Resume);
-        let session = session::start(connector, credential, instead, bounds, plan);
+        let services = self.account.subscribe.iter().map(|(service, _)| service.clone()).collect();
+        let session = session::start(connector, credential, services, instead, bounds, plan);
         ctx.add_stream(ReceiverStream::new(session.events));
         self.live = Some(Live { outbox: Some(session.outbox), handled: session.handled, task: session.task });
     }
@@ -210,13 +211,13 @@ impl Connection {
     fn send(&mut self, stanza: Element) {
         let outbox = self.live.as_ref().and_then(|live| live.outbox.as_ref());
         let sent = match outbox.filter(|_| !self.machine.is_held()) {
-            Some(outbox) => outbox.try_send(stanza),
-            None => Err(TrySendError::Closed(stanza)),
+            Some(outbox) => outbox.try_send(Box::new(stanza)),
+            None => Err(TrySendError::Closed(Box::new(stanza))),
         };
         match sent {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.house.metrics.outbound_stanza_dropped(),
-            Err(TrySendError::Closed(stanza)) => self.keep(stanza),
+            Err(TrySendError::Closed(stanza)) => self.keep(*stanza),
         }
     }
 
@@ -315,13 +316,13 @@ impl Actor for Connection {
     }
 }
 
-impl StreamHandler<Event> for Connection {
-    fn handle(&mut self, event: Event, ctx: &mut Context<Self>) {
-        match event {
+impl StreamHandler<Box<Event>> for Connection {
+    fn handle(&mut self, event: Box<Event>, ctx: &mut Context<Self>) {
+        match *event {
             Event::Up(own) => self.up(own, ctx),
             Event::Resumed(own) => self.resumed(own, ctx),
             Event::Unresumable => chronicle::resumption(&self.house, &self.name, ResumptionOutcome::GivenUp),
-            Event::Received(elements, at, room, upto) => self.received(elements, at, room, upto, ctx),
+            Event::Received(received, at, room, upto) => self.received(received, at, room, upto, ctx),
             Event::Oversize(n) => self.house.metrics.rejected(RejectReason::Oversize, n),
             Event::Failed(failure) => {
                 self.live = None;

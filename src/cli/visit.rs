@@ -3,6 +3,7 @@
 //! No presence is ever sent, so the visitor is no available resource: neither the messages kept for the account nor
 //! those for a router that is away can end here (protocol sheet section 7.4). Must not decide what to ask.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -20,7 +21,7 @@ use crate::protocol::stanza::{self, Incoming, Listed, Request};
 use crate::protocol::subscription::moved;
 use crate::xmpp::connector::Connector;
 use crate::xmpp::login::Credential;
-use crate::xmpp::session::{self, Bounds, Event, Plan, Session};
+use crate::xmpp::session::{self, Bounds, Event, Plan, Received, Session};
 
 /// Other hosts followed in a row.
 const MOST_HOSTS: u32 = 3;
@@ -80,8 +81,8 @@ impl Visit {
                 resource: format!("{}-{:016x}", door.name, rand::random::<u64>()),
             };
             let (connector, bounds) = (door.connector.clone(), door.bounds.clone());
-            let mut session = session::start(connector, credential, instead.take(), bounds, Plan::Plain);
-            match session.events.recv().await {
+            let mut session = session::start(connector, credential, Arc::from([]), instead.take(), bounds, Plan::Plain);
+            match session.events.recv().await.map(|event| *event) {
                 Some(Event::Up(_)) => {
                     let patience = door.connector.options().request_timeout;
                     return Ok(Self { session, requests: Requests::new(patience), patience, router, loss: None });
@@ -176,11 +177,11 @@ impl Visit {
 
     async fn exchange(&mut self, stanza: Element) -> Reply {
         // Where the session is over already, its last event says why.
-        let _ = self.session.outbox.send(stanza).await;
+        let _ = self.session.outbox.send(Box::new(stanza)).await;
         loop {
-            match self.session.events.recv().await {
-                Some(Event::Received(elements, ..)) => {
-                    if let Some(reply) = self.read(elements) {
+            match self.session.events.recv().await.map(|event| *event) {
+                Some(Event::Received(received, ..)) => {
+                    if let Some(reply) = self.read(received) {
                         return reply;
                     }
                 }
@@ -195,9 +196,10 @@ impl Visit {
     }
 
     /// Looks for the answer, and is polite to whoever asks us something meanwhile.
-    fn read(&mut self, elements: Vec<Element>) -> Option<Reply> {
+    fn read(&mut self, received: Vec<Received>) -> Option<Reply> {
         let mut reply = None;
-        for element in elements {
+        for one in received {
+            let Received::Element(element) = one else { continue };
             match stanza::incoming(element) {
                 Incoming::Answer { id, from, outcome } => {
                     if self.requests.answered(&id, from.as_ref(), Moment::now()).is_some() {
@@ -205,8 +207,8 @@ impl Visit {
                     }
                 }
                 // A full outbox means that nothing is read there: then this answer is not missed either.
-                Incoming::Request(request) => drop(self.session.outbox.try_send(stanza::reply(&request))),
-                Incoming::Message(_) | Incoming::Other => {}
+                Incoming::Request(request) => drop(self.session.outbox.try_send(Box::new(stanza::reply(&request)))),
+                Incoming::Other => {}
             }
         }
         reply

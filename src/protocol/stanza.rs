@@ -8,21 +8,25 @@ use xmpp_parsers::jid::Jid;
 use xso::exports::rxml::NcName;
 
 mod answer;
+mod features;
 mod greeting;
 mod management;
 mod request;
 mod sasl;
+mod tag;
 
 pub use answer::{Grant, Granted, Listed, Refusal, SubscribeReply, time};
-pub use greeting::{demands_session, goodbye, presence, reply, service_ping, session, time_request};
+pub use features::{Features, bind, bound, proceeds_with_tls, start_tls};
+pub use greeting::{goodbye, presence, reply, service_ping, session, time_request};
 pub use management::{Management, acknowledge, ask, enable, is_stanza, management, resume};
 pub use request::{Request, iq};
 pub use sasl::{Challenge, challenge, sasl_auth, sasl_response};
+pub use tag::Tag;
 
 pub(super) mod ns {
     pub use xmpp_parsers::ns::{
-        DATA_FORMS, DELAY, JABBER_CLIENT as CLIENT, PING, PUBSUB, PUBSUB_ERRORS, PUBSUB_EVENT, SASL, SM as MANAGEMENT,
-        STREAM, XMPP_STANZAS, XMPP_STREAMS,
+        BIND, DATA_FORMS, DELAY, JABBER_CLIENT as CLIENT, PING, PUBSUB, PUBSUB_ERRORS, PUBSUB_EVENT, SASL, SM as MANAGEMENT,
+        STREAM, TLS, XMPP_STANZAS, XMPP_STREAMS,
     };
     pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
     pub const RESULT_SET: &str = "http://jabber.org/protocol/rsm";
@@ -47,9 +51,7 @@ pub enum Incoming {
     },
     /// A request of the peer; [`reply`] answers it.
     Request(Element),
-    /// A message, for the notification parser.
-    Message(Element),
-    /// Presence and whatever else needs no answer.
+    /// Presence, a message that is none of a service, and whatever else needs no answer.
     Other,
 }
 
@@ -66,12 +68,29 @@ pub enum StreamError {
     Other(String),
 }
 
-/// Tells a top-level element apart.
+/// How a top-level element is to be read, by its start tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outset {
+    /// As a message, for the notification parser.
+    Message,
+    /// Not at all: all it says stands in its start tag.
+    Management(Management),
+    /// Whole.
+    Element,
+}
+
+/// Tells by the start tag of a top-level element how it is to be read.
+#[must_use]
+pub fn outset(tag: &impl Tag) -> Outset {
+    if tag.is_named("message", ns::CLIENT) {
+        return Outset::Message;
+    }
+    management(tag).map_or(Outset::Element, Outset::Management)
+}
+
+/// Tells a top-level element that is no message apart.
 #[must_use]
 pub fn incoming(element: Element) -> Incoming {
-    if element.is("message", ns::CLIENT) {
-        return Incoming::Message(element);
-    }
     if element.is("iq", ns::CLIENT) {
         let id = element.attr("id").unwrap_or_default().to_owned();
         let from = element.attr("from").and_then(|from| Jid::new(from).ok());

@@ -1,35 +1,20 @@
 //! From a domain to an open XML stream: SRV look-up, TCP, TLS.
 
-use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::RData;
 use rand::RngExt;
-use tokio::io::BufStream;
 use tokio::net::TcpStream;
-use tokio_xmpp::connect::AsyncReadAndWrite;
-use tokio_xmpp::parsers::starttls::{Nonza, Request};
-use tokio_xmpp::xmlstream::{
-    FallibleStreamElement, PendingFeaturesRecv, RecvFeaturesError, StreamHeader, Timeouts, XmppStream,
-    XmppStreamElement, initiate_stream,
-};
-use xmpp_parsers::ns;
 
-use super::failure;
 use super::options::{Options, Tls as Mode};
+use super::stream::{Frame, Patience, Stream, Transport};
 use super::tls::Tls;
+use super::{exchange, failure};
 use crate::protocol::link::Failure;
-
-/// The transport of a stream, plain or encrypted.
-pub(super) type Io = Box<dyn AsyncReadAndWrite + Send>;
-
-/// Small buffers: thousands of idle connections each hold a pair.
-const READ_BUFFER: usize = 4096;
-const WRITE_BUFFER: usize = 1024;
+use crate::protocol::stanza;
 
 /// Opens streams; cheap to clone.
 #[derive(Clone)]
@@ -43,9 +28,9 @@ struct Inner {
     resolver: Option<TokioResolver>,
 }
 
-/// A stream whose header has been answered.
+/// A stream whose header was sent.
 pub(super) struct Opened {
-    pub(super) stream: PendingFeaturesRecv<Io>,
+    pub(super) stream: Stream,
     /// Whether a password may be sent over it.
     pub(super) private: bool,
 }
@@ -77,48 +62,46 @@ impl Connector {
     pub(super) async fn open(&self, domain: &str, instead: Option<&str>) -> Result<Opened, Failure> {
         let tcp = self.tcp(domain, instead).await?;
         let name = self.inner.options.tls_name.as_deref().unwrap_or(domain);
-        match (&self.inner.tls, self.inner.options.tls) {
-            (Some(tls), Mode::Direct) => self.header(domain, boxed(tls.handshake(tcp, name).await?), true).await,
+        let transport = match (&self.inner.tls, self.inner.options.tls) {
+            (Some(tls), Mode::Direct) => tls.handshake(tcp, name).await?,
             (Some(tls), Mode::Starttls | Mode::Off) => {
                 let tcp = self.upgrade(domain, tcp).await?;
-                self.header(domain, boxed(tls.handshake(tcp, name).await?), true).await
+                tls.handshake(tcp, name).await?
             }
             // The configuration allows this for loopback addresses only.
-            (None, _) => self.header(domain, boxed(tcp), true).await,
-        }
+            (None, _) => Transport::Plain(tcp),
+        };
+        Ok(Opened { stream: self.begin(domain, transport).await?, private: true })
     }
 
     /// Silence until the ping, and from there until the link counts as dead.
-    pub(super) fn timeouts(&self) -> Timeouts {
-        Timeouts {
-            read_timeout: self.inner.options.ping_interval,
-            response_timeout: self.inner.options.request_timeout.max(Duration::from_millis(1)),
+    fn patience(&self) -> Patience {
+        Patience {
+            quiet: self.inner.options.ping_interval,
+            response: self.inner.options.request_timeout.max(Duration::from_millis(1)),
         }
     }
 
-    async fn header(&self, domain: &str, io: Io, private: bool) -> Result<Opened, Failure> {
-        let stream = initiate_stream(io, ns::JABBER_CLIENT, header(domain), self.timeouts()).await;
-        Ok(Opened { stream: stream.map_err(|fault| failure::of_io(&fault))?, private })
+    async fn begin(&self, domain: &str, transport: Transport) -> Result<Stream, Failure> {
+        Stream::begin(transport, domain, self.patience()).await.map_err(|fault| failure::of_io(&fault))
     }
 
-    /// The STARTTLS exchange (RFC 6120 section 5), by hand because the library's own cannot take other roots.
+    /// The STARTTLS exchange (RFC 6120 section 5).
     async fn upgrade(&self, domain: &str, tcp: TcpStream) -> Result<TcpStream, Failure> {
-        let io = BufStream::with_capacity(READ_BUFFER, WRITE_BUFFER, tcp);
-        let pending = initiate_stream(io, ns::JABBER_CLIENT, header(domain), self.timeouts()).await;
-        let pending = pending.map_err(|fault| failure::of_io(&fault))?;
-        let features: Result<_, RecvFeaturesError> = pending.recv_features::<FallibleStreamElement>().await;
-        let (features, mut stream): (_, XmppStream<_>) = features.map_err(failure::of_features)?;
-        if !features.can_starttls() {
+        let mut stream = self.begin(domain, Transport::Plain(tcp)).await?;
+        if !exchange::features(&mut stream).await?.tls {
             return Err(Failure::Tls("the server offers no TLS".to_owned()));
         }
-        let request = XmppStreamElement::Starttls(Nonza::Request(Request));
-        stream.send(&request).await.map_err(|fault| failure::of_io(&fault))?;
-        match stream.next().await {
-            Some(Ok(FallibleStreamElement::Ok(XmppStreamElement::Starttls(Nonza::Proceed(_))))) => {
-                Ok(stream.into_inner().into_inner())
+        exchange::send(&mut stream, &stanza::start_tls()).await?;
+        let consent = match exchange::receive(&mut stream).await? {
+            Frame::Element(element) => stanza::proceeds_with_tls(&element),
+            Frame::Note(_) | Frame::Management(_) | Frame::Oversize { .. } => false,
+        };
+        match stream.into_transport().map_err(|fault| failure::of_io(&fault))? {
+            Transport::Plain(tcp) if consent => Ok(tcp),
+            Transport::Plain(_) | Transport::Tls(_) => {
+                Err(Failure::Tls("the server did not proceed with TLS".to_owned()))
             }
-            Some(Ok(FallibleStreamElement::Ok(other))) => Err(failure::of_no_tls(Some(other))),
-            Some(_) | None => Err(failure::of_no_tls(None)),
         }
     }
 
@@ -172,14 +155,6 @@ impl Connector {
         }
         records.into_iter().map(|(_, _, host, port)| (host, port)).collect()
     }
-}
-
-fn boxed(io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static) -> Io {
-    Box::new(BufStream::with_capacity(READ_BUFFER, WRITE_BUFFER, io))
-}
-
-pub(super) fn header(domain: &str) -> StreamHeader<'_> {
-    StreamHeader { to: Some(Cow::Borrowed(domain)), from: None, id: None }
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 6120 section 4.9.3.19).

@@ -4,55 +4,33 @@
 
 use std::io;
 
-use minidom::Element;
-use tokio_xmpp::xmlstream::{RecvFeaturesError, XmppStreamElement};
-use xso::exports::rxml;
-
+use super::stream::ReadError;
 use crate::protocol::link::Failure;
-use crate::protocol::stanza::{self, StreamError};
+use crate::protocol::stanza::StreamError;
 
-/// Whether the other side closed the connection without ending its stream; the parser calls that bad XML.
-pub(super) fn is_cut_off(fault: &io::Error) -> bool {
-    let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<rxml::Error>());
-    matches!(inner, Some(rxml::Error::InvalidEof(_)))
-}
-
-/// What a fault of the transport means; bad XML arrives as `InvalidData`.
+/// What a fault of the transport means.
 pub(super) fn of_io(fault: &io::Error) -> Failure {
     match fault.kind() {
-        io::ErrorKind::InvalidData if is_cut_off(fault) => {
-            Failure::Network("the server closed the connection".to_owned())
-        }
-        io::ErrorKind::InvalidData => Failure::Protocol("the server sent what is not XMPP".to_owned()),
+        io::ErrorKind::InvalidData => not_xmpp(),
         io::ErrorKind::TimedOut => Failure::Timeout,
-        _ => Failure::Network(format!("connection lost: {}", fault.kind())),
+        kind => Failure::Network(format!("connection lost: {kind}")),
     }
 }
 
-/// No features came.
-pub(super) fn of_features(fault: RecvFeaturesError) -> Failure {
+/// Nothing could be read.
+pub(super) fn of_read(fault: &ReadError) -> Failure {
     match fault {
-        RecvFeaturesError::Io(fault) => of_io(&fault),
-        RecvFeaturesError::StreamError(error) => {
-            let element: Element = error.0.into();
-            of_stream(told(&element))
-        }
+        ReadError::Silence | ReadError::TimedOut => Failure::Timeout,
+        ReadError::Closed => Failure::Network("the server closed the stream".to_owned()),
+        ReadError::CutOff => Failure::Network("the server closed the connection".to_owned()),
+        ReadError::NotXmpp => not_xmpp(),
+        ReadError::Io(kind) => of_io(&(*kind).into()),
     }
 }
 
-fn told(element: &Element) -> StreamError {
-    stanza::stream_error(element).unwrap_or_else(|| StreamError::Other("undefined-condition".to_owned()))
-}
-
-/// What came in place of the consent to TLS: a stream error is as good there as anywhere.
-pub(super) fn of_no_tls(element: Option<XmppStreamElement>) -> Failure {
-    match element {
-        Some(XmppStreamElement::StreamError(error)) => {
-            let element: Element = error.0.into();
-            of_stream(told(&element))
-        }
-        Some(_) | None => Failure::Tls("the server did not proceed with TLS".to_owned()),
-    }
+/// The server sent what has no place in a log-in.
+pub(super) fn not_xmpp() -> Failure {
+    Failure::Protocol("the server sent what is not XMPP".to_owned())
 }
 
 /// The server closed the stream during log-in.

@@ -2,25 +2,18 @@
 //! stream that was lost (XEP-0198 section 5).
 
 use ::sasl::common::{ChannelBinding, Credentials};
-use futures::{SinkExt, StreamExt};
 use minidom::Element;
 use tokio::time::timeout;
-use tokio_xmpp::parsers::bind::{BindQuery, BindResponse};
-use tokio_xmpp::parsers::iq::Iq;
-use tokio_xmpp::parsers::stream_features::StreamFeatures;
-use tokio_xmpp::xmlstream::{ReadError, XmlStream};
 use xmpp_parsers::jid::{BareJid, FullJid};
 
-use super::connector::{Connector, Io, header};
-use super::frame::Frame;
+use super::connector::Connector;
+use super::exchange::{features, receive, send};
+use super::stream::{Frame, Stream};
 use super::{failure, sasl};
 use crate::domain::secret::Secret;
 use crate::protocol::acknowledgement::{Acknowledgement, Resumption};
 use crate::protocol::link::Failure;
-use crate::protocol::stanza::{self, Management};
-
-/// A stream of top-level elements, logged in and bound.
-pub(super) type Stream = XmlStream<Io, Frame>;
+use crate::protocol::stanza::{self, Features, Management};
 
 /// Who logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,17 +49,17 @@ pub(super) async fn login(
 ) -> Result<(Stream, Beginning), Failure> {
     let domain = credential.jid.domain().as_str();
     let opened = connector.open(domain, instead).await?;
-    let (features, mut stream): (_, Stream) = opened.stream.recv_features().await.map_err(failure::of_features)?;
+    let mut stream = opened.stream;
+    let offered = features(&mut stream).await?;
     let local = credential.jid.node().map(|node| node.as_str().to_owned()).unwrap_or_default();
     let credentials = Credentials::default()
         .with_username(local)
         .with_password(credential.password.expose())
         .with_channel_binding(ChannelBinding::None);
-    let offered = |name: &str| features.sasl_mechanisms.contains(name);
-    sasl::authenticate(&mut stream, offered, opened.private, &credentials).await?;
-    let stream = stream.initiate_reset().send_header(header(domain)).await.map_err(|fault| failure::of_io(&fault))?;
-    let (features, mut stream): (_, Stream) = stream.recv_features().await.map_err(failure::of_features)?;
-    let manageable = features.stream_management.is_some();
+    sasl::authenticate(&mut stream, &offered, opened.private, &credentials).await?;
+    let mut stream = stream.restart(domain).await.map_err(|fault| failure::of_io(&fault))?;
+    let offered = features(&mut stream).await?;
+    let manageable = offered.management;
     if let Some(lost) = lost.filter(|_| manageable) {
         let own = lost.own().clone();
         // Less than for the whole log-in, so that a server that leaves this one question open is known by it.
@@ -77,7 +70,7 @@ pub(super) async fn login(
             return Ok((stream, Beginning::Resumed(own, counters)));
         }
     }
-    let own = bind(&mut stream, &features, &credential.resource).await?;
+    let own = bind(&mut stream, &offered, &credential.resource).await?;
     Ok((stream, Beginning::Bound { own, manageable }))
 }
 
@@ -85,30 +78,31 @@ pub(super) async fn login(
 async fn resume(stream: &mut Stream, lost: Resumption) -> Result<Option<Acknowledgement>, Failure> {
     send(stream, &stanza::resume(lost.id(), lost.handled())).await?;
     loop {
-        match stanza::management(&receive(stream).await?) {
-            Some(Management::Resumed { id, handled }) => {
+        match receive(stream).await? {
+            Frame::Management(Management::Resumed { id, handled }) => {
                 let counters = lost.resumed(&id, handled);
                 return counters
                     .map(Some)
                     .ok_or_else(|| Failure::Protocol("the server resumed another stream".to_owned()));
             }
-            Some(Management::Failed) => return Ok(None),
-            Some(Management::Enabled { .. } | Management::Asks | Management::Acknowledges(_)) | None => {}
+            Frame::Management(Management::Failed) => return Ok(None),
+            Frame::Management(Management::Enabled { .. } | Management::Asks | Management::Acknowledges(_))
+            | Frame::Element(_)
+            | Frame::Note(_)
+            | Frame::Oversize { .. } => {}
         }
     }
 }
 
-async fn bind(stream: &mut Stream, features: &StreamFeatures, resource: &str) -> Result<FullJid, Failure> {
-    if !features.can_bind() {
+async fn bind(stream: &mut Stream, offered: &Features, resource: &str) -> Result<FullJid, Failure> {
+    if !offered.binding {
         return Err(Failure::Protocol("the server offers no resource binding".to_owned()));
     }
-    let iq = Iq::from_set("bind", BindQuery::new(Some(resource.to_owned())));
-    let answer = ask(stream, iq.into(), "bind").await?;
-    let response = answer.children().find(|child| child.name() == "bind").cloned();
-    let own = response.and_then(|bind| BindResponse::try_from(bind).ok()).map(FullJid::from);
+    let answer = ask(stream, stanza::bind("bind", resource), "bind").await?;
+    let own = stanza::bound(&answer).and_then(|own| FullJid::new(&own).ok());
     let own = own.ok_or_else(|| Failure::Protocol("the server answered the binding with no JID".to_owned()))?;
     // A server of RFC 3921's time delivers nothing before this; a newer one marks it optional.
-    if features.others.iter().any(stanza::demands_session) {
+    if offered.session {
         ask(stream, stanza::session("session"), "session").await?;
     }
     Ok(own)
@@ -118,7 +112,7 @@ async fn bind(stream: &mut Stream, features: &StreamFeatures, resource: &str) ->
 async fn ask(stream: &mut Stream, iq: Element, id: &str) -> Result<Element, Failure> {
     send(stream, &iq).await?;
     loop {
-        let element = receive(stream).await?;
+        let Frame::Element(element) = receive(stream).await? else { continue };
         match (element.attr("id") == Some(id), element.attr("type")) {
             (true, Some("result")) => return Ok(element),
             (true, _) => {
@@ -131,32 +125,6 @@ async fn ask(stream: &mut Stream, iq: Element, id: &str) -> Result<Element, Fail
                 });
             }
             (false, _) => {}
-        }
-    }
-}
-
-async fn send(stream: &mut Stream, element: &Element) -> Result<(), Failure> {
-    stream.send(element).await.map_err(|fault| failure::of_io(&fault))
-}
-
-/// The next element; the end of the stream is a failure.
-async fn receive(stream: &mut Stream) -> Result<Element, Failure> {
-    loop {
-        match stream.next().await {
-            Some(Ok(Frame::Whole(element))) => {
-                return match stanza::stream_error(&element) {
-                    Some(error) => Err(failure::of_stream(error)),
-                    None => Ok(element),
-                };
-            }
-            Some(Ok(Frame::Oversize { .. }) | Err(ReadError::SoftTimeout)) => {}
-            Some(Err(ReadError::HardError(fault))) => return Err(failure::of_io(&fault)),
-            Some(Err(ReadError::ParseError(_))) => {
-                return Err(Failure::Protocol("the server sent what is not XMPP".to_owned()));
-            }
-            Some(Err(ReadError::StreamFooterReceived)) | None => {
-                return Err(Failure::Network("the server closed the stream".to_owned()));
-            }
         }
     }
 }

@@ -1,20 +1,17 @@
-//! The SASL exchange (RFC 6120 section 6), by hand because the library's own takes an end of the stream for bad XML.
+//! The SASL exchange (RFC 6120 section 6).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use futures::{SinkExt, StreamExt};
-use minidom::Element;
 use sasl::client::Mechanism;
 use sasl::client::mechanisms::{Plain, Scram};
 use sasl::common::Credentials;
 use sasl::common::scram::{Sha1, Sha256};
-use tokio_xmpp::xmlstream::ReadError;
 
+use super::exchange::{receive, send};
 use super::failure;
-use super::frame::Frame;
-use super::login::Stream;
+use super::stream::{Frame, Stream};
 use crate::protocol::link::Failure;
-use crate::protocol::stanza::{self, Challenge};
+use crate::protocol::stanza::{self, Challenge, Features};
 
 type Chosen = Box<dyn Mechanism + Send + Sync>;
 
@@ -48,10 +45,11 @@ const MECHANISMS: [Allowed; 3] = [
 /// Proves who we are with the best mechanism that is `offered` and allowed; the stream must then begin anew.
 pub(super) async fn authenticate(
     stream: &mut Stream,
-    offered: impl Fn(&str) -> bool,
+    offered: &Features,
     private: bool,
     credentials: &Credentials,
 ) -> Result<(), Failure> {
+    let offered = |name: &str| offered.mechanisms.iter().any(|offered| offered == name);
     let mut allowed = MECHANISMS.iter().filter(|known| offered(known.name) && (private || !known.private));
     let chosen = allowed.find_map(|known| Some((known.name, (known.make)(credentials.clone())?)));
     let Some((name, mut mechanism)) = chosen else {
@@ -59,10 +57,7 @@ pub(super) async fn authenticate(
     };
     send(stream, &stanza::sasl_auth(name, &BASE64.encode(mechanism.initial()))).await?;
     loop {
-        let element = next(stream).await?;
-        if let Some(error) = stanza::stream_error(&element) {
-            return Err(failure::of_stream(error));
-        }
+        let Frame::Element(element) = receive(stream).await? else { return Err(broken()) };
         match stanza::challenge(&element) {
             Challenge::Answer(data) => {
                 let data = BASE64.decode(data).map_err(|_| broken())?;
@@ -82,22 +77,4 @@ pub(super) async fn authenticate(
 /// What was exchanged is not told: it holds the password.
 fn broken() -> Failure {
     Failure::Protocol("the server failed the log-in exchange".to_owned())
-}
-
-async fn send(stream: &mut Stream, element: &Element) -> Result<(), Failure> {
-    stream.send(element).await.map_err(|fault| failure::of_io(&fault))
-}
-
-async fn next(stream: &mut Stream) -> Result<Element, Failure> {
-    loop {
-        match stream.next().await {
-            Some(Ok(Frame::Whole(element))) => return Ok(element),
-            Some(Err(ReadError::SoftTimeout)) => {} // the log-in as a whole has its time
-            Some(Err(ReadError::HardError(fault))) => return Err(failure::of_io(&fault)),
-            Some(Ok(Frame::Oversize { .. }) | Err(ReadError::ParseError(_))) => return Err(broken()),
-            Some(Err(ReadError::StreamFooterReceived)) | None => {
-                return Err(Failure::Network("the server closed the stream during log-in".to_owned()));
-            }
-        }
-    }
 }

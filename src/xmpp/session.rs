@@ -6,25 +6,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, SinkExt, StreamExt};
 use minidom::Element;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
-use tokio_xmpp::xmlstream::ReadError;
 use xmpp_parsers::jid::{BareJid, FullJid};
 
 use super::connector::Connector;
-use super::frame::Frame;
-use super::login::{Beginning, Credential, Stream, login};
+use super::login::{Beginning, Credential, login};
+use super::stream::{ReadError, Stream};
 use crate::domain::moment::Moment;
+use crate::domain::service::Service;
 use crate::protocol::acknowledgement::{Acknowledgement, Resumption};
+use crate::protocol::hearing::Hearing;
 use crate::protocol::link::{Failure, Loss};
+use crate::protocol::notification::Notification;
 use crate::protocol::stanza;
 use batch::Batch;
 
 mod batch;
 
-/// Stanzas handed over at once at most; also how long a busy stream may keep its thread.
+/// Frames handed over at once at most; also how long a busy stream may keep its thread.
 const MOST_AT_ONCE: usize = 64;
 /// Stanzas that wait to be written.
 const OUTBOX: usize = 64;
@@ -46,13 +47,22 @@ pub enum Event {
     Failed(Failure),
     /// What arrived, in order, when it was read, the room its messages take until they are on the disk, and what
     /// [`Session::handled`] is to be told once all of it is dealt with.
-    Received(Vec<Element>, Moment, Option<OwnedSemaphorePermit>, u32),
+    Received(Vec<Received>, Moment, Option<OwnedSemaphorePermit>, u32),
     /// This many stanzas were over the cap and thrown away.
     Oversize(u64),
     /// The server acknowledges too little: should the session be lost, it cannot be resumed.
     Unresumable,
     /// It is over, when the server was heard last, and what it takes to resume it if that is possible.
     Down(Loss, Moment, Option<Box<Resumption>>),
+}
+
+/// One thing that arrived.
+#[derive(Debug)]
+pub enum Received {
+    /// A message.
+    Note(Notification),
+    /// Any other element.
+    Element(Element),
 }
 
 /// How a session is to begin.
@@ -70,9 +80,10 @@ pub enum Plan {
 #[derive(Debug)]
 pub struct Session {
     /// Stanzas to send.
-    pub outbox: mpsc::Sender<Element>,
+    // A channel of tokio has room for 32 from the first one on: what goes through those of an account is small.
+    pub outbox: mpsc::Sender<Box<Element>>,
     /// What it tells; ends with `Failed` or `Down`.
-    pub events: mpsc::Receiver<Event>,
+    pub events: mpsc::Receiver<Box<Event>>,
     /// As far as which stanza everything is dealt with; the server is told nothing else.
     pub handled: watch::Sender<Option<u32>>,
     /// The task.
@@ -103,11 +114,13 @@ impl Bounds {
     }
 }
 
-/// Starts a session on the current thread's runtime. With the others it keeps to `bounds`.
+/// Starts a session on the current thread's runtime, in which messages of `services` are read. With the others it keeps to
+/// `bounds`.
 #[must_use]
 pub fn start(
     connector: Connector,
     credential: Credential,
+    services: Arc<[Service]>,
     instead: Option<String>,
     bounds: Bounds,
     plan: Plan,
@@ -116,65 +129,78 @@ pub fn start(
     let (inbox, events) = mpsc::channel(INBOX);
     let (handled, handled_upto) = watch::channel(None);
     let task = tokio::spawn(async move {
-        let (managed, resumption) = match plan {
-            Plan::Plain => (false, None),
-            Plan::Managed => (true, None),
-            Plan::Resume(resumption) => (true, Some(*resumption)),
-        };
-        let up = {
-            let _permit = bounds.logins.acquire().await;
-            let patience = connector.options().request_timeout;
-            timeout(patience, login(&connector, &credential, instead.as_deref(), resumption)).await
-        };
+        // On the heap, and freed when it is done: a task is as large as the largest thing it ever waits for.
+        let up = Box::pin(begin(connector, credential, instead, bounds.logins, plan)).await;
         let end = match up {
-            Ok(Ok((stream, beginning))) => {
-                let (own, counters, up) = match beginning {
-                    Beginning::Bound { own, manageable } if managed && manageable => {
-                        (own.clone(), Acknowledgement::asked_for(), Event::Up(own))
-                    }
-                    Beginning::Bound { own, .. } => (own.clone(), Acknowledgement::off(), Event::Up(own)),
-                    Beginning::Resumed(own, counters) => (own.clone(), counters, Event::Resumed(own)),
-                };
-                if inbox.send(up).await.is_err() {
+            Ok((stream, up, own, counters)) => {
+                if inbox.send(Box::new(up)).await.is_err() {
                     return;
                 }
-                let server = BareJid::from_parts(None, credential.jid.domain());
+                let server = BareJid::from_parts(None, own.domain());
+                let hearing = Hearing::new(own.clone(), services);
                 let (handled, heard) = (handled_upto, Moment::now());
-                let mut talk = Talk { stream, server, pings: 0, counters, handled, heard, inbox: &inbox };
+                let mut talk = Talk { stream, hearing, server, pings: 0, counters, handled, heard, inbox: &inbox };
                 let loss = talk.run(&mut outgoing, &bounds.messages).await;
                 let heard = talk.heard;
                 let resumption = talk.end(&loss, &mut outgoing).and_then(|counters| counters.resumption(own));
                 Event::Down(loss, heard, resumption.map(Box::new))
             }
-            Ok(Err(failure)) => Event::Failed(failure),
-            Err(_) => Event::Failed(Failure::Timeout),
+            Err(failure) => Event::Failed(failure),
         };
         // Nobody listening any more is no loss: the account is gone.
-        let _ = inbox.send(end).await;
+        let _ = inbox.send(Box::new(end)).await;
     });
     Session { outbox, events, handled, task }
+}
+
+/// Logs in, when it is our turn, within the time there is for it.
+async fn begin(
+    connector: Connector,
+    credential: Credential,
+    instead: Option<String>,
+    logins: Arc<Semaphore>,
+    plan: Plan,
+) -> Result<(Stream, Event, FullJid, Acknowledgement), Failure> {
+    let (managed, resumption) = match plan {
+        Plan::Plain => (false, None),
+        Plan::Managed => (true, None),
+        Plan::Resume(resumption) => (true, Some(*resumption)),
+    };
+    let _permit = logins.acquire().await;
+    let patience = connector.options().request_timeout;
+    let up = timeout(patience, login(&connector, &credential, instead.as_deref(), resumption)).await;
+    let (stream, beginning) = up.unwrap_or(Err(Failure::Timeout))?;
+    Ok(match beginning {
+        Beginning::Bound { own, manageable } if managed && manageable => {
+            (stream, Event::Up(own.clone()), own, Acknowledgement::asked_for())
+        }
+        Beginning::Bound { own, .. } => (stream, Event::Up(own.clone()), own, Acknowledgement::off()),
+        Beginning::Resumed(own, counters) => (stream, Event::Resumed(own.clone()), own, counters),
+    })
 }
 
 /// A session that is up.
 struct Talk<'a> {
     stream: Stream,
+    hearing: Hearing,
     server: BareJid,
     pings: u64,
     counters: Acknowledgement,
     handled: watch::Receiver<Option<u32>>,
     heard: Moment,
-    inbox: &'a mpsc::Sender<Event>,
+    inbox: &'a mpsc::Sender<Box<Event>>,
 }
 
 impl Talk<'_> {
-    async fn run(&mut self, outgoing: &mut mpsc::Receiver<Element>, messages: &Arc<Semaphore>) -> Loss {
+    async fn run(&mut self, outgoing: &mut mpsc::Receiver<Box<Element>>, messages: &Arc<Semaphore>) -> Loss {
         if let Err(loss) = self.begin().await {
             return loss;
         }
         loop {
+            let mut batch = Batch::default();
             let read = tokio::select! {
                 stanza = outgoing.recv() => match stanza {
-                    Some(stanza) => match self.write(stanza, outgoing).await {
+                    Some(stanza) => match self.write(&stanza, outgoing).await {
                         Ok(()) => continue,
                         Err(loss) => return loss,
                     },
@@ -187,35 +213,26 @@ impl Talk<'_> {
                         Err(loss) => return loss,
                     }
                 }
-                read = self.stream.next() => read,
+                read = self.stream.read(&self.hearing, |frame| batch.add(frame, &mut self.counters, messages)) => read,
             };
-            if matches!(read, Some(Err(ReadError::SoftTimeout))) {
-                match self.probe().await {
+            let end = match read {
+                Ok(()) => batch.end.take(),
+                Err(ReadError::Silence) => match self.probe().await {
                     Ok(()) => continue,
                     Err(loss) => return loss,
-                }
-            }
-            let mut batch = Batch::default();
-            let mut end = batch.add(read, &mut self.counters);
-            while end.is_none()
-                && batch.take_room(messages)
-                && batch.read < MOST_AT_ONCE
-                && let Some(read) = self.stream.next().now_or_never()
-            {
-                if matches!(read, Some(Err(ReadError::SoftTimeout))) {
-                    break;
-                }
-                end = batch.add(read, &mut self.counters);
-            }
-            if batch.heard {
+                },
+                Err(fault) => batch.end.take().or_else(|| Some(unread(&fault))),
+            };
+            if batch.read > 0 {
                 self.heard = Moment::now();
             }
-            if end.is_none() {
-                end = self.respond(batch.answer).await.err();
-            }
+            let end = match end {
+                None => self.respond(batch.answer).await.err(),
+                end => end,
+            };
             batch.wait_for_room(messages).await;
-            let heard = batch.pass_on(self.inbox, self.counters.received()).await;
-            match (end, heard) {
+            let listened = batch.pass_on(self.inbox, self.heard, self.counters.received()).await;
+            match (end, listened) {
                 (Some(loss), _) => return loss,
                 (None, false) => return self.close().await,
                 (None, true) => tokio::task::yield_now().await,
@@ -252,8 +269,8 @@ impl Talk<'_> {
     }
 
     /// Writes one stanza and those already waiting behind it, with one flush.
-    async fn write(&mut self, first: Element, more: &mut mpsc::Receiver<Element>) -> Result<(), Loss> {
-        self.feed(&first).await?;
+    async fn write(&mut self, first: &Element, more: &mut mpsc::Receiver<Box<Element>>) -> Result<(), Loss> {
+        self.feed(first).await?;
         while let Ok(stanza) = more.try_recv() {
             self.feed(&stanza).await?;
         }
@@ -264,7 +281,7 @@ impl Talk<'_> {
     /// A stanza counts as sent before it is: whether a broken connection took it along nobody knows.
     async fn feed(&mut self, stanza: &Element) -> Result<(), Loss> {
         if !self.counters.send(stanza) {
-            let _ = self.inbox.send(Event::Unresumable).await;
+            let _ = self.inbox.send(Box::new(Event::Unresumable)).await;
         }
         self.stream.feed(stanza).await.map_err(|fault| lost(&fault))
     }
@@ -299,7 +316,7 @@ impl Talk<'_> {
     }
 
     async fn flush(&mut self) -> Result<(), Loss> {
-        SinkExt::<&Element>::flush(&mut self.stream).await.map_err(|fault| lost(&fault))
+        self.stream.flush().await.map_err(|fault| lost(&fault))
     }
 
     /// Ends the stream in good order. What is not acknowledged by then the server may hand to somebody else.
@@ -309,14 +326,14 @@ impl Talk<'_> {
         let farewell = async {
             let sent = self.tell(handled).await.is_ok() && self.flush().await.is_ok();
             let sent = sent && self.stream.shutdown().await.is_ok();
-            while sent && !matches!(self.stream.next().await, None | Some(Err(_))) {}
+            while sent && self.stream.next().await.is_ok() {}
         };
         let _ = timeout(GOODBYE, farewell).await;
         Loss::Stopped
     }
 
     /// The counters, if the stream may be resumed. What was waiting to be sent then waits for that.
-    fn end(mut self, loss: &Loss, outgoing: &mut mpsc::Receiver<Element>) -> Option<Acknowledgement> {
+    fn end(mut self, loss: &Loss, outgoing: &mut mpsc::Receiver<Box<Element>>) -> Option<Acknowledgement> {
         outgoing.close();
         while let Ok(stanza) = outgoing.try_recv() {
             self.counters.send(&stanza);
@@ -327,4 +344,15 @@ impl Talk<'_> {
 
 fn lost(fault: &std::io::Error) -> Loss {
     Loss::Network(format!("connection lost: {}", fault.kind()))
+}
+
+fn unread(fault: &ReadError) -> Loss {
+    match fault {
+        ReadError::Silence | ReadError::TimedOut => Loss::Timeout,
+        ReadError::Closed => Loss::Closed,
+        ReadError::CutOff => Loss::Network("the server closed the connection".to_owned()),
+        ReadError::NotXmpp => Loss::Protocol("bad XML".to_owned()),
+        ReadError::Io(std::io::ErrorKind::TimedOut) => Loss::Timeout,
+        ReadError::Io(kind) => Loss::Network(format!("connection lost: {kind}")),
+    }
 }

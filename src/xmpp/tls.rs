@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use super::stream::Transport;
 use crate::protocol::link::Failure;
 use crate::tls;
 
@@ -23,10 +23,11 @@ impl Tls {
     }
 
     /// Does the handshake; the certificate must be valid for `name`.
-    pub(super) async fn handshake(&self, tcp: TcpStream, name: &str) -> Result<TlsStream<TcpStream>, Failure> {
+    pub(super) async fn handshake(&self, tcp: TcpStream, name: &str) -> Result<Transport, Failure> {
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| Failure::Tls(format!("{name} is no name a certificate can carry")))?;
-        self.0.connect(server, tcp).await.map_err(|fault| failure(&fault))
+        let connected = self.0.connect(server, tcp).await;
+        connected.map(|tls| Transport::Tls(Box::new(tls))).map_err(|fault| failure(&fault))
     }
 }
 

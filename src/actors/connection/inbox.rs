@@ -5,18 +5,18 @@ use std::sync::Arc;
 use actix::prelude::*;
 use minidom::Element;
 use tokio::sync::OwnedSemaphorePermit;
-use xmpp_parsers::jid::{FullJid, Jid};
+use xmpp_parsers::jid::FullJid;
 
 use super::{Ask, Asker, Connection};
 use crate::actors::router::Deliver;
 use crate::actors::subscription::Changed;
 use crate::domain::moment::Moment;
-use crate::domain::service::Service;
 use crate::protocol::admission::Reception;
 use crate::protocol::notification::{Notification, Part};
 use crate::protocol::requests::NoAnswer;
 use crate::protocol::resync::{self, Inquiry};
 use crate::protocol::stanza::{self, Incoming, Request};
+use crate::xmpp::session::Received;
 
 impl Connection {
     pub(super) fn receive_as(&mut self, own: FullJid) {
@@ -30,7 +30,7 @@ impl Connection {
 
     pub(super) fn received(
         &mut self,
-        elements: Vec<Element>,
+        received: Vec<Received>,
         at: Moment,
         room: Option<OwnedSemaphorePermit>,
         upto: u32,
@@ -38,24 +38,24 @@ impl Connection {
     ) {
         let Some(reception) = self.reception.clone() else { return };
         self.heard = at.utc();
-        let kind_of = |from: &Jid| reception.services.iter().find(|service| service.is(from)).map(Service::kind);
         let mut notes = Vec::new();
-        for element in elements {
-            match stanza::incoming(element) {
-                Incoming::Answer { id, from, outcome } => {
-                    if let Some(asker) = self.requests.answered(&id, from.as_ref(), at) {
-                        // In its place among the messages: what came before it is older, what comes after it newer.
-                        notes.extend(shown(&asker, outcome.as_ref().ok(), &reception.own));
-                        self.answered(asker, outcome.map_err(NoAnswer::Refused), ctx);
-                    }
-                }
-                Incoming::Request(request) => self.send(stanza::reply(&request)),
-                Incoming::Message(message) => {
-                    let note = Notification::read(&message, kind_of);
+        for one in received {
+            match one {
+                Received::Note(note) => {
                     self.pass_changes(&reception, &note, ctx);
                     notes.push(note);
                 }
-                Incoming::Other => {}
+                Received::Element(element) => match stanza::incoming(element) {
+                    Incoming::Answer { id, from, outcome } => {
+                        if let Some(asker) = self.requests.answered(&id, from.as_ref(), at) {
+                            // In its place among the messages: what came before it is older, what comes after it newer.
+                            notes.extend(shown(&asker, outcome.as_ref().ok(), &reception.own));
+                            self.answered(asker, outcome.map_err(NoAnswer::Refused), ctx);
+                        }
+                    }
+                    Incoming::Request(request) => self.send(stanza::reply(&request)),
+                    Incoming::Other => {}
+                },
             }
         }
         if notes.is_empty() {

@@ -19,8 +19,7 @@ pub fn goodbye() -> Element {
 }
 
 /// Whether a stream feature says that a session must be asked for (RFC 3921 section 3).
-#[must_use]
-pub fn demands_session(feature: &Element) -> bool {
+pub(super) fn demands_session(feature: &Element) -> bool {
     feature.is("session", ns::SESSION) && !feature.has_child("optional", ns::SESSION)
 }
 

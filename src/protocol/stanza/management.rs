@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use minidom::Element;
 
-use super::{WithAttribute, ns};
+use super::{Tag, WithAttribute, ns};
 
 /// What the server says about the stream itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,26 +33,26 @@ pub enum Management {
 
 /// Whether a top-level element counts (XEP-0198 section 4): a message, a presence or an iq.
 #[must_use]
-pub fn is_stanza(namespace: &str, name: &str) -> bool {
-    namespace == ns::CLIENT && matches!(name, "message" | "presence" | "iq")
+pub fn is_stanza(tag: &impl Tag) -> bool {
+    matches!(tag.name(), "message" | "presence" | "iq") && tag.in_namespace(ns::CLIENT)
 }
 
-/// What a top-level element says about the stream, if that is what it is about.
+/// What a top-level element says about the stream, if that is what it is about; all of it stands in the start tag.
 #[must_use]
-pub fn management(element: &Element) -> Option<Management> {
-    if !element.has_ns(ns::MANAGEMENT) {
+pub fn management(tag: &impl Tag) -> Option<Management> {
+    if !tag.in_namespace(ns::MANAGEMENT) {
         return None;
     }
-    let number = |name| element.attr(name).and_then(|text| text.trim().parse::<u32>().ok());
-    match element.name() {
+    let number = |name| tag.attribute(name).and_then(|text| text.trim().parse::<u32>().ok());
+    match tag.name() {
         "enabled" => {
-            let resumable = matches!(element.attr("resume"), Some("true" | "1"));
-            let id = element.attr("id").filter(|id| resumable && !id.is_empty()).map(str::to_owned);
+            let resumable = matches!(tag.attribute("resume"), Some("true" | "1"));
+            let id = tag.attribute("id").filter(|id| resumable && !id.is_empty()).map(str::to_owned);
             Some(Management::Enabled { id, patience: number("max").map(|max| Duration::from_secs(max.into())) })
         }
         "failed" => Some(Management::Failed),
         "resumed" => {
-            let id = element.attr("previd").unwrap_or_default().to_owned();
+            let id = tag.attribute("previd").unwrap_or_default().to_owned();
             Some(Management::Resumed { id, handled: number("h")? })
         }
         "r" => Some(Management::Asks),
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn read(xml: &str) -> Option<Management> {
-        management(&xml.replace("/>", " xmlns='urn:xmpp:sm:3'/>").parse().unwrap())
+        management(&xml.replace("/>", " xmlns='urn:xmpp:sm:3'/>").parse::<Element>().unwrap())
     }
 
     #[test]
@@ -111,8 +111,9 @@ mod tests {
 
     #[test]
     fn only_stanzas_count() {
-        assert!(["message", "presence", "iq"].iter().all(|name| is_stanza(ns::CLIENT, name)));
-        assert!(!is_stanza(ns::MANAGEMENT, "a") && !is_stanza(ns::STREAM, "error") && !is_stanza("urn:x", "message"));
+        let is = |namespace, name| is_stanza(&Element::bare(name, namespace));
+        assert!(["message", "presence", "iq"].into_iter().all(|name| is(ns::CLIENT, name)));
+        assert!(!is(ns::MANAGEMENT, "a") && !is(ns::STREAM, "error") && !is("urn:x", "message"));
     }
 
     #[test]

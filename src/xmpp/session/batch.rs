@@ -2,78 +2,58 @@
 
 use std::sync::Arc;
 
-use minidom::Element;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_xmpp::xmlstream::ReadError;
 
-use super::{Event, Frame};
+use super::{Event, MOST_AT_ONCE, Received};
 use crate::domain::moment::Moment;
 use crate::protocol::acknowledgement::{Acknowledgement, Due};
 use crate::protocol::link::Loss;
 use crate::protocol::stanza::{self, StreamError};
-use crate::xmpp::failure::is_cut_off;
+use crate::xmpp::stream::Frame;
 
 /// What one wake-up brought.
 #[derive(Default)]
 pub(super) struct Batch {
-    elements: Vec<Element>,
+    received: Vec<Received>,
     oversize: u64,
+    /// How many frames.
     pub(super) read: usize,
     messages: u32,
     room: Option<OwnedSemaphorePermit>,
     /// How many stanzas the peer is to be told we handled, if it asked.
     pub(super) answer: Option<u32>,
-    /// Whether the peer said anything at all.
-    pub(super) heard: bool,
+    /// The end of the session, if that is what one of them was.
+    pub(super) end: Option<Loss>,
 }
 
 impl Batch {
-    /// Adds what was read; returns the end of the session, if that is what it was.
-    pub(super) fn add(
-        &mut self,
-        read: Option<Result<Frame, ReadError>>,
-        counters: &mut Acknowledgement,
-    ) -> Option<Loss> {
+    /// Adds a frame; returns whether there should be more.
+    pub(super) fn add(&mut self, frame: Frame, counters: &mut Acknowledgement, messages: &Arc<Semaphore>) -> bool {
         self.read += 1;
-        self.heard |= matches!(read, Some(Ok(_)));
-        match read {
-            Some(Ok(Frame::Whole(element))) => {
-                if let Some(error) = stanza::stream_error(&element) {
-                    return Some(loss(error));
-                }
-                if let Some(said) = stanza::management(&element) {
-                    return self.note(counters.hear(&said));
-                }
-                if stanza::is_stanza(&element.ns(), element.name()) {
+        match frame {
+            Frame::Note(note) => {
+                counters.receive();
+                self.messages += 1;
+                self.received.push(Received::Note(note));
+            }
+            Frame::Management(said) => self.end = self.note(counters.hear(&said)),
+            Frame::Element(element) => {
+                self.end = stanza::stream_error(&element).map(loss);
+                if stanza::is_stanza(&element) {
                     counters.receive();
                 }
-                self.messages += u32::from(element.name() == "message");
-                self.elements.push(element);
+                if self.end.is_none() {
+                    self.received.push(Received::Element(element));
+                }
             }
-            Some(Ok(Frame::Oversize { stanza })) => {
+            Frame::Oversize { stanza } => {
                 self.oversize += 1;
                 if stanza {
                     counters.receive();
                 }
             }
-            Some(Err(ReadError::SoftTimeout)) => {}
-            Some(Err(ReadError::ParseError(_))) => return Some(Loss::Protocol("bad stream element".to_owned())),
-            Some(Err(ReadError::HardError(fault))) => {
-                return Some(match fault.kind() {
-                    std::io::ErrorKind::TimedOut => Loss::Timeout,
-                    std::io::ErrorKind::InvalidData if is_cut_off(&fault) => {
-                        Loss::Network("the server closed the connection".to_owned())
-                    }
-                    std::io::ErrorKind::InvalidData => Loss::Protocol("bad XML".to_owned()),
-                    kind => Loss::Network(format!("connection lost: {kind}")),
-                });
-            }
-            Some(Err(ReadError::StreamFooterReceived)) => {
-                return Some(Loss::Closed);
-            }
-            None => return Some(Loss::Network("the server closed the connection".to_owned())),
         }
-        None
+        self.end.is_none() && self.take_room(messages) && self.read < MOST_AT_ONCE
     }
 
     fn note(&mut self, due: Due) -> Option<Loss> {
@@ -88,7 +68,7 @@ impl Batch {
     }
 
     /// Takes room for the messages read so far; false if there is none now, and the batch should not grow.
-    pub(super) fn take_room(&mut self, messages: &Arc<Semaphore>) -> bool {
+    fn take_room(&mut self, messages: &Arc<Semaphore>) -> bool {
         let missing = self.missing();
         if missing > 0 {
             match Arc::clone(messages).try_acquire_many_owned(missing) {
@@ -122,16 +102,15 @@ impl Batch {
     }
 
     /// Hands over what there is, which was read as far as the `upto`th stanza; false if nobody listens any more.
-    pub(super) async fn pass_on(self, inbox: &mpsc::Sender<Event>, upto: u32) -> bool {
-        let Self { elements, oversize, room, .. } = self;
-        if elements.is_empty() && oversize == 0 {
-            return true;
-        }
-        let now = Moment::now();
-        if oversize > 0 && inbox.send(Event::Oversize(oversize)).await.is_err() {
+    pub(super) async fn pass_on(self, inbox: &mpsc::Sender<Box<Event>>, at: Moment, upto: u32) -> bool {
+        let Self { received, oversize, room, .. } = self;
+        if oversize > 0 && inbox.send(Box::new(Event::Oversize(oversize))).await.is_err() {
             return false;
         }
-        inbox.send(Event::Received(elements, now, room, upto)).await.is_ok()
+        if received.is_empty() && oversize == 0 {
+            return true;
+        }
+        inbox.send(Box::new(Event::Received(received, at, room, upto))).await.is_ok()
     }
 }
 

@@ -1,0 +1,256 @@
+//! One XML stream (RFC 6120 section 4): bytes in and out, frames and elements to whoever runs it.
+//!
+//! Made for thousands of streams that are idle nearly always: while nothing is on its way a stream owns its connection
+//! and a timer, and no buffer at all. Reads with a buffer that all streams of a thread share, finds the elements in it
+//! ([`splitter`]), and reads each where it lies ([`reader`]). Must not know what follows from an element.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use minidom::Element;
+
+use crate::protocol::hearing::Hearing;
+use intake::Intake;
+pub(super) use frame::Frame;
+pub(super) use silence::Patience;
+use silence::{Length, Silence};
+#[cfg(test)]
+use splitter::{MOST_BYTES, MOST_DEPTH};
+pub(super) use transport::Transport;
+
+mod frame;
+mod header;
+mod intake;
+mod namespaces;
+mod reader;
+mod silence;
+mod splitter;
+mod text;
+mod transport;
+mod writer;
+
+/// Bytes that wait to be sent before a writer waits for the peer.
+const MOST_UNSENT: usize = 16 * 1024;
+
+/// The peer sent what XMPP does not allow: bad XML, or XML of the kind RFC 6120 section 11 forbids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotXmpp;
+
+/// Why nothing could be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The peer has been silent for long, and should be made to say something.
+    Silence,
+    /// It was, and did not.
+    TimedOut,
+    /// It ended its stream.
+    Closed,
+    /// It closed the connection without that.
+    CutOff,
+    /// It sent what is not XMPP.
+    NotXmpp,
+    /// The transport failed.
+    Io(io::ErrorKind),
+}
+
+impl From<NotXmpp> for ReadError {
+    fn from(NotXmpp: NotXmpp) -> Self {
+        Self::NotXmpp
+    }
+}
+
+/// A stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    transport: Transport,
+    intake: Intake,
+    /// What was read and not looked at, because whoever reads had enough.
+    unread: Vec<u8>,
+    unsent: Vec<u8>,
+    silence: Silence,
+}
+
+impl Stream {
+    /// Begins a stream to `domain`: sends the header. That of the peer comes before the first frame.
+    pub(super) async fn begin(transport: Transport, domain: &str, patience: Patience) -> io::Result<Self> {
+        let (intake, silence) = (Intake::new(), Silence::new(patience));
+        let mut this = Self { transport, intake, unread: Vec::new(), unsent: Vec::new(), silence };
+        this.send_header(domain).await?;
+        Ok(this)
+    }
+
+    /// Begins anew on the same connection (RFC 6120 section 4.3.3).
+    ///
+    /// # Errors
+    /// Of the transport, or if the peer sent anything it could not send before our header.
+    pub(super) async fn restart(self, domain: &str) -> io::Result<Self> {
+        let mut this = Self { intake: Intake::new(), ..self.clean()? };
+        this.send_header(domain).await?;
+        Ok(this)
+    }
+
+    /// The connection, for something else to be spoken on it: with TLS, nothing that came before it may count as if it
+    /// came by it.
+    ///
+    /// # Errors
+    /// If the peer sent anything already.
+    pub(super) fn into_transport(self) -> io::Result<Transport> {
+        self.clean().map(|this| this.transport)
+    }
+
+    fn clean(self) -> io::Result<Self> {
+        let clean = self.unread.is_empty() && self.intake.is_empty() && self.unsent.is_empty();
+        if clean { Ok(self) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    async fn send_header(&mut self, domain: &str) -> io::Result<()> {
+        self.unsent.extend_from_slice(&writer::header(domain)?);
+        self.flush().await
+    }
+
+    /// Reads until `take` has got at least one frame, and on as long as it wants more and there are more. With an error
+    /// it may have got some too. Can be dropped at any time without loss.
+    pub(super) async fn read(
+        &mut self,
+        hearing: &Hearing,
+        mut take: impl FnMut(Frame) -> bool,
+    ) -> Result<(), ReadError> {
+        poll_fn(|cx| self.poll_frames(cx, hearing, &mut take)).await
+    }
+
+    /// The next frame, read as by somebody who listens to nobody.
+    pub(super) async fn next(&mut self) -> Result<Frame, ReadError> {
+        let mut next = None;
+        let hearing = Hearing::nobody();
+        self.read(&hearing, |frame| {
+            next = Some(frame);
+            false
+        })
+        .await?;
+        next.ok_or(ReadError::CutOff)
+    }
+
+    fn poll_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        hearing: &Hearing,
+        take: &mut impl FnMut(Frame) -> bool,
+    ) -> Poll<Result<(), ReadError>> {
+        let mut taken = Taken::default();
+        if !self.unread.is_empty() {
+            let bytes = std::mem::take(&mut self.unread);
+            self.unread = taken.from(&mut self.intake, &bytes, hearing, take)?.to_vec();
+        }
+        loop {
+            if !taken.wants_more {
+                return Poll::Ready(Ok(()));
+            }
+            if self.intake.is_closed() {
+                return Poll::Ready(Err(ReadError::Closed));
+            }
+            let intake = &mut self.intake;
+            let read = self.transport.poll_read(cx, |bytes| match bytes {
+                [] => Err(ReadError::CutOff),
+                bytes => taken.from(intake, bytes, hearing, take).map(<[u8]>::to_vec).map_err(ReadError::from),
+            });
+            match read {
+                Poll::Ready(Ok(unread)) => {
+                    self.unread = unread?;
+                    self.silence.broken();
+                }
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(ReadError::Io(fault.kind()))),
+                Poll::Pending if taken.some => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    return Poll::Ready(Err(match ready!(self.silence.poll(cx)) {
+                        Length::Long => ReadError::Silence,
+                        Length::TooLong => ReadError::TimedOut,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Adds an element to what is to be sent. Waits while the peer takes nothing and much is waiting.
+    pub(super) async fn feed(&mut self, element: &Element) -> io::Result<()> {
+        if self.unsent.len() >= MOST_UNSENT {
+            self.flush().await?;
+        }
+        writer::element(element, &mut self.unsent)
+    }
+
+    /// Sends what there is to send.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Sends an element.
+    pub(super) async fn send(&mut self, element: &Element) -> io::Result<()> {
+        self.feed(element).await?;
+        self.flush().await
+    }
+
+    /// Ends our side of the stream and of the connection.
+    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
+        self.unsent.extend_from_slice(writer::FOOTER);
+        self.flush().await?;
+        poll_fn(|cx| self.transport.poll_shutdown(cx)).await
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sent = 0;
+        let end = loop {
+            match self.unsent.get(sent..) {
+                None | Some([]) => break self.transport.poll_flush(cx),
+                Some(rest) => match self.transport.poll_write(cx, rest) {
+                    Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(length)) => sent += length,
+                    Poll::Ready(Err(fault)) => break Poll::Ready(Err(fault)),
+                    Poll::Pending => break Poll::Pending,
+                },
+            }
+        };
+        if sent == self.unsent.len() {
+            self.unsent = Vec::new(); // an idle stream keeps no buffer
+        } else {
+            self.unsent.drain(..sent);
+        }
+        end
+    }
+}
+
+/// What came of some bytes.
+struct Taken {
+    some: bool,
+    wants_more: bool,
+}
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self { some: false, wants_more: true }
+    }
+}
+
+impl Taken {
+    /// Hands over the frames in `bytes`, as long as they are wanted; returns what was not looked at.
+    fn from<'b>(
+        &mut self,
+        intake: &mut Intake,
+        mut bytes: &'b [u8],
+        hearing: &Hearing,
+        take: &mut impl FnMut(Frame) -> bool,
+    ) -> Result<&'b [u8], NotXmpp> {
+        while self.wants_more {
+            let (used, frame) = intake.take(bytes, hearing)?;
+            bytes = &bytes[used..];
+            match frame {
+                Some(frame) => (self.some, self.wants_more) = (true, take(frame)),
+                None => break,
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;
