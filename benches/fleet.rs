@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use onsip_router::domain::moment::Moment;
-use onsip_router::simulator::{Request, Traffic};
+use onsip_router::simulator::{Account, Request, Traffic};
 use stage::Stage;
 
 #[path = "fleet/certificate.rs"]
@@ -65,7 +65,8 @@ async fn main() {
 
 /// From nothing to all subscribed, idle memory, and back after a restart of the service.
 async fn fleet(count: u32, tls: bool) {
-    let set = async |count| if tls { Stage::set_with_tls(count).await } else { Stage::set(count, None).await };
+    let domain = Account::numbered(1).unwrap().jid.domain().to_string();
+    let set = async |count| Stage::secured(count, None, tls.then(|| certificate::made_for(&domain))).await;
     let one = set(1).await;
     one.until_live().await;
     let alone = settled(&one).await;

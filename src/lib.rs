@@ -4,8 +4,9 @@
 //!
 //! # The way of one event
 //!
-//! [`xmpp::session`] reads stanzas in batches → [`actors::connection`] has [`protocol::notification`] read them →
-//! mailbox → [`actors::router`] has [`protocol::admission`] check sender and resource, [`protocol::legs`] make events
+//! `xmpp/stream` finds the elements in the bytes as they lie in the read buffer, and shows the tags of a message to
+//! [`protocol::notification`], which reads it without a tree → [`xmpp::session`] hands over what arrived at once →
+//! [`actors::connection`] → mailbox → [`actors::router`] has [`protocol::admission`] check sender and resource, [`protocol::legs`] make events
 //! with stable ids, and [`routing`] say which sinks get them, and writes all that in one commit of [`store`] → wake →
 //! [`actors::sink`] takes what is due, hands it to its sink in [`sinks`], and settles what was acknowledged; [`retry`]
 //! says when to try again. The only thing that travels back is back-pressure: an account is not read on before its
@@ -34,6 +35,8 @@
 //! | a setting | the `KEYS` table beside the options it belongs to, e.g. [`xmpp::options`] |
 //! | when a changed file is noticed, and when it counts | [`settings::watch`], [`settings::sources`] |
 //! | TCP, TLS, log-in | [`xmpp`] |
+//! | XML, what of it is refused, and how much of it is kept | `xmpp/stream/` |
+//! | which message says what | [`protocol::notification`] |
 //! | tables, commits, pruning | [`store`] and `migrations/` |
 //! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `faults.rs` and `repair.rs` |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |

@@ -6,7 +6,7 @@ use onsip_router::domain::moment::Moment;
 use onsip_router::simulator::{self, Account, Options, Simulator, Switchboard, Tls};
 use tempfile::NamedTempFile;
 
-use super::{certificate, process};
+use super::process;
 use super::support::daemon::Daemon;
 
 /// Nothing measured here takes longer, or it has failed.
@@ -31,20 +31,17 @@ impl Stage {
         Self::secured(count, wrong, None).await
     }
 
-    /// The same, with every connection encrypted.
-    pub async fn set_with_tls(count: u32) -> Self {
-        let domain = Account::numbered(1).unwrap().jid.domain().to_string();
-        Self::secured(count, None, Some(certificate::made_for(&domain))).await
-    }
-
-    async fn secured(count: u32, wrong: Option<usize>, secured: Option<(Tls, NamedTempFile)>) -> Self {
+    /// The same, secured in this way, with the file of whom to trust.
+    pub async fn secured(count: u32, wrong: Option<usize>, secured: Option<(Tls, NamedTempFile)>) -> Self {
         let (tls, authority) = secured.unzip();
         let accounts: Vec<_> = (1..=count).map(|number| Account::numbered(number).unwrap()).collect();
         let mut known = accounts.clone();
         for account in wrong.into_iter().flat_map(|wrong| (0..known.len()).step_by(wrong)).collect::<Vec<_>>() {
             known[account].password.push_str(" changed");
         }
-        let onsip = Simulator::start(Options { accounts: known, tls: tls.unwrap_or_default(), ..Options::default() }).await.unwrap();
+        let onsip = Simulator::start(Options { accounts: known, tls: tls.unwrap_or_default(), ..Options::default() })
+            .await
+            .unwrap();
         let config = simulator::configuration(onsip.addr(), onsip.services_domain(), &accounts)
             .replace("type = \"stdout\"", "type = \"file\"\npath = \"events.jsonl\"");
         let config = match &authority {

@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn a_known_jid_is_what_parsing_it_gives() {
         let own = FullJid::new("Front@ACME.test/Router é").unwrap();
-        let services: Arc<[_]> = ["active-calls", "voicemail"].map(|name| Service::new(name, "XMPP.test").unwrap()).into();
+        let services: Arc<[_]> =
+            ["active-calls", "voicemail"].map(|name| Service::new(name, "XMPP.test").unwrap()).into();
         let hearing = Hearing::new(own.clone(), services);
         for text in [
             own.as_str(),

@@ -25,8 +25,8 @@ pub use tag::Tag;
 
 pub(super) mod ns {
     pub use xmpp_parsers::ns::{
-        BIND, DATA_FORMS, DELAY, JABBER_CLIENT as CLIENT, PING, PUBSUB, PUBSUB_ERRORS, PUBSUB_EVENT, SASL, SM as MANAGEMENT,
-        STREAM, TLS, XMPP_STANZAS, XMPP_STREAMS,
+        BIND, DATA_FORMS, DELAY, JABBER_CLIENT as CLIENT, PING, PUBSUB, PUBSUB_ERRORS, PUBSUB_EVENT, SASL,
+        SM as MANAGEMENT, STREAM, TLS, XMPP_STANZAS, XMPP_STREAMS,
     };
     pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
     pub const RESULT_SET: &str = "http://jabber.org/protocol/rsm";

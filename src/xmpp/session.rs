@@ -31,7 +31,7 @@ const MOST_AT_ONCE: usize = 64;
 const OUTBOX: usize = 64;
 /// Batches that wait to be looked at.
 const INBOX: usize = 1;
-/// Messages of all accounts together that may be read and not yet on the disk: a stanza costs some ten times its bytes.
+/// Messages of all accounts together that may be read and not yet on the disk: each takes some 2 KiB as it is read.
 pub const MESSAGES_IN_HAND: usize = 2048;
 /// How long a stream gets to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -348,11 +348,10 @@ fn lost(fault: &std::io::Error) -> Loss {
 
 fn unread(fault: &ReadError) -> Loss {
     match fault {
-        ReadError::Silence | ReadError::TimedOut => Loss::Timeout,
+        ReadError::Silence | ReadError::TimedOut | ReadError::Io(std::io::ErrorKind::TimedOut) => Loss::Timeout,
         ReadError::Closed => Loss::Closed,
         ReadError::CutOff => Loss::Network("the server closed the connection".to_owned()),
         ReadError::NotXmpp => Loss::Protocol("bad XML".to_owned()),
-        ReadError::Io(std::io::ErrorKind::TimedOut) => Loss::Timeout,
         ReadError::Io(kind) => Loss::Network(format!("connection lost: {kind}")),
     }
 }

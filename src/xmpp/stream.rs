@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 use minidom::Element;
 
 use crate::protocol::hearing::Hearing;
-use intake::Intake;
 pub(super) use frame::Frame;
+use intake::Intake;
 pub(super) use silence::Patience;
 use silence::{Length, Silence};
 #[cfg(test)]
@@ -105,7 +105,7 @@ impl Stream {
     }
 
     async fn send_header(&mut self, domain: &str) -> io::Result<()> {
-        self.unsent.extend_from_slice(&writer::header(domain)?);
+        self.unsent.extend_from_slice(writer::header(domain).as_bytes());
         self.flush().await
     }
 

@@ -271,8 +271,7 @@ impl Reading {
             return Wanted::Nothing;
         }
         self.item.paid = true;
-        self.item.published =
-            tag.attribute("publish-time").filter(|text| !text.trim().is_empty()).map(str::to_owned);
+        self.item.published = tag.attribute("publish-time").filter(|text| !text.trim().is_empty()).map(str::to_owned);
         match Fields::of(kind) {
             Some(fields) => {
                 self.item.fields = fields;

@@ -6,6 +6,7 @@ use super::{greeting, ns};
 
 /// The offers that a client of ours takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an offer of its own")]
 pub struct Features {
     /// Encryption (RFC 6120 section 5).
     pub tls: bool,
@@ -92,6 +93,9 @@ mod tests {
         assert_eq!(bound(&answer).as_deref(), Some("a@b/c"));
         assert_eq!(bound(&"<iq xmlns='jabber:client'/>".parse().unwrap()), None);
         let request = bind("bind", "router");
-        assert_eq!(request.get_child("bind", ns::BIND).unwrap().get_child("resource", ns::BIND).unwrap().text(), "router");
+        assert_eq!(
+            request.get_child("bind", ns::BIND).unwrap().get_child("resource", ns::BIND).unwrap().text(),
+            "router"
+        );
     }
 }

@@ -48,7 +48,9 @@ mod tests {
         for good in ["<?xml version='1.0'?>", "<?xml version=\"1.0\" encoding='UTF-8' standalone='yes' ?>"] {
             assert_eq!(declaration(good.as_bytes()), Ok(()), "{good}");
         }
-        for bad in ["<?xml?>", "<?xml version='1.1'?>", "<?xml version='1.0' encoding='latin1'?>", "<?php version='1.0'?>"] {
+        for bad in
+            ["<?xml?>", "<?xml version='1.1'?>", "<?xml version='1.0' encoding='latin1'?>", "<?php version='1.0'?>"]
+        {
             assert_eq!(declaration(bad.as_bytes()), Err(NotXmpp), "{bad}");
         }
     }

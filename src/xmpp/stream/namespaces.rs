@@ -14,8 +14,11 @@ const XML: &str = "http://www.w3.org/XML/1998/namespace";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Declared {
     /// Nothing where it is what every server declares: the clients' namespace, and `stream` for that of streams.
-    odd: Option<Box<[(Box<str>, Box<str>)]>>,
+    odd: Option<Box<[Declaration]>>,
 }
+
+/// A prefix and its namespace.
+type Declaration = (Box<str>, Box<str>);
 
 impl Declared {
     const USUAL: [(&'static str, &'static str); 2] = [("", ns::JABBER_CLIENT), ("stream", ns::STREAM)];

@@ -147,7 +147,8 @@ impl<'a> Reader<'a> {
     }
 
     fn cdata(&mut self) -> Result<Token<'a>, NotXmpp> {
-        let section = self.text[self.at..].strip_prefix("<![CDATA[").filter(|_| !self.open.is_empty()).ok_or(NotXmpp)?;
+        let section =
+            self.text[self.at..].strip_prefix("<![CDATA[").filter(|_| !self.open.is_empty()).ok_or(NotXmpp)?;
         let length = section.find("]]>").ok_or(NotXmpp)?;
         self.at = self.text.len() - section.len() + length + "]]>".len();
         text::cdata(&section[..length]).map(Token::Text)
@@ -158,11 +159,11 @@ impl<'a> Reader<'a> {
         let open = self.open.last().ok_or(NotXmpp)?;
         let rest = self.text[self.at..].strip_prefix(open.name.whole).ok_or(NotXmpp)?;
         self.at += open.name.whole.len();
-        if !rest.starts_with('>') {
+        if rest.starts_with('>') {
+            self.at += 1;
+        } else {
             self.blanks();
             self.expect(b'>')?;
-        } else {
-            self.at += 1;
         }
         self.close();
         Ok(())
@@ -237,7 +238,8 @@ impl<'a> Reader<'a> {
 
     /// No attribute may stand twice, under whichever prefix (Namespaces in XML 1.0 section 6.3).
     fn check_unique(&self) -> Result<(), NotXmpp> {
-        let name = |attribute: &Attribute<'a>| (attribute.name, self.namespaces.name(attribute.place, attribute.prefix));
+        let name =
+            |attribute: &Attribute<'a>| (attribute.name, self.namespaces.name(attribute.place, attribute.prefix));
         let all = &self.attributes;
         let twice = if all.len() <= FEW {
             all.iter().enumerate().any(|(at, one)| {
@@ -269,7 +271,9 @@ impl<'a> Reader<'a> {
         let name = Name { whole, colon: colon.and_then(|()| whole.find(':')) };
         let valid = |part: &str| match part.as_bytes() {
             [] => false,
-            [first, ..] if ascii => is_name(*first) && !matches!(first, b'-' | b'.' | b'0'..=b'9') && !part.contains(':'),
+            [first, ..] if ascii => {
+                is_name(*first) && !matches!(first, b'-' | b'.' | b'0'..=b'9') && !part.contains(':')
+            }
             _ => <&NcNameStr>::try_from(part).is_ok(),
         };
         let prefixed = name.colon.is_none() || valid(name.prefix());

@@ -89,7 +89,6 @@ impl Splitter {
             let (state, ended) = match (self.state, byte) {
                 (State::Text, b'<') => (State::Tag, false),
                 (State::Text, _) if self.depth > 0 => continue,
-                (State::Text, _) => return Err(NotXmpp),
                 (State::Start(None, _) | State::Name | State::End, b'>') => (State::Text, true),
                 (State::Name, b' ' | b'\t' | b'\r' | b'\n') => (State::Start(None, false), false),
                 (State::Name, b'/') => (State::Start(None, true), false),
@@ -102,24 +101,24 @@ impl Splitter {
                 (State::Start(None, slash), _) if slash == (byte == b'/') => continue,
                 (State::Start(None, _), _) => (State::Start(None, byte == b'/'), false),
                 (State::Start(Some(quote), _), _) if byte == quote => (State::Start(None, false), false),
-                (State::Start(Some(_), _), b'<') => return Err(NotXmpp),
-                (State::Start(Some(_), _), _) => continue,
                 (State::Tag, b'/') => {
                     self.name = 0;
                     (State::End, false)
                 }
                 (State::Tag, b'!') if self.depth > 0 => (State::CdataStart(2), false),
                 (State::Tag, b'?') if !self.open => (State::Declaration(false), false),
-                (State::Tag, b'!' | b'?' | b'>' | b'<') => return Err(NotXmpp),
-                (State::Tag, _) => {
-                    self.name = u64::from(byte);
-                    (State::Name, false)
-                }
                 (State::CdataStart(right), _) if byte == CDATA[usize::from(right)] => {
                     let all = usize::from(right) + 1 == CDATA.len();
                     (if all { State::Cdata(0) } else { State::CdataStart(right + 1) }, false)
                 }
-                (State::CdataStart(_), _) => return Err(NotXmpp),
+                (State::Text | State::CdataStart(_), _)
+                | (State::Start(Some(_), _), b'<')
+                | (State::Tag, b'!' | b'?' | b'>' | b'<') => return Err(NotXmpp),
+                (State::Start(Some(_), _), _) => continue,
+                (State::Tag, _) => {
+                    self.name = u64::from(byte);
+                    (State::Name, false)
+                }
                 (State::Cdata(brackets), b']') => (State::Cdata((brackets + 1).min(2)), false),
                 (State::Cdata(2), b'>') => (State::Text, false),
                 (State::Cdata(_), _) => (State::Cdata(0), false),
@@ -163,10 +162,10 @@ impl Splitter {
         let empty = before == State::Start(None, true);
         if !self.open {
             self.open = true;
-            return if empty { Err(NotXmpp) } else { Ok(self.ends(Piece::Header)) };
+            return if empty { Err(NotXmpp) } else { Ok(Some(self.ends(Piece::Header))) };
         }
         if empty && self.depth == 0 {
-            return Ok(self.ends(Piece::Element));
+            return Ok(Some(self.ends(Piece::Element)));
         }
         let too_deep = self.depth >= MOST_DEPTH;
         if !empty {
@@ -185,19 +184,19 @@ impl Splitter {
 
     fn end_tag(&mut self) -> Result<Option<Piece>, NotXmpp> {
         if self.depth == 0 {
-            return if self.open { Ok(self.ends(Piece::Footer)) } else { Err(NotXmpp) };
+            return if self.open { Ok(Some(self.ends(Piece::Footer))) } else { Err(NotXmpp) };
         }
         if self.depth <= MOST_DEPTH && self.names.pop() != Some(self.name) {
             return Err(NotXmpp);
         }
         self.depth -= 1;
-        Ok(if self.depth == 0 { self.ends(Piece::Element) } else { None })
+        Ok((self.depth == 0).then(|| self.ends(Piece::Element)))
     }
 
-    fn ends(&mut self, piece: Piece) -> Option<Piece> {
+    fn ends(&mut self, piece: Piece) -> Piece {
         let piece = if self.skips { Piece::Remains } else { piece };
         self.reset();
-        Some(piece)
+        piece
     }
 
     fn reset(&mut self) {

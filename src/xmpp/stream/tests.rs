@@ -27,7 +27,10 @@ async fn stream(patience: Patience) -> (Stream, TcpStream) {
     while header.matches('>').count() < 2 {
         header += &heard(&mut theirs, 1).await;
     }
-    assert!(header.starts_with("<?xml ") && header.contains("to=\"acme.test\"") || header.contains("to='acme.test'"), "{header}");
+    assert!(
+        header.starts_with("<?xml ") && header.contains("to=\"acme.test\"") || header.contains("to='acme.test'"),
+        "{header}"
+    );
     theirs.write_all(HEADER.as_bytes()).await.unwrap();
     (stream, theirs)
 }

@@ -142,7 +142,9 @@ mod tests {
     fn references_are_replaced_once() {
         assert_eq!(marked("a&amp;lt;b&lt;&gt;&apos;&quot;", content).as_deref(), Some("a&lt;b<>'\""));
         assert_eq!(marked("&#65;&#x1F600;&#xe9;&#10;", content).as_deref(), Some("A😀é\n"));
-        for bad in ["&", "&amp", "&nbsp;", "&#0;", "&#x0;", "&#xFFFE;", "&#xD800;", "&#x110000;", "&#;", "&#x;", "&#+5;", "&;"] {
+        for bad in
+            ["&", "&amp", "&nbsp;", "&#0;", "&#x0;", "&#xFFFE;", "&#xD800;", "&#x110000;", "&#;", "&#x;", "&#+5;", "&;"]
+        {
             assert_eq!(marked(bad, content), None, "{bad}");
         }
     }

@@ -28,11 +28,7 @@ pub(in crate::xmpp) enum Transport {
 
 impl Transport {
     /// Reads once, and shows what was read to `look`: nothing at the end of the connection.
-    pub(super) fn poll_read<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        look: impl FnOnce(&[u8]) -> T,
-    ) -> Poll<io::Result<T>> {
+    pub(super) fn poll_read<T>(&mut self, cx: &mut Context<'_>, look: impl FnOnce(&[u8]) -> T) -> Poll<io::Result<T>> {
         BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             let read = match self {

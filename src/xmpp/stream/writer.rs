@@ -7,9 +7,9 @@ use minidom::Element;
 use xmpp_parsers::ns;
 use xso::AsXml;
 use xso::exports::rxml::bytes::BytesMut;
-use xso::exports::rxml::writer::{Encoder, SimpleNamespaces, TrackNamespace};
-use xso::exports::rxml::{Namespace, XmlVersion, xml_ncname};
 use xso::exports::rxml::writer::Item;
+use xso::exports::rxml::writer::{Encoder, SimpleNamespaces, TrackNamespace};
+use xso::exports::rxml::{Namespace, NcNameStr};
 
 thread_local! {
     /// Between two elements all streams are in the same state: one encoder does for them.
@@ -19,9 +19,10 @@ thread_local! {
 /// The end of a stream.
 pub(super) const FOOTER: &[u8] = b"</stream:stream>";
 
-/// The header of a stream to `domain` (RFC 6120 section 4.7).
-pub(super) fn header(domain: &str) -> io::Result<BytesMut> {
-    begin(Some(domain)).map(|(_, header)| header)
+/// The header of a stream to `domain` (RFC 6120 section 4.7), which is a domain and so has nothing in it to escape.
+pub(super) fn header(domain: &str) -> String {
+    let (client, stream) = (ns::JABBER_CLIENT, ns::STREAM);
+    format!("<?xml version='1.0'?><stream:stream xmlns='{client}' xmlns:stream='{stream}' to='{domain}' version='1.0'>")
 }
 
 /// Adds an element to what is to be sent.
@@ -30,7 +31,7 @@ pub(super) fn element(element: &Element, out: &mut Vec<u8>) -> io::Result<()> {
         // One that failed amid an element is not used again.
         let mut encoder = match ready.take() {
             Some(encoder) => encoder,
-            None => begin(None)?.0,
+            None => begin()?,
         };
         let mut bytes = BytesMut::new();
         for item in element.as_xml_iter().map_err(invalid)? {
@@ -43,21 +44,17 @@ pub(super) fn element(element: &Element, out: &mut Vec<u8>) -> io::Result<()> {
     })
 }
 
-fn begin(domain: Option<&str>) -> io::Result<(Encoder<SimpleNamespaces>, BytesMut)> {
+/// An encoder for what comes inside a stream.
+fn begin() -> io::Result<Encoder<SimpleNamespaces>> {
+    let name = <&NcNameStr>::try_from("stream").map_err(invalid)?;
     let mut encoder = Encoder::new();
-    encoder.ns_tracker_mut().declare_fixed(Some(xml_ncname!("stream")), ns::STREAM.into());
+    encoder.ns_tracker_mut().declare_fixed(Some(name), ns::STREAM.into());
     encoder.ns_tracker_mut().declare_fixed(None, ns::JABBER_CLIENT.into());
-    let to = domain.map(|domain| Item::Attribute(Namespace::NONE, xml_ncname!("to"), domain));
-    let items = [
-        Item::XmlDeclaration(XmlVersion::V1_0),
-        Item::ElementHeadStart(Namespace::from(ns::STREAM), xml_ncname!("stream")),
-        Item::Attribute(Namespace::NONE, xml_ncname!("version"), "1.0"),
-    ];
-    let mut bytes = BytesMut::new();
-    for item in items.into_iter().chain(to).chain([Item::ElementHeadEnd]) {
-        encoder.encode_into_bytes(item, &mut bytes).map_err(invalid)?;
+    let mut header = BytesMut::new();
+    for item in [Item::ElementHeadStart(Namespace::from(ns::STREAM), name), Item::ElementHeadEnd] {
+        encoder.encode_into_bytes(item, &mut header).map_err(invalid)?;
     }
-    Ok((encoder, bytes))
+    Ok(encoder)
 }
 
 fn invalid(fault: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

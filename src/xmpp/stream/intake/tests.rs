@@ -55,12 +55,17 @@ fn frames_come_in_their_order_and_white_space_between_them_is_nothing() {
     assert_eq!(after_header(""), "");
     assert_eq!(after_header(" \r\n\t"), "");
     assert_eq!(
-        after_header("<stream:features/> <iq a='>'><b/><c>d</c></iq>\n<r xmlns='urn:xmpp:sm:3'/><message/></stream:stream>"),
+        after_header(
+            "<stream:features/> <iq a='>'><b/><c>d</c></iq>\n<r xmlns='urn:xmpp:sm:3'/><message/></stream:stream>"
+        ),
         "features iq management message closed"
     );
     assert_eq!(after_header("<iq><![CDATA[</iq>]]]]></iq><presence"), "iq partial");
     assert_eq!(after_header("</stream:stream><iq/>"), "closed");
-    assert_eq!(transcript([&b" <stream:stream xmlns:stream='http://etherx.jabber.org/streams' version='1.0'><a/>"[..]]), "a");
+    assert_eq!(
+        transcript([&b" <stream:stream xmlns:stream='http://etherx.jabber.org/streams' version='1.0'><a/>"[..]]),
+        "a"
+    );
 }
 
 #[test]
