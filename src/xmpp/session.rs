@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use minidom::Element;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
@@ -27,6 +28,8 @@ mod batch;
 
 /// Frames handed over at once at most; also how long a busy stream may keep its thread.
 const MOST_AT_ONCE: usize = 64;
+/// Messages for which there is room kept while a stream that had to wait for it is read on.
+const ROOM_AHEAD: u32 = 32;
 /// Stanzas that wait to be written.
 const OUTBOX: usize = 64;
 /// Batches that wait to be looked at.
@@ -227,16 +230,37 @@ impl Talk<'_> {
                 self.heard = Moment::now();
             }
             let end = match end {
-                None => self.respond(batch.answer).await.err(),
+                None => self.respond(&mut batch).await.err(),
                 end => end,
             };
-            batch.wait_for_room(messages).await;
+            let end = match end {
+                None if batch.lacks_room() => self.go_on(&mut batch, messages).await.err(),
+                end => end,
+            };
+            if batch.lacks_room() {
+                batch.wait_for_room(messages, 0).await;
+            }
+            batch.give_back();
             let listened = batch.pass_on(self.inbox, self.heard, self.counters.received()).await;
             match (end, listened) {
                 (Some(loss), _) => return loss,
                 (None, false) => return self.close().await,
                 (None, true) => tokio::task::yield_now().await,
             }
+        }
+    }
+
+    /// Waits for room, and for some to spare: one message at a time would cost many times as much. Then reads on.
+    async fn go_on(&mut self, batch: &mut Batch, messages: &Arc<Semaphore>) -> Result<(), Loss> {
+        batch.wait_for_room(messages, ROOM_AHEAD).await;
+        let more = self.stream.read(&self.hearing, |frame| batch.add(frame, &mut self.counters, messages));
+        match more.now_or_never() {
+            None | Some(Ok(()) | Err(ReadError::Silence)) => {}
+            Some(Err(fault)) => return Err(batch.end.take().unwrap_or_else(|| unread(&fault))),
+        }
+        match batch.end.take() {
+            Some(loss) => Err(loss),
+            None => self.respond(batch).await,
         }
     }
 
@@ -300,8 +324,8 @@ impl Talk<'_> {
     }
 
     /// Answers the server's question, and asks our own where it is due now.
-    async fn respond(&mut self, handled: Option<u32>) -> Result<(), Loss> {
-        self.tell(handled).await?;
+    async fn respond(&mut self, batch: &mut Batch) -> Result<(), Loss> {
+        self.tell(batch.answer.take()).await?;
         if self.counters.ask(false) {
             self.stream.send(&stanza::ask()).await.map_err(|fault| lost(&fault))?;
         }

@@ -53,7 +53,7 @@ impl Batch {
                 }
             }
         }
-        self.end.is_none() && self.take_room(messages) && self.read < MOST_AT_ONCE
+        self.end.is_none() && self.read < MOST_AT_ONCE && self.has_room_for_another(messages)
     }
 
     fn note(&mut self, due: Due) -> Option<Loss> {
@@ -67,11 +67,12 @@ impl Batch {
         }
     }
 
-    /// Takes room for the messages read so far; false if there is none now, and the batch should not grow.
-    fn take_room(&mut self, messages: &Arc<Semaphore>) -> bool {
-        let missing = self.missing();
-        if missing > 0 {
-            match Arc::clone(messages).try_acquire_many_owned(missing) {
+    /// Whether there is room for the messages read so far and one more, if need be by taking some. Only the first message
+    /// of a batch may lack it: who waits holds none.
+    fn has_room_for_another(&mut self, messages: &Arc<Semaphore>) -> bool {
+        let wanted = self.messages.saturating_add(1).saturating_sub(self.held());
+        if wanted > 0 {
+            match Arc::clone(messages).try_acquire_many_owned(wanted) {
                 Ok(room) => self.add_room(room),
                 Err(_) => return false,
             }
@@ -79,19 +80,30 @@ impl Batch {
         true
     }
 
-    /// The same, however long it takes.
-    pub(super) async fn wait_for_room(&mut self, messages: &Arc<Semaphore>) {
-        let missing = self.missing();
-        if missing > 0
-            && let Ok(room) = Arc::clone(messages).acquire_many_owned(missing).await
-        {
+    /// Whether a message lacks it.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.messages > self.held()
+    }
+
+    /// Takes it, and room for so many more `ahead`, however long that takes.
+    pub(super) async fn wait_for_room(&mut self, messages: &Arc<Semaphore>, ahead: u32) {
+        let wanted = self.messages.saturating_sub(self.held()) + ahead;
+        if let Ok(room) = Arc::clone(messages).acquire_many_owned(wanted).await {
             self.add_room(room);
         }
     }
 
-    fn missing(&self) -> u32 {
-        let taken = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        self.messages.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    /// Gives back the room that is not needed.
+    pub(super) fn give_back(&mut self) {
+        let held = self.messages as usize;
+        if let Some(room) = &mut self.room {
+            drop(room.split(room.num_permits().saturating_sub(held)));
+        }
+    }
+
+    fn held(&self) -> u32 {
+        let held = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        u32::try_from(held).unwrap_or(u32::MAX)
     }
 
     fn add_room(&mut self, more: OwnedSemaphorePermit) {
