@@ -12,9 +12,9 @@ use crate::domain::leg::{Call, Leg};
 use crate::domain::name::NodeName;
 
 /// Legs and calls that wait to be posted; beyond that every commit takes some along.
-const WAITING: usize = 8192;
+const WAITING: usize = 4096;
 /// The same of ids, which are much smaller.
-const WAITING_IDS: usize = 32_768;
+const WAITING_IDS: usize = 16_384;
 /// Legs and calls posted at once. The more, the more of them share the pages of an index, and the longer others wait: this
 /// many take some twenty milliseconds, every few seconds at most.
 const SLICE: usize = 2048;

@@ -126,7 +126,7 @@ async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
-        .pragma("cache_size", "-16000")
+        .pragma("cache_size", "-8000")
         .pragma("journal_size_limit", "67108864")
         // What a statement of many rows would have to undo is a temporary file otherwise.
         .pragma("temp_store", "MEMORY")

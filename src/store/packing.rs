@@ -18,7 +18,7 @@ use super::window::Packed;
 /// Keeps `rows` events.
 pub(super) fn keep(rows: usize) -> String {
     let columns = "position, debtors, received, checksum, id, partition, body";
-    format!("INSERT INTO events ({columns}) VALUES {}", values(7, rows))
+    format!("INSERT OR ROLLBACK INTO events ({columns}) VALUES {}", values(7, rows))
 }
 
 static KEEP: Statements = Statements::new(keep);

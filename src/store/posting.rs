@@ -1,6 +1,7 @@
 //! From the journal into the tables: how legs and calls ended up, and which ids are known.
 //!
-//! Must not know what waits to be posted, or when that is done.
+//! `OR ROLLBACK`, here as elsewhere where many rows are written: else the database keeps a copy of every page it changes, so
+//! that one statement could be undone alone. Must not know what waits to be posted, or when that is done.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::domain::leg::Leg;
 /// Writes the newest state of `rows` legs.
 pub(super) fn write_legs_of(rows: usize) -> String {
     format!(
-        "INSERT INTO legs (token, service, node, partition, touched, ended, body) VALUES {} \
+        "INSERT OR ROLLBACK INTO legs (token, service, node, partition, touched, ended, body) VALUES {} \
         ON CONFLICT (token) DO UPDATE SET service = excluded.service, node = excluded.node, \
         partition = excluded.partition, touched = excluded.touched, ended = excluded.ended, body = excluded.body",
         values(7, rows)
@@ -27,7 +28,7 @@ pub(super) fn write_legs_of(rows: usize) -> String {
 /// Writes the newest state of `rows` calls.
 pub(super) fn write_calls_of(rows: usize) -> String {
     format!(
-        "INSERT INTO calls (partition, sequence, answered_by, touched) VALUES {} \
+        "INSERT OR ROLLBACK INTO calls (partition, sequence, answered_by, touched) VALUES {} \
         ON CONFLICT (partition) DO UPDATE SET sequence = excluded.sequence, answered_by = excluded.answered_by, \
         touched = max(touched, excluded.touched)",
         values(4, rows)
@@ -39,13 +40,13 @@ static WRITE_CALLS: Statements = Statements::new(write_calls_of);
 
 /// Remembers `rows` ids.
 pub(super) fn see(rows: usize) -> String {
-    format!("INSERT INTO seen (number, id, at) VALUES {}", values(3, rows))
+    format!("INSERT OR ROLLBACK INTO seen (number, id, at) VALUES {}", values(3, rows))
 }
 
 static SEE: Statements = Statements::new(see);
 
 /// In the order of the index: neighbours share its pages.
-pub(super) const KNOW: &str = "INSERT INTO known (id) SELECT id FROM seen WHERE number >= ?1 AND number <= ?2 \
+pub(super) const KNOW: &str = "INSERT OR ROLLBACK INTO known (id) SELECT id FROM seen WHERE number >= ?1 AND number <= ?2 \
     ORDER BY id ON CONFLICT (id) DO NOTHING";
 
 /// Writes the newest state of `legs`.

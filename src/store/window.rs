@@ -17,9 +17,9 @@ use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 
 /// Bytes of bodies that are kept in memory; older ones are read from their packs.
-const MOST_BYTES: usize = 8 << 20;
+const MOST_BYTES: usize = 4 << 20;
 /// Events that are kept in packs; beyond that the oldest become rows.
-const MOST: usize = 32_768;
+const MOST: usize = 16_384;
 /// Events that become rows at once: some ten milliseconds' work.
 const SPILLED: usize = 1024;
 /// So long the sinks may keep new events waiting where the window fills up: rows cost much more than that.
