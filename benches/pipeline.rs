@@ -31,6 +31,8 @@ mod notification;
 mod peer;
 #[path = "pipeline/process.rs"]
 mod process;
+#[path = "pipeline/results.rs"]
+mod results;
 #[path = "pipeline/round.rs"]
 mod round;
 #[path = "pipeline/router.rs"]
@@ -87,6 +89,9 @@ async fn main() {
             }
         }
         println!("\n{}", table::table(setting, &results));
+    }
+    if arguments.write {
+        results::write(&arguments.settings(), &results);
     }
 }
 
