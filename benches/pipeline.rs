@@ -102,10 +102,12 @@ async fn alone(results: &mut Results, contestant: Contestant, setting: Setting) 
     }
     let single = Setting { accounts: 1, events: 0, ..setting };
     let key = (single, contestant);
-    if !results.contains_key(&key) {
-        eprintln!("run 0: {} with {}", contestant.name(), single.title());
-        let figures = round::run(contestant, single, None).await;
-        results.insert(key, vec![figures]);
+    if let Some(runs) = results.get(&key) {
+        return runs[0].get("idle").copied();
     }
-    results[&key][0].get("idle").copied()
+    eprintln!("run 0: {} with {}", contestant.name(), single.title());
+    let figures = round::run(contestant, single, None).await;
+    let idle = figures.get("idle").copied();
+    results.insert(key, vec![figures]);
+    idle
 }

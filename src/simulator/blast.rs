@@ -71,7 +71,7 @@ impl Simulator {
     /// # Errors
     /// If there is none, or one is managed.
     pub fn aim(&self) -> Result<Blast, Unfit> {
-        let all = self.shared.act(|board, now| board.stencils(now))?;
+        let all = self.shared.act(Switchboard::stencils)?;
         let targets = all.into_iter().filter_map(|(id, stencils)| {
             Some(Target { bursts: self.shared.bursts(id)?, stencils: Arc::new(stencils) })
         });
