@@ -31,6 +31,8 @@ mod notification;
 mod peer;
 #[path = "pipeline/process.rs"]
 mod process;
+#[path = "pipeline/results.rs"]
+mod results;
 #[path = "pipeline/round.rs"]
 mod round;
 #[path = "pipeline/router.rs"]
@@ -88,6 +90,9 @@ async fn main() {
         }
         println!("\n{}", table::table(setting, &results));
     }
+    if arguments.write {
+        results::write(&arguments.settings(), &results);
+    }
 }
 
 /// The memory of a contestant with a single account, measured once.
@@ -97,10 +102,12 @@ async fn alone(results: &mut Results, contestant: Contestant, setting: Setting) 
     }
     let single = Setting { accounts: 1, events: 0, ..setting };
     let key = (single, contestant);
-    if !results.contains_key(&key) {
-        eprintln!("run 0: {} with {}", contestant.name(), single.title());
-        let figures = round::run(contestant, single, None).await;
-        results.insert(key, vec![figures]);
+    if let Some(runs) = results.get(&key) {
+        return runs[0].get("idle").copied();
     }
-    results[&key][0].get("idle").copied()
+    eprintln!("run 0: {} with {}", contestant.name(), single.title());
+    let figures = round::run(contestant, single, None).await;
+    let idle = figures.get("idle").copied();
+    results.insert(key, vec![figures]);
+    idle
 }

@@ -82,7 +82,7 @@ impl Contestant {
             Self::XmppJs => script::node(),
             Self::Slixmpp => script::python(),
         };
-        Running::Peer(Peer::start(command, service))
+        Running::Peer(Box::new(Peer::start(command, service)))
     }
 }
 
@@ -108,7 +108,7 @@ pub struct Expected {
 
 /// A contestant's process. Dropping it kills it.
 pub enum Running {
-    Peer(Peer),
+    Peer(Box<Peer>),
     Router(Box<Router>),
 }
 
@@ -146,10 +146,11 @@ impl Running {
 
     pub async fn end(self) {
         match self {
-            Self::Peer(mut peer) => {
-                drop(peer.input);
-                let _ = tokio::time::timeout(Duration::from_secs(2), peer.child.wait()).await;
-                let _ = peer.child.kill().await;
+            Self::Peer(peer) => {
+                let Peer { mut child, input, .. } = *peer;
+                drop(input);
+                let _ = tokio::time::timeout(Duration::from_secs(2), child.wait()).await;
+                let _ = child.kill().await;
             }
             Self::Router(router) => router.end().await,
         }

@@ -43,7 +43,7 @@ pub async fn run(contestant: Contestant, setting: Setting, alone: Option<f64>) -
     figures.insert("subscribed_cpu", process::processor(pid).as_secs_f64());
 
     tokio::time::sleep(CALM).await;
-    let idle = kib(process::resident(pid));
+    let idle = count(process::resident(pid));
     figures.insert("idle", idle);
     if let Some(alone) = alone.filter(|_| setting.accounts > 1) {
         figures.insert("each", (idle - alone) / f64::from(setting.accounts - 1));
@@ -52,7 +52,7 @@ pub async fn run(contestant: Contestant, setting: Setting, alone: Option<f64>) -
         let mut first = 1;
         first += steady(&service, &mut running, contestant, first, &mut figures).await;
         blast(&service, &mut running, first, setting.events / EVENTS_PER_LEG, &mut figures).await;
-        let peak = kib(process::peak(pid));
+        let peak = count(process::peak(pid));
         figures.insert("peak", peak);
         figures.insert("peak_ratio", peak / idle);
     }
@@ -96,8 +96,10 @@ async fn blast(service: &Service, running: &mut Running, first: u64, legs: u64, 
     let events = (legs * EVENTS_PER_LEG) as f64;
     figures.insert("cpu", spent / events * 1e5);
     figures.insert("rate", events / end.since(start).as_secs_f64());
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    figures.insert("size", bytes as f64 / events);
+    figures.insert("size", count(bytes) / events);
+    let [begin, middle, end] = target.sizes(first, legs).map(count);
+    figures.insert("item_size", (begin + middle) / events * 1.5);
+    figures.insert("retract_size", end / events * 3.0);
     wrong(&account, figures);
     shares(pid, &threads, figures);
 }
@@ -120,10 +122,10 @@ fn shares(pid: u32, before: &BTreeMap<String, u64>, figures: &mut Figures) {
 }
 
 fn wrong(account: &Account, figures: &mut Figures) {
-    for (name, count) in
+    for (name, number) in
         [("lost", account.lost), ("duplicated", account.duplicated), ("out_of_order", account.out_of_order)]
     {
-        *figures.entry(name).or_default() += kib(count);
+        *figures.entry(name).or_default() += count(number);
     }
 }
 
@@ -143,6 +145,6 @@ fn latencies(sent: &[Moment], at: &[f64], figures: &mut Figures) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn kib(count: u64) -> f64 {
-    count as f64
+fn count(number: u64) -> f64 {
+    number as f64
 }

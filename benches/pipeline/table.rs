@@ -7,7 +7,7 @@ use super::contestant::Contestant;
 use super::round::{Figures, Setting};
 
 /// A column: its figure, its head, and the digits after the point.
-const COLUMNS: [(&str, &str, usize); 15] = [
+const COLUMNS: [(&str, &str, usize); 16] = [
     ("cpu", "CPU-s / 100k", 2),
     ("rate", "events/s", 0),
     ("subscribed", "subscribed, s", 2),
@@ -22,6 +22,7 @@ const COLUMNS: [(&str, &str, usize); 15] = [
     ("lost", "lost", 0),
     ("duplicated", "duplicated", 0),
     ("out_of_order", "out of order", 0),
+    ("size", "bytes / event", 0),
     ("commit_share", "commit, % of CPU", 1),
 ];
 
@@ -33,10 +34,15 @@ impl Setting {
 }
 
 /// The median, the least and the most of some runs.
-pub fn spread(runs: &[Figures], name: &str) -> Option<(f64, f64, f64)> {
+fn spread(runs: &[Figures], name: &str) -> Option<(f64, f64, f64)> {
     let mut all: Vec<f64> = runs.iter().filter_map(|run| run.get(name).copied()).collect();
     all.sort_by(f64::total_cmp);
     Some((all.get(all.len().checked_sub(1)? / 2).copied()?, *all.first()?, *all.last()?))
+}
+
+/// The median of some runs.
+pub fn median(runs: &[Figures], name: &str) -> Option<f64> {
+    spread(runs, name).map(|(median, ..)| median)
 }
 
 /// The table of a setting.

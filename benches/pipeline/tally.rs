@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 
 use super::notification::Event;
 
-const STEPS: usize = EVENTS_PER_LEG as usize;
+const STEPS: usize = 3;
+const _: () = assert!(STEPS as u64 == EVENTS_PER_LEG);
 /// As many as the router has by default.
 const CONCURRENT_LOGINS: usize = 50;
 

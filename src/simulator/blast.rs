@@ -39,6 +39,9 @@ const DIGITS: usize = 12;
 /// Stands where a leg number goes.
 const MARK: &str = "#####leg####";
 
+/// Makes ids and tags as long as those of real phones and proxies.
+const OPAQUE: &str = "8f14e45fceea167a5a36dedd4bea2543c9f0f895";
+
 /// Why nothing can be blasted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -68,7 +71,7 @@ impl Simulator {
     /// # Errors
     /// If there is none, or one is managed.
     pub fn aim(&self) -> Result<Blast, Unfit> {
-        let all = self.shared.act(|board, now| board.stencils(now))?;
+        let all = self.shared.act(Switchboard::stencils)?;
         let targets = all.into_iter().filter_map(|(id, stencils)| {
             Some(Target { bursts: self.shared.bursts(id)?, stencils: Arc::new(stencils) })
         });
@@ -82,13 +85,20 @@ impl Blast {
         self.targets.len()
     }
 
+    /// Bytes of `legs` legs from number `first` on, by step.
+    pub fn sizes(&self, first: u64, legs: u64) -> [u64; 3] {
+        let mut sizes = [0; 3];
+        for (leg, target) in (first..first + legs).zip(self.targets.iter().cycle()) {
+            for (size, stencil) in sizes.iter_mut().zip(target.stencils.of(leg)) {
+                *size += stencil.text.len() as u64;
+            }
+        }
+        sizes
+    }
+
     /// Bytes of `legs` legs from number `first` on.
     pub fn bytes(&self, first: u64, legs: u64) -> u64 {
-        let sizes = (first..first + legs).zip(self.targets.iter().cycle()).map(|(leg, target)| {
-            let steps = target.stencils.of(leg);
-            steps.iter().map(|stencil| stencil.text.len() as u64).sum::<u64>()
-        });
-        sizes.sum()
+        self.sizes(first, legs).iter().sum()
     }
 
     /// Starts to send `legs` legs from number `first` on, as fast as each client takes them.
@@ -261,9 +271,9 @@ impl Switchboard {
     /// What each session gets of a call with one leg, from its beginning to its end.
     fn texts(&mut self, mut call: Call, now: Moment) -> Vec<(SessionId, [String; 3])> {
         for leg in &mut call.legs {
-            leg.item_id = format!("{MARK}/a+b==:z9hG4bK{MARK}");
-            leg.call.call_id = format!("{MARK}@192.0.2.7");
-            MARK.clone_into(&mut leg.call.from_tag);
+            leg.item_id = format!("{MARK}{OPAQUE}/a+b==:z9hG4bK{MARK}");
+            leg.call.call_id = format!("{MARK}{OPAQUE}@192.0.2.7");
+            leg.call.from_tag = format!("{MARK}{OPAQUE}");
             if !leg.call.branch.is_empty() {
                 leg.call.branch = format!("z9hG4bK{MARK}");
             }
@@ -271,7 +281,7 @@ impl Switchboard {
         let begin = call.place(now);
         for leg in &mut call.legs {
             "confirmed".clone_into(&mut leg.call.dialog_state);
-            MARK.clone_into(&mut leg.call.to_tag);
+            leg.call.to_tag = format!("{MARK}{OPAQUE}");
         }
         let steps = [begin, call.publish(0, now), call.hang_up()];
         let [begin, middle, end] = steps.map(|publications| self.rendered_for_sessions(&publications, now));
