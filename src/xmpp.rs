@@ -11,3 +11,5 @@ mod sasl;
 pub mod session;
 mod stream;
 mod tls;
+
+pub use stream::messages;

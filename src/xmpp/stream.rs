@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use minidom::Element;
 
 use crate::protocol::hearing::Hearing;
+use crate::protocol::notification::Notification;
 pub(super) use frame::Frame;
 use intake::Intake;
 pub(super) use silence::Patience;
@@ -36,6 +37,22 @@ const MOST_UNSENT: usize = 16 * 1024;
 /// The peer sent what XMPP does not allow: bad XML, or XML of the kind RFC 6120 section 11 forbids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotXmpp;
+
+/// The messages in the bytes of a stream, from its header on, as a session reads them; for measurements. None if that is
+/// not XMPP.
+#[must_use]
+pub fn messages(bytes: &[u8], hearing: &Hearing) -> Option<Vec<Notification>> {
+    let (mut intake, mut notes, mut at) = (Intake::new(), Vec::new(), 0);
+    loop {
+        let (taken, frame) = intake.take(&bytes[at..], hearing).ok()?;
+        at += taken;
+        match frame {
+            Some(Frame::Note(note)) => notes.push(note),
+            Some(Frame::Management(_) | Frame::Element(_) | Frame::Oversize { .. }) => {}
+            None => return Some(notes),
+        }
+    }
+}
 
 /// Why nothing could be read.
 #[derive(Debug)]
