@@ -84,53 +84,21 @@ impl Splitter {
     /// Looks for the end of the piece at hand. Returns how many bytes belong to it, and what it is if it ends there.
     pub(super) fn find(&mut self, bytes: &[u8]) -> Result<(usize, Option<Piece>), NotXmpp> {
         let room = if self.skips { bytes.len() } else { MOST_BYTES - self.length };
-        for (at, &byte) in bytes.iter().enumerate().take(room) {
-            // Nearly all bytes are inside of something.
-            let (state, ended) = match (self.state, byte) {
-                (State::Text, b'<') => (State::Tag, false),
-                (State::Text, _) if self.depth > 0 => continue,
-                (State::Start(None, _) | State::Name | State::End, b'>') => (State::Text, true),
-                (State::Name, b' ' | b'\t' | b'\r' | b'\n') => (State::Start(None, false), false),
-                (State::Name, b'/') => (State::Start(None, true), false),
-                (State::End, b' ' | b'\t' | b'\r' | b'\n') => continue,
-                (State::Name | State::End, _) => {
-                    self.name = self.name.rotate_left(7) ^ u64::from(byte);
-                    continue;
-                }
-                (State::Start(None, _), quote @ (b'"' | b'\'')) => (State::Start(Some(quote), false), false),
-                (State::Start(None, slash), _) if slash == (byte == b'/') => continue,
-                (State::Start(None, _), _) => (State::Start(None, byte == b'/'), false),
-                (State::Start(Some(quote), _), _) if byte == quote => (State::Start(None, false), false),
-                (State::Tag, b'/') => {
-                    self.name = 0;
-                    (State::End, false)
-                }
-                (State::Tag, b'!') if self.depth > 0 => (State::CdataStart(2), false),
-                (State::Tag, b'?') if !self.open => (State::Declaration(false), false),
-                (State::CdataStart(right), _) if byte == CDATA[usize::from(right)] => {
-                    let all = usize::from(right) + 1 == CDATA.len();
-                    (if all { State::Cdata(0) } else { State::CdataStart(right + 1) }, false)
-                }
-                (State::Text | State::CdataStart(_), _)
-                | (State::Start(Some(_), _), b'<')
-                | (State::Tag, b'!' | b'?' | b'>' | b'<') => return Err(NotXmpp),
-                (State::Start(Some(_), _), _) => continue,
-                (State::Tag, _) => {
-                    self.name = u64::from(byte);
-                    (State::Name, false)
-                }
-                (State::Cdata(brackets), b']') => (State::Cdata((brackets + 1).min(2)), false),
-                (State::Cdata(2), b'>') => (State::Text, false),
-                (State::Cdata(_), _) => (State::Cdata(0), false),
-                (State::Declaration(true), b'>') => {
-                    self.reset();
-                    return Ok((at + 1, Some(Piece::Declaration)));
-                }
-                (State::Declaration(_), _) => (State::Declaration(byte == b'?'), false),
-            };
+        let kept = &bytes[..bytes.len().min(room)];
+        let mut at = 0;
+        loop {
+            at += self.pass(&kept[at..]);
+            let Some(&byte) = kept.get(at) else { break };
+            at += 1;
+            let state = self.step(byte)?;
             let before = std::mem::replace(&mut self.state, state);
-            if ended && let Some(piece) = self.tag(before)? {
-                return Ok((at + 1, Some(piece)));
+            if before == State::Tag {
+                self.name = if state == State::Name { u64::from(byte) } else { 0 };
+            }
+            if state == State::Text
+                && let Some(piece) = self.ended(before)?
+            {
+                return Ok((at, Some(piece)));
             }
         }
         let used = bytes.len().min(room);
@@ -140,6 +108,56 @@ impl Splitter {
             return Ok((used, Some(Piece::TooLarge)));
         }
         Ok((used, None))
+    }
+
+    /// How many bytes at the front change nothing: nearly all are inside of text, of a value or of a name.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        let length = match self.state {
+            State::Text if self.depth > 0 => bytes.iter().position(|&byte| byte == b'<'),
+            State::Start(Some(quote), _) => bytes.iter().position(|&byte| byte == quote || byte == b'<'),
+            State::Name | State::End => {
+                let mut name = self.name;
+                let length = bytes.iter().position(|&byte| {
+                    let ends = matches!(byte, b'>' | b'/' | b' ' | b'\t' | b'\r' | b'\n');
+                    name = if ends { name } else { name.rotate_left(7) ^ u64::from(byte) };
+                    ends
+                });
+                self.name = name;
+                length
+            }
+            State::Text
+            | State::Tag
+            | State::Start(None, _)
+            | State::CdataStart(_)
+            | State::Cdata(_)
+            | State::Declaration(_) => Some(0),
+        };
+        length.unwrap_or(bytes.len())
+    }
+
+    /// Where a byte leads that does change something.
+    fn step(&self, byte: u8) -> Result<State, NotXmpp> {
+        Ok(match (self.state, byte) {
+            (State::Text, b'<') => State::Tag,
+            (State::Start(None, _) | State::Name | State::End | State::Cdata(2) | State::Declaration(true), b'>') => {
+                State::Text
+            }
+            (State::Start(None, _), quote @ (b'"' | b'\'')) => State::Start(Some(quote), false),
+            (State::Start(None, _) | State::Name, _) => State::Start(None, byte == b'/'),
+            (State::Start(Some(quote), _), _) if byte == quote => State::Start(None, false),
+            (State::Tag, b'/') | (State::End, _) => State::End,
+            (State::Tag, b'!') if self.depth > 0 => State::CdataStart(2),
+            (State::Tag, b'?') if !self.open => State::Declaration(false),
+            (State::CdataStart(right), _) if byte == CDATA[usize::from(right)] => {
+                if usize::from(right) + 1 == CDATA.len() { State::Cdata(0) } else { State::CdataStart(right + 1) }
+            }
+            (State::Text | State::Start(Some(_), _) | State::CdataStart(_), _)
+            | (State::Tag, b'!' | b'?' | b'>' | b'<') => return Err(NotXmpp),
+            (State::Tag, _) => State::Name,
+            (State::Cdata(brackets), b']') => State::Cdata((brackets + 1).min(2)),
+            (State::Cdata(_), _) => State::Cdata(0),
+            (State::Declaration(_), _) => State::Declaration(byte == b'?'),
+        })
     }
 
     /// Whether a piece has begun.
@@ -154,11 +172,17 @@ impl Splitter {
         }
     }
 
-    /// A tag ended: what ended with it.
-    fn tag(&mut self, before: State) -> Result<Option<Piece>, NotXmpp> {
-        if before == State::End {
-            return self.end_tag();
+    /// Something ended that is no text: what ended with it.
+    fn ended(&mut self, before: State) -> Result<Option<Piece>, NotXmpp> {
+        match before {
+            State::Start(..) | State::Name => self.start_tag(before),
+            State::End => self.end_tag(),
+            State::Declaration(_) => Ok(Some(self.ends(Piece::Declaration))),
+            State::Text | State::Tag | State::CdataStart(_) | State::Cdata(_) => Ok(None),
         }
+    }
+
+    fn start_tag(&mut self, before: State) -> Result<Option<Piece>, NotXmpp> {
         let empty = before == State::Start(None, true);
         if !self.open {
             self.open = true;
