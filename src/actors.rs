@@ -96,6 +96,12 @@ impl House {
         self.full.send_if_modified(|sinks| if full { sinks.insert(sink.clone()) } else { sinks.remove(sink) });
     }
 
+    /// Tells how much waits in the store.
+    pub fn measure_store(&self) {
+        let (packed, changes) = self.store.kept();
+        self.metrics.store_load(self.store.waiting(), packed, changes);
+    }
+
     /// Returns once no sink wants receiving to stop.
     async fn room(&self) {
         // The sender lives as long as the house.

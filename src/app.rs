@@ -206,7 +206,7 @@ async fn stay_covered(house: Arc<House>) {
 /// Asks the store for what it tells nobody unasked.
 async fn measure(house: Arc<House>) {
     loop {
-        house.metrics.store_operations(house.store.waiting());
+        house.measure_store();
         match house.store.room().await {
             Ok(Room { used, free, size }) => house.metrics.store_room(used, free, size),
             Err(fault) => tracing::debug!(%fault, "the room for the database could not be measured"),

@@ -37,7 +37,10 @@
 //! | TCP, TLS, log-in | [`xmpp`] |
 //! | XML, what of it is refused, and how much of it is kept | `xmpp/stream/` |
 //! | which message says what | [`protocol::notification`] |
-//! | tables, commits, pruning | [`store`] and `migrations/` |
+//! | tables, pruning | [`store`] and `migrations/` |
+//! | what one commit writes, and what it decides from memory | `store/transaction.rs`; `window.rs`, `memory.rs` |
+//! | how legs and ids get from the journal into their tables | `store/journal.rs`, `posting.rs` |
+//! | what is measured, and beside whom | `benches/` |
 //! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `faults.rs` and `repair.rs` |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |
 //! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |

@@ -1,7 +1,11 @@
 //! What outlives the process: the subscription ledger, the legs, and the delivery queue, in one SQLite database.
 //!
 //! One writer puts whatever waits into one transaction (`synchronous = FULL`) and answers after its commit; a few
-//! read-only connections read beside it. One process owns the database. Must not know XMPP, actors or sinks' insides.
+//! read-only connections read beside it. One process owns the database.
+//!
+//! What is new is in memory and on the disk as it was committed: events in packs ([`window`]), and what is remembered in
+//! the journal ([`memory`]). The owner decides from memory, and the database only writes that down. What lasts, fails or is
+//! asked for singly becomes rows. Must not know XMPP, actors or sinks' insides.
 
 use std::io;
 use std::path::Path;
@@ -307,6 +311,12 @@ impl Store {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.writer.max_capacity() - self.writer.capacity()
+    }
+
+    /// Events kept in packs, and changes kept in the journal.
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize) {
+        (self.window.len(), self.memory.len())
     }
 
     /// How much room it takes, and how much there is.

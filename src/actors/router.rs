@@ -114,7 +114,7 @@ impl Router {
 
     fn commit(&mut self, ctx: &mut Context<Self>) {
         self.house.metrics.router_batches(self.waiting.len());
-        self.house.metrics.store_operations(self.house.store.waiting());
+        self.house.measure_store();
         if self.committing || self.waiting.is_empty() {
             return;
         }

@@ -178,9 +178,12 @@ impl Metrics {
         self.store_disk_size_bytes.set(bytes(size));
     }
 
-    /// How many operations wait for the store's writer.
-    pub fn store_operations(&self, waiting: usize) {
+    /// How many operations wait for the store's writer, how many events it keeps in packs, and how many changes in the
+    /// journal.
+    pub fn store_load(&self, waiting: usize, packed: usize, changes: usize) {
         self.store_operations_waiting.set(gauge(waiting));
+        self.store_packed_events.set(gauge(packed));
+        self.store_journal_changes.set(gauge(changes));
     }
 
     /// How many batches wait for the router.

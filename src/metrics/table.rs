@@ -226,6 +226,10 @@ table! {
         "Bytes of the disk the database is on.";
     store_operations_waiting: IntGauge = "store_operations_waiting" [],
         "Operations waiting for the store's writer.";
+    store_packed_events: IntGauge = "store_packed_events" [],
+        "The newest events, kept in packs until they are delivered or become rows of the queue; 16,384 and a commit at most.";
+    store_journal_changes: IntGauge = "store_journal_changes" [],
+        "Changed legs and calls, and ids, that are in the journal and not in their tables yet.";
     router_batches_waiting: IntGauge = "router_batches_waiting" [],
         "Batches of events waiting for the router.";
     messages_in_hand: IntGauge = "messages_in_hand" [],

@@ -193,6 +193,12 @@ impl Memory {
         self.state().absent = ids;
     }
 
+    /// How many legs, calls and ids wait to be posted.
+    pub(super) fn len(&self) -> usize {
+        let state = self.state();
+        state.order.len() + state.numbered.len()
+    }
+
     /// Whether so much waits that some of it is to be posted with the next commit.
     pub(super) fn is_full(&self) -> bool {
         let state = self.state();

@@ -144,6 +144,11 @@ impl Window {
         *state = State { sinks, rows_upto, next, ..State::default() };
     }
 
+    /// How many events are in packs.
+    pub(super) fn len(&self) -> usize {
+        self.state().events
+    }
+
     /// The first position that was never given.
     pub(super) fn next(&self) -> i64 {
         self.state().next

@@ -62,12 +62,11 @@ pub(super) struct Written {
 impl Work {
     /// What is done alone and outside of any transaction: its statement.
     fn alone(&self) -> Option<sqlx::AssertSqlSafe<String>> {
-        match self {
-            Self::Fold => Some(sqlx::AssertSqlSafe(FOLD.to_owned())),
-            #[cfg(test)]
-            Self::MaxPages(pages) => Some(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))),
-            _ => None,
+        #[cfg(test)]
+        if let Self::MaxPages(pages) = self {
+            return Some(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")));
         }
+        matches!(self, Self::Fold).then(|| sqlx::AssertSqlSafe(FOLD.to_owned()))
     }
 }
 

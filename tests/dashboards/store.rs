@@ -57,6 +57,16 @@ fn store() -> Vec<Panel> {
                 ("sum by (instance) (onsip_router_messages_in_hand{$here})", "messages {{instance}}"),
             ],
         ),
+        Panel::lines(
+            "Kept in memory",
+            "The newest events, until they are delivered or become rows of the queue, and changes that are in the journal and \
+             not in their tables yet. Both are on the disk as well.",
+            "short",
+            &[
+                ("sum by (instance) (onsip_router_store_packed_events{$here})", "events {{instance}}"),
+                ("sum by (instance) (onsip_router_store_journal_changes{$here})", "changes {{instance}}"),
+            ],
+        ),
     ]
 }
 
