@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use arguments::Arguments;
 use contestant::Contestant;
 use round::{Figures, Setting};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[path = "pipeline/arguments.rs"]
 mod arguments;
@@ -68,6 +69,7 @@ async fn main() {
     {
         return peer::run(rest).await;
     }
+    allow_open_files();
     let arguments = Arguments::read(&arguments);
     let mut contestants = Vec::new();
     for contestant in arguments.contestants.clone() {
@@ -80,7 +82,7 @@ async fn main() {
     for setting in arguments.settings() {
         // In turn, so that whatever else the machine does hits everybody alike.
         for run in 1..=arguments.runs(setting) {
-            for contestant in &contestants {
+            for contestant in contestants.iter().filter(|who| setting.accounts <= who.most_accounts()) {
                 let alone = alone(&mut results, *contestant, setting).await;
                 eprintln!("run {run}: {} with {}", contestant.name(), setting.title());
                 let figures = round::run(*contestant, setting, alone).await;
@@ -93,6 +95,12 @@ async fn main() {
     if arguments.write {
         results::write(&arguments.settings(), &results);
     }
+}
+
+/// As many as the system lets us; the contestants inherit it.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
 /// The memory of a contestant with a single account, measured once.

@@ -60,6 +60,15 @@ impl Contestant {
         }
     }
 
+    /// With more accounts it is left out.
+    pub fn most_accounts(self) -> u32 {
+        match self {
+            // Each of its clients takes a megabyte, and 50 ms of processor to begin.
+            Self::Slixmpp => 1_000,
+            Self::Bytes | Self::Client | Self::Stream | Self::Router | Self::Unmatched | Self::XmppJs => u32::MAX,
+        }
+    }
+
     /// Whether it can take part here.
     pub async fn prepare(self) -> Result<(), Missing> {
         match self {
