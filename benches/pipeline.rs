@@ -20,6 +20,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[path = "pipeline/arguments.rs"]
 mod arguments;
+#[path = "pipeline/buckets.rs"]
+mod buckets;
 #[path = "pipeline/bytes.rs"]
 mod bytes;
 #[path = "pipeline/client.rs"]

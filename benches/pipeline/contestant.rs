@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use super::buckets::Buckets;
 use super::peer;
 use super::router::Router;
 use super::script::{self, Missing};
@@ -150,6 +151,14 @@ impl Running {
         match self {
             Self::Peer(peer) => peer.until_finished().await,
             Self::Router(router) => router.until_finished().await,
+        }
+    }
+
+    /// What the router says itself of how long events took.
+    pub async fn deliveries(&self) -> Option<Buckets> {
+        match self {
+            Self::Peer(_) => None,
+            Self::Router(router) => Some(router.deliveries().await),
         }
     }
 

@@ -73,9 +73,15 @@ async fn steady(service: &Service, running: &mut Running, who: Contestant, first
     let legs = RATE as u64 * STEADY / EVENTS_PER_LEG;
     let timed = !matches!(who, Contestant::Bytes | Contestant::Unmatched);
     running.expect(Expected { first, legs, bytes: target.bytes(first, legs), timed }).await;
+    let before = running.deliveries().await;
     let (sent, (_, account)) = tokio::join!(target.pace(first, legs, RATE), running.until_finished());
     if timed {
         latencies(&sent, &account.at, figures);
+    }
+    tokio::time::sleep(AFTER).await;
+    if let (Some(before), Some(after)) = (before, running.deliveries().await) {
+        figures.extend(after.quantile(&before, 0.5).map(|median| ("own_median", median)));
+        figures.extend(after.quantile(&before, 0.99).map(|p99| ("own_p99", p99)));
     }
     wrong(&account, figures);
     legs

@@ -8,6 +8,7 @@ use std::time::Duration;
 use onsip_router::domain::moment::Moment;
 use onsip_router::simulator::{self, EVENTS_PER_LEG};
 
+use super::buckets::Buckets;
 use super::contestant::{Account, Expected, PATIENCE};
 use super::stage::Service;
 use super::support::daemon::Daemon;
@@ -101,6 +102,11 @@ impl Router {
             }
             tokio::time::sleep(SCRAPE).await;
         }
+    }
+
+    /// What it says itself of how long events took.
+    pub async fn deliveries(&self) -> Buckets {
+        Buckets::of_delivery(&self.daemon.metrics().await)
     }
 
     async fn committed(&self) -> f64 {

@@ -7,7 +7,7 @@ use super::contestant::Contestant;
 use super::round::{Figures, Setting};
 
 /// A column: its figure, its head, and the digits after the point.
-const COLUMNS: [(&str, &str, usize); 16] = [
+const COLUMNS: [(&str, &str, usize); 18] = [
     ("cpu", "CPU-s / 100k", 2),
     ("rate", "events/s", 0),
     ("subscribed", "subscribed, s", 2),
@@ -19,6 +19,8 @@ const COLUMNS: [(&str, &str, usize); 16] = [
     ("median", "median ms", 2),
     ("p99", "p99 ms", 2),
     ("max", "max ms", 1),
+    ("own_median", "receipt to ack, median ms", 1),
+    ("own_p99", "p99 ms", 1),
     ("lost", "lost", 0),
     ("duplicated", "duplicated", 0),
     ("out_of_order", "out of order", 0),
