@@ -84,7 +84,8 @@ async fn main() {
     for setting in arguments.settings() {
         // In turn, so that whatever else the machine does hits everybody alike.
         for run in 1..=arguments.runs(setting) {
-            for contestant in contestants.iter().filter(|who| setting.accounts <= who.most_accounts()) {
+            let fit = |who: &&Contestant| setting.accounts <= who.most_accounts() && run <= who.most_runs();
+            for contestant in contestants.iter().filter(fit) {
                 let alone = alone(&mut results, *contestant, setting).await;
                 eprintln!("run {run}: {} with {}", contestant.name(), setting.title());
                 let figures = round::run(*contestant, setting, alone).await;

@@ -61,6 +61,15 @@ impl Contestant {
         }
     }
 
+    /// So often it is run at most.
+    pub fn most_runs(self) -> u32 {
+        match self {
+            // It takes a minute to begin, and is not what anything is measured against.
+            Self::Slixmpp => 1,
+            Self::Bytes | Self::Client | Self::Stream | Self::Router | Self::Unmatched | Self::XmppJs => u32::MAX,
+        }
+    }
+
     /// With more accounts it is left out.
     pub fn most_accounts(self) -> u32 {
         match self {

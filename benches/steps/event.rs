@@ -45,7 +45,7 @@ impl Stage {
         let wire = wire();
         let notes = messages(&wire, &hearing).unwrap();
         assert_eq!(notes.len(), MESSAGES, "what is measured is real");
-        let rule = Rule::compile("event.data.direction == 'inbound' && event.data.to_aor.startsWith('sip:')").unwrap();
+        let rule = Rule::compile("data.direction == \"inbound\" && data.to_aor.startsWith(\"sip:\")").unwrap();
         let routes = Routes::new([("log".parse().unwrap(), None), ("crm".parse().unwrap(), Some(rule))]);
         let mut stage = Self { wire, hearing, reception, notes, events: Vec::new(), routes };
         stage.events = stage.judge();
