@@ -30,8 +30,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["write"] => {
-            let lines: String = counted().map(|(name, count)| format!("{name} {count}\n")).collect();
-            std::fs::write(file(), lines).unwrap();
+            let lines: Vec<_> = counted().map(|(name, count)| format!("{name} {count}")).collect();
+            std::fs::write(file(), lines.join("\n") + "\n").unwrap();
             ExitCode::SUCCESS
         }
         _ => compare(),

@@ -1,5 +1,6 @@
 //! One call event on its way, step by step: what each step is given is prepared, so that only the step itself is measured.
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -17,8 +18,11 @@ use onsip_router::xmpp::messages;
 /// Messages that are read at once: as many as one read of a busy stream brings.
 pub const MESSAGES: usize = 16;
 
-/// A step, by its name.
-pub const STEPS: [(&str, fn(&Stage)); 4] = [
+/// A step, with its name.
+type Step = (&'static str, fn(&Stage));
+
+/// All that only compute.
+pub const STEPS: [Step; 4] = [
     ("parse", Stage::parse),
     ("normalise", Stage::normalise),
     ("route", Stage::route),
@@ -102,7 +106,8 @@ fn wire() -> Vec<u8> {
         xmlns:stream='http://etherx.jabber.org/streams'>"
         .to_owned();
     for n in 0..MESSAGES {
-        wire.push_str(&format!(
+        write!(
+            wire,
             "<message from='pubsub.active-calls.xmpp.example.com' to='front@example.com/router'>\
             <event xmlns='http://jabber.org/protocol/pubsub#event'><items node='/example.com/front'>\
             <item id='MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw{n:04}'>\
@@ -114,7 +119,8 @@ fn wire() -> Vec<u8> {
             <from-display>Ann &amp; Bob</from-display><to-display>Front desk</to-display></active-call></item>\
             </items></event><headers xmlns='http://jabber.org/protocol/shim'>\
             <header name='Collection'>/me/front@example.com</header></headers></message>"
-        ));
+        )
+        .unwrap();
     }
     wire.into_bytes()
 }

@@ -44,7 +44,6 @@ pub struct Notification {
 
 /// One thing a message says.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every part is an item")]
 pub enum Part {
     /// An item was published or published anew.
     Item {

@@ -78,19 +78,16 @@ pub(super) fn unpack(text: &[u8], (first, last, debtors): (i64, i64, i64)) -> Ve
     let (mut rows, mut at, mut broken) = (Vec::new(), 0, None);
     let mut next = first;
     while at < text.len() {
-        match row(&text[at..]).filter(|(row, _)| (next..=last).contains(&row.position)) {
-            Some((row, length)) => {
-                if let Some(start) = broken.take() {
-                    rows.extend(Row { position: next, ..unreadable(&text[start..at], debtors) }.before(row.position));
-                }
-                next = row.position + 1;
-                rows.push(row);
-                at += length;
+        if let Some((row, length)) = row(&text[at..]).filter(|(row, _)| (next..=last).contains(&row.position)) {
+            if let Some(start) = broken.take() {
+                rows.extend(Row { position: next, ..unreadable(&text[start..at], debtors) }.before(row.position));
             }
-            None => {
-                broken.get_or_insert(at);
-                at += text[at..].iter().position(|byte| *byte == b'\n').map_or(text.len() - at, |end| end + 1);
-            }
+            next = row.position + 1;
+            rows.push(row);
+            at += length;
+        } else {
+            broken.get_or_insert(at);
+            at += text[at..].iter().position(|byte| *byte == b'\n').map_or(text.len() - at, |end| end + 1);
         }
     }
     if let Some(start) = broken {

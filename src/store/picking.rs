@@ -109,7 +109,7 @@ async fn joined(
     newer.truncate(limit.saturating_sub(older.len()));
     let mut absent = newer.iter().filter(|event| event.body.is_none()).map(|event| event.position);
     let mut bodies = match absent.next() {
-        Some(first) => packing::bodies(&store.readers, first, absent.last().unwrap_or(first)).await?,
+        Some(first) => packing::bodies(&store.readers, first, absent.next_back().unwrap_or(first)).await?,
         None => BTreeMap::new(),
     };
     // What was taken apart or away meanwhile is found by the next look.

@@ -193,13 +193,15 @@ pub(super) async fn count(
     Ok(())
 }
 
+/// Name, number, `done`, `newest`, events and bytes owed, dead letters, and whether there are rows.
+type Standing = (String, i64, i64, i64, i64, i64, i64, bool);
+
 /// All sinks as they stand, the newest position with a row, and the first that was never given.
 pub(super) async fn standing(
     connection: &mut SqliteConnection,
 ) -> Result<(BTreeMap<SinkName, window::Debtor>, i64, i64), StoreError> {
     let (rows_upto, next): (i64, i64) = sqlx::query_as(ENDS).fetch_one(&mut *connection).await?;
-    let rows: Vec<(String, i64, i64, i64, i64, i64, i64, bool)> =
-        sqlx::query_as(STANDING).fetch_all(connection).await?;
+    let rows: Vec<Standing> = sqlx::query_as(STANDING).fetch_all(connection).await?;
     let sinks = rows.into_iter().map(|(name, number, done, newest, owed, bytes, dead, has_rows)| {
         let name = name.parse().map_err(|error| unreadable("sink", &error))?;
         Ok((name, window::Debtor { number, done, newest, owed, bytes, dead, has_rows }))

@@ -190,7 +190,7 @@ async fn write(
     let mut statement = String::new();
     statement.push_str(if events.is_empty() { "" } else { PACK });
     statement.push_str(if freed.is_some() { FREE } else { "" });
-    sinks.iter().for_each(|_| statement.push_str(SINK));
+    statement.push_str(&SINK.repeat(sinks.len()));
     statement.push_str(if added.is_empty() { "" } else { JOURNAL });
     statement.push_str("COMMIT");
     let mut query = sqlx::query(AssertSqlSafe(statement));
