@@ -4,7 +4,8 @@
 //! cargo bench --bench pipeline                              # 1,000 accounts, plain, everybody, five runs: about a quarter of an hour
 //! cargo bench --bench pipeline -- only router client runs 1 # only these
 //! cargo bench --bench pipeline -- accounts 1 100 1000 10000 events 100000 tls
-//! cargo bench --bench pipeline -- all write                 # every size, plain and TLS, and benches/RESULTS.md
+//! cargo bench --bench pipeline -- all write                 # every size, plain and TLS, and benches/RESULTS.md: half an hour
+//! cargo bench --bench pipeline -- all brief write           # the same, but TLS with 1,000 accounts only
 //! ```
 //!
 //! Each contestant is a process of its own; the simulated service runs in this one.

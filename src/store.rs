@@ -3,8 +3,8 @@
 //! One writer puts whatever waits into one transaction (`synchronous = FULL`) and answers after its commit; a few
 //! read-only connections read beside it. One process owns the database.
 //!
-//! What is new is in memory and on the disk as it was committed: events in packs ([`window`]), and what is remembered in
-//! the journal ([`memory`]). The owner decides from memory, and the database only writes that down. What lasts, fails or is
+//! What is new is in memory and on the disk as it was committed: events in packs (`window.rs`), and what is remembered in
+//! the journal (`memory.rs`). The owner decides from memory, and the database only writes that down. What lasts, fails or is
 //! asked for singly becomes rows. Must not know XMPP, actors or sinks' insides.
 
 use std::io;

@@ -14,6 +14,8 @@ pub struct Arguments {
     pub contestants: Vec<Contestant>,
     /// Whether the results are written to a file.
     pub write: bool,
+    /// Whether TLS is measured with the usual number of accounts only.
+    brief: bool,
     accounts: Vec<u32>,
     tls: Vec<bool>,
     events: u64,
@@ -25,6 +27,7 @@ impl Arguments {
         let mut read = Self {
             contestants: Vec::new(),
             write: false,
+            brief: false,
             accounts: Vec::new(),
             tls: vec![false],
             events: EVENTS,
@@ -34,6 +37,7 @@ impl Arguments {
         for word in words.iter().map(String::as_str).filter(|word| !word.starts_with("--")) {
             match (word, key) {
                 ("all", _) => (read.accounts, read.tls) = (SIZES.to_vec(), vec![false, true]),
+                ("brief", _) => read.brief = true,
                 ("tls", _) => read.tls = vec![true],
                 ("write", _) => read.write = true,
                 ("accounts" | "runs" | "events" | "only", _) => key = word,
@@ -58,7 +62,8 @@ impl Arguments {
     pub fn settings(&self) -> Vec<Setting> {
         let one =
             |tls| self.accounts.iter().map(move |accounts| Setting { accounts: *accounts, tls, events: self.events });
-        self.tls.iter().flat_map(|tls| one(*tls)).collect()
+        let fits = |setting: &Setting| !self.brief || !setting.tls || setting.accounts == ACCOUNTS;
+        self.tls.iter().flat_map(|tls| one(*tls)).filter(fits).collect()
     }
 
     pub fn runs(&self, setting: Setting) -> u32 {
