@@ -429,6 +429,80 @@ async fn an_empty_queue_is_small_also_after_many_events() {
     assert!(size() < 1 << 20, "{}", size());
 }
 
+/// More than is kept in packs, and much more than is kept of it in memory.
+#[tokio::test]
+async fn a_sink_far_behind_gets_everything_in_order_while_another_keeps_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, slow, quick) = (open(folder.path()).await, sink("slow"), sink("quick"));
+    let mut written = Vec::new();
+    for round in 0..40 {
+        let body = |n: usize| -> Arc<str> { format!("{round} {n} {}", "x".repeat(600)).into() };
+        let events: Vec<_> = (0..500)
+            .map(|n| CommitEvent { body: body(n), ..event(&format!("{round} {n}"), &["slow", "quick"]) })
+            .collect();
+        written.extend(events.iter().map(|event| event.body.clone()));
+        store.commit(of_events(events)).await.unwrap();
+        let due = store.due(&quick, 0, 1000).await.unwrap();
+        assert_eq!(due.len(), 500, "round {round}");
+        store.settle(&quick, due.iter().map(|owed| (owed.position, Settlement::Delivered)).collect()).await.unwrap();
+    }
+    assert_eq!(store.depth(&slow).await.unwrap().events, 20_000);
+    let (mut after, mut got) = (0, Vec::new());
+    loop {
+        let due = store.due(&slow, after, 777).await.unwrap();
+        let Some(last) = due.last() else { break };
+        assert!(due.iter().all(|owed| owed.intact && owed.attempts == 0));
+        after = last.position;
+        let settled = due.iter().map(|owed| (owed.position, Settlement::Delivered)).collect();
+        store.settle(&slow, settled).await.unwrap();
+        got.extend(due.into_iter().map(|owed| owed.body));
+    }
+    assert!(got == written, "{} of {}, or not in order", got.len(), written.len());
+    for sink in [slow, quick] {
+        assert_eq!(store.depth(&sink).await, Ok(Depth::default()));
+    }
+    assert_eq!(store.faults().await, Ok(vec![]));
+}
+
+/// More than waits in the journal, so that some of it is posted and some is not.
+#[tokio::test]
+async fn what_is_remembered_is_found_wherever_it_is_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await;
+    let name = |round: i64, n: i64| format!("{round} {n}");
+    for round in 0..30 {
+        let events = (0..700).map(|n| event(&name(round, n), &[])).collect();
+        let legs = (0..250).map(|n| leg(&name(round, n), "/a/x", (n % 2 == 0).then(|| at(n))));
+        // One leg and one call change in every round.
+        let legs = shared(legs.chain([Leg { touched: at(round), ..leg("always", "/a/y", None) }]));
+        let calls = vec![call("call", u64::try_from(round).unwrap() + 1)];
+        store.commit(Commit { events, legs, calls, ..Commit::default() }).await.unwrap();
+    }
+    for restarted in [false, true] {
+        if restarted {
+            store.close().await.unwrap();
+            store = open(folder.path()).await;
+        }
+        let asked = Recall {
+            events: (0..31).flat_map(|round| [token(&name(round, 0)), token(&name(round, 699))]).collect(),
+            legs: (0..30).map(|round| token(&name(round, 7))).chain([token("always")]).collect(),
+            calls: vec![token("call")],
+            ..Recall::default()
+        };
+        let recalled = store.recall(asked).await.unwrap();
+        assert_eq!((recalled.events.len(), recalled.legs.len()), (60, 31), "{restarted}");
+        let always = recalled.legs.iter().find(|leg| leg.token == token("always")).unwrap();
+        assert_eq!((always.touched, recalled.calls), (at(29), vec![call("call", 30)]), "{restarted}");
+        let nodes = vec![("active-calls".to_owned(), "/a/x".into())];
+        let live = store.recall(Recall { nodes, ..Recall::default() }).await.unwrap().legs;
+        assert_eq!(live.len(), 30 * 125, "{restarted}: the live ones of the node, each once");
+        assert_eq!(store.live("active-calls").await, Ok(30 * 125 + 1), "{restarted}");
+        let again = vec![event(&name(3, 3), &["log"]), event(&name(29, 600), &["log"])];
+        assert_eq!(store.commit(of_events(again)).await, Ok(vec![false, false]), "{restarted}");
+    }
+    assert_eq!(store.faults().await, Ok(vec![]));
+}
+
 #[tokio::test]
 async fn a_database_of_before_is_taken_over_with_all_that_is_owed_and_known() {
     let folder = tempfile::tempdir().unwrap();
