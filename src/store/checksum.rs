@@ -14,7 +14,7 @@ use crate::domain::identity::Token;
 pub(super) const EVENTS: &str = "SELECT position, id, partition, received, body, checksum FROM events \
     WHERE position > ?1 ORDER BY position LIMIT 1000";
 
-static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
+pub(super) static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 
 /// The parts of an event that a checksum stands for.
 pub(super) struct Parts<'a> {

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use serde::{Deserialize, Serialize};
 use sqlx::{SqliteConnection, SqlitePool};
 
+use super::checksum::CRC;
 use super::error::{StoreError, unreadable};
 use super::memory::{Added, Memory, Numbered, Slice, Touched};
 use super::posting;
@@ -17,8 +17,6 @@ use crate::domain::leg::Leg;
 pub(super) const TRIM: &str = "DELETE FROM journal WHERE number < ?1";
 pub(super) const ROWS: &str = "SELECT number, checksum, body FROM journal WHERE number > ?1 ORDER BY number LIMIT 100";
 pub(super) const REMOVE: &str = "DELETE FROM journal WHERE number = ?1";
-
-static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 
 /// One row as it is written.
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
 //! Which of the owed events a step takes: part of the queue, some calls left out, or those of certain calls only.
 //!
-//! Every statement walks the queue of one sink in order, what is owed by a row beside what is owed by a bit; the events
-//! themselves come from memory where they are new, else by their key. Must not know why a call is left out, or when its time comes.
+//! What is in the window comes from there. Every statement walks the rows of one sink's queue in order, what is owed by a row
+//! beside what is owed by a bit. Must not know why a call is left out, or when its time comes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

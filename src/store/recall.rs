@@ -26,6 +26,7 @@ pub(super) const CALLS: &str = "SELECT partition, sequence, answered_by FROM cal
 pub(super) const STALE: &str = "SELECT body FROM legs WHERE ended IS NULL AND service = ?1 AND touched < max(?2, ?3) \
     AND touched < iif(body ->> '$.answered' IS NULL, ?2, ?3) ORDER BY touched LIMIT ?4";
 pub(super) const LIVE: &str = "SELECT count(*) FROM legs WHERE ended IS NULL AND service = ?1";
+
 /// What of `recall` is known.
 pub(super) async fn recall(readers: &SqlitePool, memory: &Memory, recall: &Recall) -> Result<Recalled, StoreError> {
     let Remembered { mut recalled, events, legs: asked, outdated } = memory.recall(recall);
