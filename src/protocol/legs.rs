@@ -230,9 +230,9 @@ impl Legs {
         self.table.values().filter(here).cloned().collect()
     }
 
-    /// Ends live legs, the oldest first.
+    /// Ends live legs, the oldest first; those of one moment in the order of their items.
     fn end_all(&mut self, sighting: Sighting<'_>, mut live: Vec<Arc<Leg>>, reason: EndReason) -> Vec<Event> {
-        live.sort_by_key(|leg| leg.began);
+        live.sort_by(|one, other| (one.began, &one.item).cmp(&(other.began, &other.item)));
         live.into_iter()
             .map(|leg| {
                 let id = end_event(&leg.token, Some(&leg.first_event));
