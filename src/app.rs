@@ -236,6 +236,9 @@ async fn prune(house: Arc<House>) {
         if let Err(fault) = house.store.prune(Moment::now().utc()).await {
             tracing::warn!(%fault, "old rows could not be pruned");
         }
+        if let Err(fault) = house.store.learn_keys().await {
+            tracing::warn!(%fault, "the keys of what is known could not be read; everything is looked for");
+        }
         if let Err(fault) = house.store.shrink().await {
             tracing::warn!(%fault, "free room could not be given back");
         }

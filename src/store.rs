@@ -28,6 +28,7 @@ mod error;
 mod faults;
 mod inspection;
 mod journal;
+mod key;
 mod ledger;
 mod lock;
 mod log;
@@ -45,6 +46,7 @@ mod room;
 mod rows;
 mod settling;
 mod shedding;
+mod sieve;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -287,6 +289,15 @@ impl Store {
     pub async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
         self.post().await?;
         while self.write(Work::Prune(now)).await?.more {}
+        Ok(())
+    }
+
+    /// Reads which keys there are, unless that is known, so that nobody looks for what is new. Takes a second for some
+    /// million of them; meanwhile everybody looks.
+    pub async fn learn_keys(&self) -> Result<(), StoreError> {
+        if self.ownership.ours && self.memory.knows_too_little() {
+            recall::learn(&self.readers, &self.memory).await?;
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
+use crc32fast::Hasher;
 use jiff::Timestamp;
 use sqlx::{FromRow, SqlitePool};
 
@@ -13,8 +13,6 @@ use crate::domain::identity::Token;
 
 pub(super) const EVENTS: &str = "SELECT position, id, partition, received, body, checksum FROM events \
     WHERE position > ?1 ORDER BY position LIMIT 1000";
-
-pub(super) static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 
 /// The parts of an event that a checksum stands for.
 pub(super) struct Parts<'a> {
@@ -27,7 +25,7 @@ pub(super) struct Parts<'a> {
 
 /// CRC-32 of all parts; the texts are delimited by their lengths.
 pub(super) fn of(parts: &Parts<'_>) -> i64 {
-    let mut digest = CRC.digest();
+    let mut digest = Hasher::new();
     digest.update(&parts.position.to_be_bytes());
     digest.update(&parts.received.to_be_bytes());
     for text in [parts.id, parts.partition, parts.body] {

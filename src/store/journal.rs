@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
+use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::checksum::CRC;
 use super::error::{StoreError, unreadable};
 use super::memory::{Added, Memory, Numbered, Slice, Touched};
 use super::posting;
@@ -35,7 +35,7 @@ struct Read {
 }
 
 fn checksum(number: i64, body: &[u8]) -> i64 {
-    let mut digest = CRC.digest();
+    let mut digest = Hasher::new();
     digest.update(&number.to_be_bytes());
     digest.update(body);
     digest.finalize().into()

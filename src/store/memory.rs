@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::key::Key;
+use super::sieve::Sieve;
 use super::{Recall, Recalled};
 use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
@@ -34,6 +36,8 @@ struct State {
     numbered: VecDeque<(i64, Numbered)>,
     /// Ids of the newest recall that are nowhere.
     absent: HashSet<Token>,
+    /// The keys of all that is in the tables, or is here and comes there.
+    sieve: Sieve,
     legs: HashMap<Token, Arc<Leg>>,
     calls: HashMap<Token, Touched>,
     /// Each leg and call once, with the row of the journal that changed it first.
@@ -113,6 +117,7 @@ impl Memory {
         }
         for (number, id, at) in added.ids {
             state.absent.remove(&id);
+            state.sieve.add(&Key::from(&id));
             if state.ids.insert(id.clone()) {
                 state.numbered.push_back((row, (number, id, at)));
             }
@@ -120,6 +125,7 @@ impl Memory {
         for leg in added.legs {
             let token = leg.token.clone();
             if state.legs.insert(token.clone(), leg).is_none() {
+                state.sieve.add(&Key::from(&token));
                 state.order.push_back((row, Thing::Leg(token)));
             }
         }
@@ -128,6 +134,7 @@ impl Memory {
             let before = state.calls.get(&partition).map(|(_, touched)| *touched);
             let touched = before.map_or(touched, |before| touched.max(before));
             if state.calls.insert(partition.clone(), (call, touched)).is_none() {
+                state.sieve.add(&Key::from(&partition));
                 state.order.push_back((row, Thing::Call(partition)));
             }
         }
@@ -144,21 +151,26 @@ impl Memory {
         if state.ids.contains(id) {
             return Some(false);
         }
-        state.absent.contains(id).then_some(true)
+        (state.absent.contains(id) || !state.sieve.may_hold(&Key::from(id))).then_some(true)
     }
 
     /// What of `recall` is here.
     pub(super) fn recall(&self, recall: &Recall) -> Remembered {
         let state = self.state();
         let mut said = Remembered::default();
+        let in_tables = |token: &Token| state.sieve.may_hold(&Key::from(token));
         for id in &recall.events {
-            let found = if state.ids.contains(id) { &mut said.recalled.events } else { &mut said.events };
-            found.push(id.clone());
+            if state.ids.contains(id) {
+                said.recalled.events.push(id.clone());
+            } else if in_tables(id) {
+                said.events.push(id.clone());
+            }
         }
         for token in &recall.legs {
             match state.legs.get(token) {
                 Some(leg) => said.recalled.legs.push(Arc::clone(leg)),
-                None => said.legs.push(token.clone()),
+                None if in_tables(token) => said.legs.push(token.clone()),
+                None => {}
             }
         }
         if !recall.nodes.is_empty() {
@@ -175,14 +187,15 @@ impl Memory {
         said
     }
 
-    /// Those of `partitions` that are here, and those that are not.
+    /// Those of `partitions` that are here, and those that may be in the tables.
     pub(super) fn calls(&self, partitions: HashSet<Token>) -> (Vec<Call>, Vec<Token>) {
         let state = self.state();
         let (mut found, mut others) = (Vec::new(), Vec::new());
         for partition in partitions {
             match state.calls.get(&partition) {
                 Some((call, _)) => found.push(call.clone()),
-                None => others.push(partition),
+                None if state.sieve.may_hold(&Key::from(&partition)) => others.push(partition),
+                None => {}
             }
         }
         (found, others)
@@ -191,6 +204,31 @@ impl Memory {
     /// Notes that these ids were neither here nor in the tables.
     pub(super) fn note_absent(&self, ids: HashSet<Token>) {
         self.state().absent = ids;
+    }
+
+    /// Whether the keys of all that is in the tables should be read, so that what is new is known to be.
+    pub(super) fn knows_too_little(&self) -> bool {
+        self.state().sieve.is_worn()
+    }
+
+    /// The tables are about to be read: they hold about so many keys.
+    pub(super) fn learn(&self, keys: usize) {
+        let state = &mut *self.state();
+        state.sieve.begin(keys + state.ids.len() + state.legs.len() + state.calls.len());
+        for token in state.ids.iter().chain(state.legs.keys()).chain(state.calls.keys()) {
+            state.sieve.add(&Key::from(token));
+        }
+    }
+
+    /// Keys that are in the tables.
+    pub(super) fn are_there(&self, keys: impl IntoIterator<Item = Key>) {
+        let state = &mut *self.state();
+        keys.into_iter().for_each(|key| state.sieve.add(&key));
+    }
+
+    /// All keys in the tables were told.
+    pub(super) fn learned(&self) {
+        self.state().sieve.complete();
     }
 
     /// How many legs, calls and ids wait to be posted.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::error::StoreError;
+use super::key::Key;
 use super::memory::{Numbered, Touched};
 use super::queue::text;
 use super::rows::{Statements, values};
@@ -84,19 +85,10 @@ pub(super) async fn ids(connection: &mut SqliteConnection, ids: &[Numbered]) -> 
     for (statement, piece) in SEE.pieces(ids) {
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for (number, id, at) in piece {
-            query = query.bind(number).bind(key(id)).bind(at);
+            query = query.bind(number).bind(Key::from(id).bytes().to_vec()).bind(at);
         }
         query.execute(&mut *connection).await?;
     }
     sqlx::query(KNOW).bind(first).bind(last).execute(connection).await?;
     Ok(())
-}
-
-/// An id as the database holds it: the bytes of its digits; of what is no number, the text.
-fn key(id: &Token) -> Vec<u8> {
-    let text = id.as_str().as_bytes();
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let digits = text.len().is_multiple_of(2) && text.iter().all(u8::is_ascii_hexdigit);
-    let bytes = digits.then(|| text.chunks(2).map(pair).collect::<Option<Vec<u8>>>()).flatten();
-    bytes.unwrap_or_else(|| text.to_vec())
 }

@@ -11,6 +11,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::coverage;
 use super::error::{StoreError, unreadable};
+use super::key::Key;
 use super::memory::{Memory, Remembered};
 use super::{Recall, Recalled};
 use crate::domain::identity::Token;
@@ -23,6 +24,11 @@ pub(super) const LEGS: &str = "SELECT body FROM legs WHERE token IN (SELECT valu
     ON legs.service = asked.value ->> 0 AND legs.node = asked.value ->> 1 AND legs.ended IS NULL";
 pub(super) const CALLS: &str = "SELECT partition, sequence, answered_by FROM calls \
     WHERE partition IN (SELECT value FROM json_each(?1))";
+pub(super) const KEYS: &str = "SELECT (SELECT count(*) FROM seen) + (SELECT count(*) FROM legs) + (SELECT count(*) FROM calls)";
+/// Keys beyond `?1`, each list in the order of its index.
+pub(super) const IDS_BEYOND: &str = "SELECT id FROM known WHERE id > ?1 ORDER BY id LIMIT 4096";
+pub(super) const LEGS_BEYOND: &str = "SELECT token FROM legs WHERE token > ?1 ORDER BY token LIMIT 4096";
+pub(super) const CALLS_BEYOND: &str = "SELECT partition FROM calls WHERE partition > ?1 ORDER BY partition LIMIT 4096";
 pub(super) const STALE: &str = "SELECT body FROM legs WHERE ended IS NULL AND service = ?1 AND touched < max(?2, ?3) \
     AND touched < iif(body ->> '$.answered' IS NULL, ?2, ?3) ORDER BY touched LIMIT ?4";
 pub(super) const LIVE: &str = "SELECT count(*) FROM legs WHERE ended IS NULL AND service = ?1";
@@ -30,15 +36,14 @@ pub(super) const LIVE: &str = "SELECT count(*) FROM legs WHERE ended IS NULL AND
 /// What of `recall` is known.
 pub(super) async fn recall(readers: &SqlitePool, memory: &Memory, recall: &Recall) -> Result<Recalled, StoreError> {
     let Remembered { mut recalled, events, legs: asked, outdated } = memory.recall(recall);
-    let mut connection = readers.acquire().await?;
     if !events.is_empty() {
-        let found = known(&mut connection, &events).await?;
+        let found = known(&mut *readers.acquire().await?, &events).await?;
         memory.note_absent(events.into_iter().filter(|id| !found.contains(id)).collect());
         recalled.events.extend(found);
     }
     if !asked.is_empty() || !recall.nodes.is_empty() {
         let query = sqlx::query_scalar(LEGS).bind(json!(asked).to_string()).bind(json!(recall.nodes).to_string());
-        let bodies = query.fetch_all(&mut *connection).await?;
+        let bodies = query.fetch_all(readers).await?;
         let found = legs(&bodies)?.into_iter().filter(|leg| !outdated.contains(&leg.token));
         recalled.legs.extend(found.map(Arc::new));
     }
@@ -47,13 +52,13 @@ pub(super) async fn recall(readers: &SqlitePool, memory: &Memory, recall: &Recal
     recalled.calls = calls;
     if !others.is_empty() {
         let rows: Vec<(String, i64, Option<String>)> =
-            sqlx::query_as(CALLS).bind(json!(others).to_string()).fetch_all(&mut *connection).await?;
+            sqlx::query_as(CALLS).bind(json!(others).to_string()).fetch_all(readers).await?;
         for row in rows {
             recalled.calls.push(call(row)?);
         }
     }
     if !recall.coverage.is_empty() {
-        recalled.coverage = coverage::read(&mut connection, &recall.coverage).await?;
+        recalled.coverage = coverage::read(&mut *readers.acquire().await?, &recall.coverage).await?;
     }
     Ok(recalled)
 }
@@ -62,6 +67,30 @@ pub(super) async fn recall(readers: &SqlitePool, memory: &Memory, recall: &Recal
 pub(super) async fn known(connection: &mut SqliteConnection, ids: &[Token]) -> Result<HashSet<Token>, StoreError> {
     let found: Vec<String> = sqlx::query_scalar(KNOWN).bind(json!(ids).to_string()).fetch_all(connection).await?;
     Ok(found.into_iter().map(Token::from).collect())
+}
+
+/// Tells the memory the keys of all that is in the tables.
+pub(super) async fn learn(readers: &SqlitePool, memory: &Memory) -> Result<(), StoreError> {
+    let keys: i64 = sqlx::query_scalar(KEYS).fetch_one(readers).await?;
+    memory.learn(usize::try_from(keys).unwrap_or_default());
+    let mut after = Vec::new();
+    loop {
+        let ids: Vec<Vec<u8>> = sqlx::query_scalar(IDS_BEYOND).bind(after).fetch_all(readers).await?;
+        let Some(last) = ids.last() else { break };
+        after = last.clone();
+        memory.are_there(ids.into_iter().map(Key::from));
+    }
+    for statement in [LEGS_BEYOND, CALLS_BEYOND] {
+        let mut after = String::new();
+        loop {
+            let tokens: Vec<String> = sqlx::query_scalar(statement).bind(after).fetch_all(readers).await?;
+            let Some(last) = tokens.last() else { break };
+            after = last.clone();
+            memory.are_there(tokens.iter().map(|token| Key::of(token)));
+        }
+    }
+    memory.learned();
+    Ok(())
 }
 
 /// Live legs untouched since `ringing`, or since `answered` where they were answered, the oldest first.

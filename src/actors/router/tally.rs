@@ -25,8 +25,8 @@ use crate::store::CommitEvent;
 pub(super) struct Tally {
     rejected: Vec<(AccountName, RejectReason, u64)>,
     duplicates: Vec<(String, EventType)>,
-    /// For whom an event arrived, and when, whether or not another account had got it before.
-    arrived: Vec<(AccountName, Timestamp)>,
+    /// For whom events arrived, how many and the last when, whether or not another account had got them before.
+    arrived: Vec<(AccountName, u64, Timestamp)>,
     ended: Vec<EndReason>,
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
@@ -82,7 +82,7 @@ impl Tally {
     /// An event that a message tells of, in the form the queue takes.
     pub(super) fn emit(&mut self, sighting: Sighting<'_>, event: &Event, routes: &Routes) -> CommitEvent {
         let received = event.received_at();
-        self.arrived.push((sighting.reception.account.clone(), received));
+        self.arrive(&sighting.reception.account, received);
         self.emitted.push(Emitted {
             service: sighting.service.name().to_owned(),
             kind: event.r#type,
@@ -90,6 +90,14 @@ impl Tally {
             received,
         });
         self.enqueue(event, routes)
+    }
+
+    /// The messages of an account stand side by side, so that it is looked up once for all of them.
+    fn arrive(&mut self, account: &AccountName, received: Timestamp) {
+        match self.arrived.last_mut().filter(|(last, ..)| last == account) {
+            Some((_, events, last)) => (*events, *last) = (*events + 1, received),
+            None => self.arrived.push((account.clone(), 1, received)),
+        }
     }
 
     /// A gap in the form the queue takes.
@@ -101,7 +109,7 @@ impl Tally {
     /// A copy of what was seen before. That an answer shows it once more is no second copy.
     pub(super) fn duplicate(&mut self, sighting: Sighting<'_>, kind: EventType) {
         if sighting.note.asked.is_none() {
-            self.arrived.push((sighting.reception.account.clone(), sighting.received));
+            self.arrive(&sighting.reception.account, sighting.received);
             self.duplicates.push((sighting.service.name().to_owned(), kind));
         }
     }
@@ -137,10 +145,10 @@ impl Tally {
         }
         if !self.arrived.is_empty() {
             let mut view = house.board.view();
-            for (account, received) in self.arrived {
+            for (account, events, received) in self.arrived {
                 if let Some(status) = view.accounts.get_mut(&account) {
                     status.last_event = Some(received);
-                    status.events += 1;
+                    status.events += events;
                 }
             }
         }
