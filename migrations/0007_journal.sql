@@ -1,10 +1,10 @@
 -- What is remembered changes with every event, and most of it again a moment later. A commit writes it down as one row of
 -- `journal`; into the tables goes, some time after, only how it ended.
--- `body`: {"ids": [[number, id, at], ...], "legs": [...], "calls": [...]}.
+-- `body`: a byte that names its format, then ids, legs and calls in the form of `postcard`.
 CREATE TABLE journal (
     number   INTEGER PRIMARY KEY,
     checksum INTEGER NOT NULL,
-    body     TEXT NOT NULL
+    body     BLOB NOT NULL
 ) STRICT;
 
 -- The newest events of the queue, those of one commit in one row, as long as nothing of it is asked for singly. Most are

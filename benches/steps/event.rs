@@ -90,8 +90,8 @@ impl Stage {
         });
         let (mut wanted, mut legs, mut events) = (Wanted::default(), Legs::default(), Vec::new());
         for sighting in sightings {
-            wanted.add(sighting);
-            if let Verdict::New(new) = legs.see(sighting) {
+            let names = wanted.add(sighting);
+            if let Verdict::New(new) = legs.see(sighting, names) {
                 events.extend(new);
             }
         }

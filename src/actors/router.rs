@@ -185,9 +185,7 @@ async fn attempt(house: &House, routes: &Routes, batches: &[Batch]) -> Result<(T
     let sightings = tally.admit(batches);
     let covers: Vec<_> = batches.iter().filter_map(Batch::cover).collect();
     let mut wanted = Wanted::default();
-    for sighting in &sightings {
-        wanted.add(*sighting);
-    }
+    let sightings: Vec<_> = sightings.into_iter().map(|sighting| (sighting, wanted.add(sighting))).collect();
     let ages: Vec<_> = batches.iter().filter_map(Batch::age).collect();
     wanted.legs.extend(ages.iter().flat_map(|age| age.legs.iter().cloned()));
     if wanted == Wanted::default() && covers.is_empty() {
@@ -207,8 +205,8 @@ async fn attempt(house: &House, routes: &Routes, batches: &[Batch]) -> Result<(T
         }
     }
     commit.coverage = gaps.changes();
-    for sighting in sightings {
-        match legs.see(sighting) {
+    for (sighting, names) in sightings {
+        match legs.see(sighting, names) {
             Verdict::New(events) => {
                 for event in events {
                     commit.events.push(tally.emit(sighting, &event, routes));

@@ -18,8 +18,8 @@ use crate::domain::leg::{Call, Leg};
 use crate::domain::name::{ItemId, NodeName};
 use crate::domain::service::{Service, ServiceKind};
 use emission::{Ending, ending, envelope, origin, publish_time, receipt};
-use life::{comes_late, learn, new_leg, outcome, unseen_leg};
-use naming::{end_event, end_type, item_event, item_type, partition};
+use life::{comes_late, learn, outcome, unseen_leg};
+use naming::{end_event, end_type, item_type};
 use purpose::purpose;
 
 mod ageing;
@@ -30,6 +30,7 @@ mod purpose;
 mod rest;
 
 pub use ageing::Ages;
+pub use naming::Names;
 
 #[cfg(test)]
 mod tests;
@@ -82,26 +83,23 @@ pub struct Legs {
 }
 
 impl Wanted {
-    /// Adds what `sighting` asks for.
-    pub fn add(&mut self, sighting: Sighting<'_>) {
-        match sighting.part {
+    /// Adds what `sighting` asks for. Returns its names, if it is of one thing.
+    pub fn add(&mut self, sighting: Sighting<'_>) -> Option<Names> {
+        let names = match sighting.part {
             Part::Item { node, item, published, content } => {
-                let leg = Token::of_leg(sighting.service, node, item);
-                self.events.push(item_event(&leg, published.as_deref(), content));
-                self.calls.push(partition(node, content, &leg));
-                self.legs.push(leg);
+                Names::of_item(sighting.service, node, item, published.as_deref(), content)
             }
-            Part::Retract { node, item } => {
-                let leg = Token::of_leg(sighting.service, node, item);
-                self.events.push(end_event(&leg, None));
-                self.calls.push(leg.clone());
-                self.legs.push(leg);
-            }
+            Part::Retract { node, item } => Names::of_end(sighting.service, node, item),
             Part::Purge { node } | Part::Rest { node, .. } => {
                 self.nodes.push((sighting.service.name().to_owned(), node.clone()));
+                return None;
             }
-            Part::Subscription(_) => {}
-        }
+            Part::Subscription(_) => return None,
+        };
+        self.events.push(names.event.clone());
+        self.calls.push(names.partition.clone());
+        self.legs.push(names.leg.clone());
+        Some(names)
     }
 }
 
@@ -117,13 +115,19 @@ impl Legs {
         }
     }
 
-    /// Judges one sighting.
-    pub fn see(&mut self, sighting: Sighting<'_>) -> Verdict {
+    /// Judges one sighting, with the names it has, if they were made before.
+    pub fn see(&mut self, sighting: Sighting<'_>, names: Option<Names>) -> Verdict {
+        let service = sighting.service;
         match sighting.part {
             Part::Item { node, item, published, content } => {
-                self.item(sighting, node, item, published.as_deref(), content)
+                let published = published.as_deref();
+                let names = names.unwrap_or_else(|| Names::of_item(service, node, item, published, content));
+                self.item(sighting, names, node, item, published, content)
             }
-            Part::Retract { node, item } => self.retract(sighting, node, item),
+            Part::Retract { node, item } => {
+                let names = names.unwrap_or_else(|| Names::of_end(service, node, item));
+                self.retract(sighting, names, node, item)
+            }
             Part::Purge { node } => Verdict::New(self.purge(sighting, node)),
             Part::Rest { node, present, told_by } => Verdict::New(self.rest(sighting, node, present, told_by.as_ref())),
             Part::Subscription(_) => Verdict::New(Vec::new()),
@@ -148,13 +152,13 @@ impl Legs {
     fn item(
         &mut self,
         sighting: Sighting<'_>,
+        names: Names,
         node: &NodeName,
         item: &ItemId,
         published: Option<&str>,
         content: &Content,
     ) -> Verdict {
-        let token = Token::of_leg(sighting.service, node, item);
-        let id = item_event(&token, published, content);
+        let Names { leg: token, event: id, partition } = names;
         let kind = item_type(content);
         if !self.known.insert(id.clone()) {
             return Verdict::Duplicate(kind);
@@ -165,10 +169,11 @@ impl Legs {
         let receipt = receipt(sighting, published, published_at);
         let receipt = Receipt { replayed: receipt.replayed || overtaken, ..receipt };
         let time = published_at.unwrap_or(sighting.received);
-        let goes_on = |leg: &Leg, ended| overtaken || comes_late(leg, ended, content, receipt.replayed, published_at);
+        let goes_on =
+            |leg: &Leg, ended| overtaken || comes_late(leg, ended, &partition, content, receipt.replayed, published_at);
         let leg = match known.filter(|leg| leg.ended.is_none_or(|ended| goes_on(leg, ended))) {
             Some(leg) => Arc::unwrap_or_clone(leg),
-            None => new_leg(sighting, &token, node, item, content, &id, time),
+            None => Leg { partition, began: time, ..unseen_leg(sighting, &token, node, item, &id) },
         };
         let leg = Leg {
             touched: sighting.received,
@@ -205,11 +210,10 @@ impl Legs {
         Verdict::New(vec![event])
     }
 
-    fn retract(&mut self, sighting: Sighting<'_>, node: &NodeName, item: &ItemId) -> Verdict {
-        let token = Token::of_leg(sighting.service, node, item);
+    fn retract(&mut self, sighting: Sighting<'_>, names: Names, node: &NodeName, item: &ItemId) -> Verdict {
+        let Names { leg: token, event, .. } = names;
         let leg = self.table.get(&token).cloned();
-        let first = leg.as_ref().map(|leg| leg.first_event.clone());
-        let id = end_event(&token, first.as_ref());
+        let id = leg.as_ref().map_or(event, |leg| end_event(&token, Some(&leg.first_event)));
         let ended = leg.as_ref().is_some_and(|leg| leg.ended.is_some());
         if ended || self.known.contains(&id) {
             return Verdict::Duplicate(end_type(sighting.service));

@@ -1,6 +1,7 @@
 //! The journal: ids, and changes of legs and calls, as they were committed, one row for a transaction, until they are posted.
 //!
-//! From it the memory is made anew at the start. Must not know what a leg or a call means.
+//! From it the memory is made anew at the start. A row lives for seconds, so it is written as it is read fastest and takes
+//! the least room; only after a crash may another version of the router read it. Must not know what a leg or a call means.
 
 use std::sync::Arc;
 
@@ -11,12 +12,14 @@ use sqlx::{SqliteConnection, SqlitePool};
 use super::error::{StoreError, unreadable};
 use super::memory::{Added, Memory, Numbered, Slice, Touched};
 use super::posting;
-use super::queue::text;
 use crate::domain::leg::Leg;
 
 pub(super) const TRIM: &str = "DELETE FROM journal WHERE number < ?1";
 pub(super) const ROWS: &str = "SELECT number, checksum, body FROM journal WHERE number > ?1 ORDER BY number LIMIT 100";
 pub(super) const REMOVE: &str = "DELETE FROM journal WHERE number = ?1";
+
+/// The first byte of a row: what those that follow mean. Another one with each change of what is in it.
+const FORMAT: u8 = 1;
 
 /// One row as it is written.
 #[derive(Serialize)]
@@ -42,9 +45,10 @@ fn checksum(number: i64, body: &[u8]) -> i64 {
 }
 
 /// What was added, as a row that is numbered `number`: its checksum and its body.
-pub(super) fn row(number: i64, added: &Added) -> Result<(i64, String), StoreError> {
-    let body = text(&Written { ids: &added.ids, legs: &added.legs, calls: &added.calls })?;
-    Ok((checksum(number, body.as_bytes()), body))
+pub(super) fn row(number: i64, added: &Added) -> Result<(i64, Vec<u8>), StoreError> {
+    let written = Written { ids: &added.ids, legs: &added.legs, calls: &added.calls };
+    let body = postcard::to_extend(&written, vec![FORMAT]).map_err(|error| unreadable("journal", &error))?;
+    Ok((checksum(number, &body), body))
 }
 
 /// Puts `slice` into its tables, and drops the rows nobody needs then.
@@ -77,7 +81,10 @@ fn read((number, written, body): (i64, i64, Vec<u8>)) -> Result<Read, StoreError
     if written != checksum(number, &body) {
         return Err(damaged(&"it is not what was written"));
     }
-    serde_json::from_slice(&body).map_err(|error| damaged(&error))
+    match body.split_first() {
+        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| damaged(&error)),
+        _ => Err(damaged(&"another version of the router wrote it")),
+    }
 }
 
 /// The rows that cannot be read any more.

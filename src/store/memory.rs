@@ -211,10 +211,10 @@ impl Memory {
         self.state().sieve.is_worn()
     }
 
-    /// The tables are about to be read: they hold about so many keys.
+    /// The tables are about to be read; there should be room for so many keys.
     pub(super) fn learn(&self, keys: usize) {
         let state = &mut *self.state();
-        state.sieve.begin(keys + state.ids.len() + state.legs.len() + state.calls.len());
+        state.sieve.begin(keys);
         for token in state.ids.iter().chain(state.legs.keys()).chain(state.calls.keys()) {
             state.sieve.add(&Key::from(token));
         }

@@ -27,9 +27,9 @@ pub(super) struct Sieve {
 }
 
 impl Sieve {
-    /// Begins anew, with room for `keys` and as many again. Until it is whole, anything may be there.
+    /// Begins anew, with room for `keys`. Until it is whole, anything may be there.
     pub(super) fn begin(&mut self, keys: usize) {
-        let lines = (2 * keys * BITS / LINE_BITS).clamp(FEWEST, MOST);
+        let lines = (keys.saturating_mul(BITS) / LINE_BITS).clamp(FEWEST, MOST);
         *self = Self { lines: vec![Line::default(); lines], keys: 0, whole: false };
     }
 

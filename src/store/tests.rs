@@ -48,6 +48,10 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (recall::CALLS, &[]),
     (recall::STALE, &[]),
     (recall::LIVE, &[]),
+    (recall::KEYS, &[]),
+    (recall::IDS_BEYOND, &[]),
+    (recall::LEGS_BEYOND, &[]),
+    (recall::CALLS_BEYOND, &[]),
     (journal::TRIM, &[]),
     (journal::REMOVE, &[]),
     // In the order of the key.

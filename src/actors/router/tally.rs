@@ -34,6 +34,7 @@ pub(super) struct Tally {
     undecided: Vec<SinkName>,
     traces: Arc<Traces>,
     trails: Vec<Trail>,
+    page: Vec<u8>,
     /// When the commit began.
     begun: Option<Moment>,
 }
@@ -120,7 +121,7 @@ impl Tally {
             self.ended.extend(data.outcome.end_reason);
         }
         let targets = routes.of(|| serde_json::to_value(event).unwrap_or_default());
-        let body: Arc<str> = serde_json::to_string(event).unwrap_or_default().into();
+        let body = self.written(event);
         self.undecided.extend(targets.undecided);
         self.told.push(Told::new(event, Arc::clone(&body)));
         self.trails.extend(Trail::of(&self.traces, event));
@@ -131,6 +132,13 @@ impl Tally {
             body,
             owed: targets.sinks,
         }
+    }
+
+    /// An event as JSON. They are all written on one page, which grows to the size of the largest and no further.
+    fn written(&mut self, event: &Event) -> Arc<str> {
+        self.page.clear();
+        let written = serde_json::to_writer(&mut self.page, event).ok();
+        written.and_then(|()| std::str::from_utf8(&self.page).ok()).unwrap_or_default().into()
     }
 
     /// Tells it.

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Sighting;
-use super::naming::partition;
 use crate::domain::event::{CallFields, DialogState, Direction, EndReason, Outcome};
 use crate::domain::identity::Token;
 use crate::domain::leg::Leg;
 use crate::domain::name::{ItemId, NodeName};
 use crate::protocol::notification::Content;
 
-/// Whether what comes after the end of `leg` still belongs to it: an answer or an old copy of the same call. Anything
-/// else begins a new life of the item.
+/// Whether what comes after the end of `leg`, in the call `partition`, still belongs to it: an answer or an old copy of
+/// the same call. Anything else begins a new life of the item.
 pub(super) fn comes_late(
     leg: &Leg,
     ended: Timestamp,
+    partition: &Token,
     content: &Content,
     replayed: bool,
     published_at: Option<Timestamp>,
@@ -24,20 +24,8 @@ pub(super) fn comes_late(
     let old = replayed && published_at.is_none_or(|at| at <= ended);
     let Content::Call(state, _) = content else { return old };
     let never_seen = leg.partition == leg.token;
-    let same_call = never_seen || partition(&leg.node, content, &leg.token) == leg.partition;
+    let same_call = never_seen || *partition == leg.partition;
     same_call && (old || *state == DialogState::Confirmed)
-}
-
-pub(super) fn new_leg(
-    sighting: Sighting<'_>,
-    token: &Token,
-    node: &NodeName,
-    item: &ItemId,
-    content: &Content,
-    id: &Token,
-    time: Timestamp,
-) -> Leg {
-    Leg { partition: partition(node, content, token), began: time, ..unseen_leg(sighting, token, node, item, id) }
 }
 
 pub(super) fn unseen_leg(sighting: Sighting<'_>, token: &Token, node: &NodeName, item: &ItemId, id: &Token) -> Leg {

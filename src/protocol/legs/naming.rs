@@ -3,9 +3,38 @@
 
 use crate::domain::event::{CallFields, DialogState, EventType};
 use crate::domain::identity::Token;
-use crate::domain::name::NodeName;
+use crate::domain::name::{ItemId, NodeName};
 use crate::domain::service::{Service, ServiceKind};
 use crate::protocol::notification::Content;
+
+/// The names of what one part tells of. Hashes, so they are made once for each part.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The leg.
+    pub(super) leg: Token,
+    /// The event; of an end, what it is if nothing was known of the leg.
+    pub(super) event: Token,
+    /// The call; of an end, what it is if nothing was known of the leg.
+    pub(super) partition: Token,
+}
+
+impl Names {
+    pub(super) fn of_item(
+        service: &Service,
+        node: &NodeName,
+        item: &ItemId,
+        published: Option<&str>,
+        content: &Content,
+    ) -> Self {
+        let leg = Token::of_leg(service, node, item);
+        Self { event: item_event(&leg, published, content), partition: partition(node, content, &leg), leg }
+    }
+
+    pub(super) fn of_end(service: &Service, node: &NodeName, item: &ItemId) -> Self {
+        let leg = Token::of_leg(service, node, item);
+        Self { event: end_event(&leg, None), partition: leg.clone(), leg }
+    }
+}
 
 pub(super) fn item_type(content: &Content) -> EventType {
     match content {

@@ -107,13 +107,11 @@ impl Store {
             })
             .collect();
         let mut wanted = Wanted::default();
-        for sighting in &sightings {
-            wanted.add(*sighting);
-        }
+        let named: Vec<_> = sightings.into_iter().map(|sighting| (sighting, wanted.add(sighting))).collect();
         let mut legs = self.recall(wanted);
         let mut events = Vec::new();
-        for sighting in sightings {
-            match legs.see(sighting) {
+        for (sighting, names) in named {
+            match legs.see(sighting, names) {
                 Verdict::New(new) => events.extend(new),
                 Verdict::Duplicate(_) => self.duplicates += 1,
             }

@@ -113,7 +113,7 @@ fn subids_come_from_the_headers_or_are_the_subscriptions_own() {
     let subids = |note: &Notification| {
         let sighting =
             Sighting { reception: &reception, service: &service, note, part: &note.parts[0], received: utc(0) };
-        let Verdict::New(events) = Legs::default().see(sighting) else { unreachable!() };
+        let Verdict::New(events) = Legs::default().see(sighting, None) else { unreachable!() };
         data(&events[0])["subids"].clone()
     };
     let note = Notification { parts: vec![requested("T1", 0)], ..Notification::default() };
