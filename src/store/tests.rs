@@ -48,7 +48,7 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (recall::CALLS, &[]),
     (recall::STALE, &[]),
     (recall::LIVE, &[]),
-    (recall::KEYS, &[]),
+    (recall::KEYS, &["CONSTANT"]),
     (recall::IDS_BEYOND, &[]),
     (recall::LEGS_BEYOND, &[]),
     (recall::CALLS_BEYOND, &[]),
