@@ -126,25 +126,26 @@ impl Stream {
         self.flush().await
     }
 
-    /// Reads until `take` has got at least one frame, and on as long as it wants more and there are more. With an error
-    /// it may have got some too. Can be dropped at any time without loss.
+    /// Reads until `take` has got at least one frame, and on as long as it wants more and there are more; at most `most`
+    /// bytes at once. With an error it may have got some too. Can be dropped at any time without loss.
     pub(super) async fn read(
         &mut self,
         hearing: &Hearing,
+        most: impl Fn() -> usize,
         mut take: impl FnMut(Frame) -> bool,
     ) -> Result<(), ReadError> {
-        poll_fn(|cx| self.poll_frames(cx, hearing, &mut take)).await
+        poll_fn(|cx| self.poll_frames(cx, hearing, &most, &mut take)).await
     }
 
     /// The next frame, read as by somebody who listens to nobody.
     pub(super) async fn next(&mut self) -> Result<Frame, ReadError> {
         let mut next = None;
         let hearing = Hearing::nobody();
-        self.read(&hearing, |frame| {
+        let one = |frame| {
             next = Some(frame);
             false
-        })
-        .await?;
+        };
+        self.read(&hearing, || usize::MAX, one).await?;
         next.ok_or(ReadError::CutOff)
     }
 
@@ -152,6 +153,7 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
         hearing: &Hearing,
+        most: &impl Fn() -> usize,
         take: &mut impl FnMut(Frame) -> bool,
     ) -> Poll<Result<(), ReadError>> {
         let mut taken = Taken::default();
@@ -167,7 +169,7 @@ impl Stream {
                 return Poll::Ready(Err(ReadError::Closed));
             }
             let intake = &mut self.intake;
-            let read = self.transport.poll_read(cx, |bytes| match bytes {
+            let read = self.transport.poll_read(cx, most(), |bytes| match bytes {
                 [] => Err(ReadError::CutOff),
                 bytes => taken.from(intake, bytes, hearing, take).map(<[u8]>::to_vec).map_err(ReadError::from),
             });

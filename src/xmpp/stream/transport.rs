@@ -27,10 +27,16 @@ pub(in crate::xmpp) enum Transport {
 }
 
 impl Transport {
-    /// Reads once, and shows what was read to `look`: nothing at the end of the connection.
-    pub(super) fn poll_read<T>(&mut self, cx: &mut Context<'_>, look: impl FnOnce(&[u8]) -> T) -> Poll<io::Result<T>> {
+    /// Reads once, up to `most` bytes, and shows what was read to `look`: nothing at the end of the connection.
+    pub(super) fn poll_read<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+        look: impl FnOnce(&[u8]) -> T,
+    ) -> Poll<io::Result<T>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
+            let most = most.min(buffer.len());
+            let mut buffer = ReadBuf::new(&mut buffer[..most]);
             let read = match self {
                 Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buffer),
                 Self::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
