@@ -30,8 +30,6 @@ mod batch;
 const MOST_AT_ONCE: usize = 64;
 /// Messages for which there is room kept while a stream that had to wait for it is read on.
 const ROOM_AHEAD: u32 = 32;
-/// Bytes read at once where there is no room for a message: what is read and not looked at must be kept.
-const LITTLE: usize = 1024;
 /// Stanzas that wait to be written.
 const OUTBOX: usize = 64;
 /// Batches that wait to be looked at.
@@ -201,7 +199,6 @@ impl Talk<'_> {
         if let Err(loss) = self.begin().await {
             return loss;
         }
-        let most = || if messages.available_permits() == 0 { LITTLE } else { usize::MAX };
         loop {
             let mut batch = Batch::default();
             let read = tokio::select! {
@@ -219,9 +216,7 @@ impl Talk<'_> {
                         Err(loss) => return loss,
                     }
                 }
-                read = self.stream.read(&self.hearing, most, |frame| {
-                    batch.add(frame, &mut self.counters, messages)
-                }) => read,
+                read = self.stream.read(&self.hearing, batch.taking(&mut self.counters, messages)) => read,
             };
             let end = match read {
                 Ok(()) => batch.end.take(),
@@ -258,8 +253,7 @@ impl Talk<'_> {
     /// Waits for room, and for some to spare: one message at a time would cost many times as much. Then reads on.
     async fn go_on(&mut self, batch: &mut Batch, messages: &Arc<Semaphore>) -> Result<(), Loss> {
         batch.wait_for_room(messages, ROOM_AHEAD).await;
-        let all = || usize::MAX;
-        let more = self.stream.read(&self.hearing, all, |frame| batch.add(frame, &mut self.counters, messages));
+        let more = self.stream.read(&self.hearing, batch.taking(&mut self.counters, messages));
         match more.now_or_never() {
             None | Some(Ok(()) | Err(ReadError::Silence)) => {}
             Some(Err(fault)) => return Err(batch.end.take().unwrap_or_else(|| unread(&fault))),

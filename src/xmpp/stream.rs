@@ -54,6 +54,23 @@ pub fn messages(bytes: &[u8], hearing: &Hearing) -> Option<Vec<Notification>> {
     }
 }
 
+/// Who reads a stream.
+pub(super) trait Take {
+    /// How many bytes may be read at once. What is read and not taken is kept by the stream.
+    fn appetite(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Takes a frame; whether there should be more.
+    fn take(&mut self, frame: Frame) -> bool;
+}
+
+impl<F: FnMut(Frame) -> bool> Take for F {
+    fn take(&mut self, frame: Frame) -> bool {
+        self(frame)
+    }
+}
+
 /// Why nothing could be read.
 #[derive(Debug)]
 pub(super) enum ReadError {
@@ -126,26 +143,21 @@ impl Stream {
         self.flush().await
     }
 
-    /// Reads until `take` has got at least one frame, and on as long as it wants more and there are more; at most `most`
-    /// bytes at once. With an error it may have got some too. Can be dropped at any time without loss.
-    pub(super) async fn read(
-        &mut self,
-        hearing: &Hearing,
-        most: impl Fn() -> usize,
-        mut take: impl FnMut(Frame) -> bool,
-    ) -> Result<(), ReadError> {
-        poll_fn(|cx| self.poll_frames(cx, hearing, &most, &mut take)).await
+    /// Reads until `taker` has got at least one frame, and on as long as it wants more and there are more. With an error it
+    /// may have got some too. Can be dropped at any time without loss.
+    pub(super) async fn read(&mut self, hearing: &Hearing, mut taker: impl Take) -> Result<(), ReadError> {
+        poll_fn(|cx| self.poll_frames(cx, hearing, &mut taker)).await
     }
 
     /// The next frame, read as by somebody who listens to nobody.
     pub(super) async fn next(&mut self) -> Result<Frame, ReadError> {
         let mut next = None;
         let hearing = Hearing::nobody();
-        let one = |frame| {
+        self.read(&hearing, |frame| {
             next = Some(frame);
             false
-        };
-        self.read(&hearing, || usize::MAX, one).await?;
+        })
+        .await?;
         next.ok_or(ReadError::CutOff)
     }
 
@@ -153,13 +165,12 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
         hearing: &Hearing,
-        most: &impl Fn() -> usize,
-        take: &mut impl FnMut(Frame) -> bool,
+        taker: &mut impl Take,
     ) -> Poll<Result<(), ReadError>> {
         let mut taken = Taken::default();
         if !self.unread.is_empty() {
             let bytes = std::mem::take(&mut self.unread);
-            self.unread = taken.from(&mut self.intake, &bytes, hearing, take)?.to_vec();
+            self.unread = taken.from(&mut self.intake, &bytes, hearing, taker)?.to_vec();
         }
         loop {
             if !taken.wants_more {
@@ -169,9 +180,9 @@ impl Stream {
                 return Poll::Ready(Err(ReadError::Closed));
             }
             let intake = &mut self.intake;
-            let read = self.transport.poll_read(cx, most(), |bytes| match bytes {
+            let read = self.transport.poll_read(cx, taker.appetite(), |bytes| match bytes {
                 [] => Err(ReadError::CutOff),
-                bytes => taken.from(intake, bytes, hearing, take).map(<[u8]>::to_vec).map_err(ReadError::from),
+                bytes => taken.from(intake, bytes, hearing, taker).map(<[u8]>::to_vec).map_err(ReadError::from),
             });
             match read {
                 Poll::Ready(Ok(unread)) => {
@@ -257,13 +268,13 @@ impl Taken {
         intake: &mut Intake,
         mut bytes: &'b [u8],
         hearing: &Hearing,
-        take: &mut impl FnMut(Frame) -> bool,
+        taker: &mut impl Take,
     ) -> Result<&'b [u8], NotXmpp> {
         while self.wants_more {
             let (used, frame) = intake.take(bytes, hearing)?;
             bytes = &bytes[used..];
             match frame {
-                Some(frame) => (self.some, self.wants_more) = (true, take(frame)),
+                Some(frame) => (self.some, self.wants_more) = (true, taker.take(frame)),
                 None => break,
             }
         }

@@ -9,7 +9,12 @@ use crate::domain::moment::Moment;
 use crate::protocol::acknowledgement::{Acknowledgement, Due};
 use crate::protocol::link::Loss;
 use crate::protocol::stanza::{self, StreamError};
-use crate::xmpp::stream::Frame;
+use crate::xmpp::stream::{Frame, Take};
+
+/// Bytes of a small message.
+const SMALL: usize = 512;
+/// Bytes that are read also where there is no room: most of what comes needs none.
+const LITTLE: usize = 1024;
 
 /// What one wake-up brought.
 #[derive(Default)]
@@ -26,9 +31,38 @@ pub(super) struct Batch {
     pub(super) end: Option<Loss>,
 }
 
+/// A batch that takes from a stream, with what it takes besides.
+pub(super) struct Taking<'a> {
+    batch: &'a mut Batch,
+    counters: &'a mut Acknowledgement,
+    messages: &'a Arc<Semaphore>,
+}
+
+impl Take for Taking<'_> {
+    /// No more than there is room for, as if all of it were small messages: what is read beyond that must be kept, by each
+    /// of a thousand accounts that wait.
+    fn appetite(&self) -> usize {
+        let ahead = self.batch.held().saturating_sub(self.batch.messages) as usize;
+        (SMALL * (ahead + self.messages.available_permits())).max(LITTLE)
+    }
+
+    fn take(&mut self, frame: Frame) -> bool {
+        self.batch.add(frame, self.counters, self.messages)
+    }
+}
+
 impl Batch {
+    /// Whoever reads may do so with this.
+    pub(super) fn taking<'a>(
+        &'a mut self,
+        counters: &'a mut Acknowledgement,
+        messages: &'a Arc<Semaphore>,
+    ) -> Taking<'a> {
+        Taking { batch: self, counters, messages }
+    }
+
     /// Adds a frame; returns whether there should be more.
-    pub(super) fn add(&mut self, frame: Frame, counters: &mut Acknowledgement, messages: &Arc<Semaphore>) -> bool {
+    fn add(&mut self, frame: Frame, counters: &mut Acknowledgement, messages: &Arc<Semaphore>) -> bool {
         self.read += 1;
         match frame {
             Frame::Note(note) => {

@@ -47,14 +47,10 @@ async fn heard(peer: &mut TcpStream, least: usize) -> String {
 async fn frames(stream: &mut Stream, most: usize) -> (usize, Result<(), ReadError>) {
     let mut count = 0;
     let end = stream
-        .read(
-            &Hearing::nobody(),
-            || usize::MAX,
-            |_| {
-                count += 1;
-                count < most
-            },
-        )
+        .read(&Hearing::nobody(), |_| {
+            count += 1;
+            count < most
+        })
         .await;
     (count, end)
 }
