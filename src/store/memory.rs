@@ -258,6 +258,9 @@ impl Memory {
                 Thing::Call(partition) => slice.calls.extend(state.calls.get(partition).cloned()),
             }
         }
+        // In the order of their keys, those that share a page of an index stand side by side.
+        slice.legs.sort_unstable_by(|one, other| one.token.cmp(&other.token));
+        slice.calls.sort_unstable_by(|(one, _), (other, _)| one.partition.cmp(&other.partition));
         let rows = state.order.get(things).map(|(row, _)| *row).into_iter();
         let rows = rows.chain(state.numbered.get(ids).map(|(row, _)| *row));
         slice.journal = rows.min().unwrap_or(state.newest + 1);
