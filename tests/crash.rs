@@ -122,7 +122,7 @@ async fn a_disk_that_takes_no_more_is_an_error_and_what_was_acknowledged_stays()
     let folder = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
     let name = "a_disk_that_takes_no_more_is_an_error_and_what_was_acknowledged_stays";
-    let script = format!("trap '' XFSZ; ulimit -f 900; exec '{}' --exact {name} --nocapture", program.display());
+    let script = format!("trap '' XFSZ; ulimit -f 1800; exec '{}' --exact {name} --nocapture", program.display());
     let output = Command::new("sh").args(["-c", &script]).env("FOLDER", folder.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout).unwrap();

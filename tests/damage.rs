@@ -23,6 +23,8 @@ use sqlx::{Connection, SqliteConnection};
 use support::condition::SOON;
 use support::stage::*;
 
+/// Bytes of a page.
+const PAGE: usize = 8192;
 const COUNT: i64 = 60;
 const FLIPS: usize = 200;
 
@@ -189,20 +191,20 @@ async fn a_flipped_bit_in_any_event_keeps_that_event_in_and_lets_the_others_out(
 async fn a_torn_last_page_is_refused_and_the_file_left_alone() {
     let original = Original::new().await;
     let database = original.database();
-    for torn in [1, 100, 512, 2048, 4095] {
+    for torn in [1, 100, 512, PAGE / 2, PAGE - 1] {
         let copy = &database[..database.len() - torn];
         let fate = original.fate(copy).await;
         assert!(matches!(fate, Fate::Refused(OpenError::Corrupt { .. })), "{torn} bytes torn off: {fate:?}");
     }
     for missing in [1, 2, 5] {
-        let copy = &database[..database.len() - missing * 4096];
+        let copy = &database[..database.len() - missing * PAGE];
         let fate = original.fate(copy).await;
         assert!(!matches!(fate, Fate::Whole), "{missing} pages torn off: {fate:?}");
     }
     // A page of which only a part was written.
-    for page in 1..database.len() / 4096 {
+    for page in 1..database.len() / PAGE {
         let mut copy = database.clone();
-        copy[page * 4096 + 2048..(page + 1) * 4096].fill(0);
+        copy[page * PAGE + PAGE / 2..(page + 1) * PAGE].fill(0);
         drop(original.fate(&copy).await); // it asserts that no event comes out changed or is missing in silence
     }
 }
@@ -226,7 +228,7 @@ async fn a_torn_end_of_the_log_costs_at_most_the_commits_in_it_and_leaves_the_re
     }
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
     let (database, log) = (read("router.db"), read("router.db-wal"));
-    for torn in [1, 500, 4096, 9000, log.len() / 2] {
+    for torn in [1, 500, PAGE, 2 * PAGE + 808, log.len() / 2] {
         let copy = tempfile::tempdir().unwrap();
         let path = |name: &str| -> PathBuf { copy.path().join(name) };
         fs::write(path("router.db"), &database).unwrap();

@@ -70,7 +70,7 @@ async fn a_damaged_database_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = database(folder.path()).await;
     let good = fs::read(&path).unwrap();
-    let page = 4096;
+    let page = 8192;
     assert!(good.len() > 20 * page);
 
     for length in [16, 99, 100, 3 * page, good.len() / 2, good.len() - page, good.len() - 1] {

@@ -274,7 +274,7 @@ async fn a_torn_database_is_refused_by_name_with_what_to_do() {
     let folder = stopped().await;
     let path = database(folder.path());
     let whole = fs::read(&path).unwrap();
-    for length in [whole.len() - 1, whole.len() - 4096, whole.len() / 2, 4096] {
+    for length in [whole.len() - 1, whole.len() - 8192, whole.len() / 2, 8192] {
         fs::write(&path, &whole[..length]).unwrap();
         for arguments in [&["check"][..], &["check", "--repair"]] {
             let said = queue(folder.path(), arguments).await;

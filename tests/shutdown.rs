@@ -209,7 +209,7 @@ async fn a_damaged_database_is_named() {
     stop(&mut daemon).await;
     let file = daemon.folder().join("state.db");
     let mut bytes = std::fs::read(&file).unwrap();
-    for byte in bytes.iter_mut().skip(4096) {
+    for byte in bytes.iter_mut().skip(8192) {
         *byte = 0xAA;
     }
     std::fs::write(&file, bytes).unwrap();

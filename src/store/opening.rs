@@ -25,6 +25,8 @@ static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 const OURS: i64 = 1_869_509_488;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
+/// Bytes of a page of a new database. Most of what is written is large: packs, and rows of the journal.
+const PAGE: u32 = 8192;
 /// Pages of a database that is written anew at once: a few seconds' work.
 const REWRITTEN: i64 = 65_536;
 
@@ -131,7 +133,7 @@ async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError
         // What a statement of many rows would have to undo is a temporary file otherwise.
         .pragma("temp_store", "MEMORY")
         // What is delivered soon after it came need not be written twice.
-        .pragma("wal_autocheckpoint", "4000")
+        .pragma("wal_autocheckpoint", "2000")
         .connect()
         .await
         .map_err(|error| refused(path, error))
@@ -277,7 +279,8 @@ fn newest_schema() -> i64 {
 }
 
 fn connect_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).foreign_keys(true).disable_statement_logging()
+    let options = SqliteConnectOptions::new().filename(path).page_size(PAGE).busy_timeout(BUSY_TIMEOUT);
+    options.foreign_keys(true).disable_statement_logging()
 }
 
 pub(super) fn unopened(path: &Path, error: &io::Error) -> OpenError {

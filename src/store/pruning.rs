@@ -35,7 +35,7 @@ pub(super) const FREE: &str = "PRAGMA freelist_count";
 /// Pages that stay in the file for what comes next.
 const SPARE: i64 = 64;
 /// Pages given back in one step.
-pub(super) const SHRINK: &str = "PRAGMA incremental_vacuum(256)";
+pub(super) const SHRINK: &str = "PRAGMA incremental_vacuum(128)";
 
 /// Gives a little of the room that is free inside the file back to the disk. Says whether there is more.
 pub(super) async fn shrink(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
