@@ -320,7 +320,7 @@ async fn a_bit_flipped_anywhere_is_found_or_changes_nothing_and_no_repair_makes_
     let before = content(folder.path()).await.unwrap();
     assert_eq!(before.len(), 2 * EVENTS_MADE);
     let (mut found, mut mended) = (0, 0);
-    for (n, at) in (0..whole.len()).step_by(whole.len() / 150).enumerate() {
+    for (n, at) in (0..whole.len()).step_by(whole.len() / 300).enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let mut bytes = whole.clone();
         bytes[at + n % 7] ^= 1 << (n % 8);
@@ -343,7 +343,8 @@ async fn a_bit_flipped_anywhere_is_found_or_changes_nothing_and_no_repair_makes_
         {
             mended += 1;
             let after = content(folder.path()).await.unwrap();
-            assert!(after.iter().all(|(key, value)| before.get(key) == Some(value)), "byte {at}: {repaired:#?}");
+            let made_up: Vec<_> = after.iter().filter(|(key, value)| before.get(key) != Some(value)).collect();
+            assert!(made_up.is_empty(), "byte {at}: {faults:#?} {repaired:#?} {made_up:#?}");
         }
     }
     assert!(found > 20 && mended > 0, "{found} found, {mended} repaired");

@@ -38,6 +38,11 @@ const DAMAGED: &str = "SELECT position, id, partition, received, body FROM event
 const DEBTORS: &str = "SELECT name FROM sinks WHERE EXISTS (SELECT 1 FROM owing WHERE owing.sink = number AND owing.position = ?1) \
     OR EXISTS (SELECT 1 FROM dead WHERE sink = number AND position = ?1) ORDER BY name";
 
+/// The names of the sinks stand in the table and in its index; nothing else says which of two is right.
+pub(super) const NAMES: &str = "SELECT number, name FROM sinks NOT INDEXED ORDER BY number";
+pub(super) const INDEXED_NAMES: &str =
+    "SELECT number, name FROM sinks INDEXED BY sqlite_autoindex_sinks_1 ORDER BY name";
+
 /// Position, id, partition, time of receipt and body of an event whose texts may be none any more.
 type Damaged = (i64, Vec<u8>, Vec<u8>, i64, Vec<u8>);
 
@@ -86,7 +91,7 @@ impl Store {
                 copy.display()
             )
         }));
-        if !repaired.left.is_empty() && reindex(&mut writer).await {
+        if !repaired.left.is_empty() && are_named(&mut writer).await && reindex(&mut writer).await {
             repaired.done.push("the indexes were made anew from their tables".to_owned());
             repaired.left.clear();
         }
@@ -111,6 +116,19 @@ async fn file(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreErr
     let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(connection).await?;
     faults.retain(|line| line != "ok");
     Ok(faults)
+}
+
+/// Whether the sinks have the same names in their table and in its index: with another name, a sink would get nothing of
+/// what it is owed.
+async fn are_named(connection: &mut SqliteConnection) -> bool {
+    let mut names = Vec::new();
+    for statement in [NAMES, INDEXED_NAMES] {
+        let read = sqlx::query_as(statement).fetch_all(&mut *connection).await;
+        let Ok(mut read): Result<Vec<(i64, String)>, _> = read else { return false };
+        read.sort();
+        names.push(read);
+    }
+    names[0] == names[1]
 }
 
 /// Makes all indexes anew; keeps that only if everything is well then.

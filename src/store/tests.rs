@@ -32,6 +32,8 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (repair::STRAYS, &["owed", "sinks"]),
     (repair::STRAY_LETTERS, &["dead", "sinks"]),
     (repair::NEEDLESS, &["events", "sinks"]),
+    (repair::NAMES, &["sinks"]),
+    (repair::INDEXED_NAMES, &["sinks"]),
     (repair::COUNTERS, &["sinks", "all_sinks", "owed", "owing"]),
     (inspection::HOLDING, &["sinks"]),
     (inspection::BY_ID, &["events"]),
