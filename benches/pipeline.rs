@@ -61,6 +61,14 @@ mod support {
     pub mod schema;
 }
 
+const HELP: &str = "\
+cargo bench --bench pipeline -- [all [brief]] [tls] [accounts N...] [events N] [runs N] [only NAME...] [write]
+
+  (nothing)      1,000 accounts, plain, everybody, five runs: about a quarter of an hour
+  all            1, 100, 1,000 and 10,000 accounts, plain and TLS: half an hour; brief: TLS with 1,000 only
+  only NAME...   bytes, client, stream, router, unmatched, xmpp.js, slixmpp
+  write          writes benches/RESULTS.md";
+
 /// All runs of one contestant in one setting.
 pub type Results = BTreeMap<(Setting, Contestant), Vec<Figures>>;
 
@@ -71,6 +79,9 @@ async fn main() {
         && first == peer::HIDDEN
     {
         return peer::run(rest).await;
+    }
+    if arguments.iter().any(|word| matches!(word.as_str(), "help" | "--help" | "-h")) {
+        return println!("{HELP}");
     }
     allow_open_files();
     let arguments = Arguments::read(&arguments);

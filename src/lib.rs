@@ -40,6 +40,7 @@
 //! | tables, pruning | [`store`] and `migrations/` |
 //! | what one commit writes, and what it decides from memory | `store/transaction.rs`; `window.rs`, `memory.rs` |
 //! | how legs and ids get from the journal into their tables | `store/journal.rs`, `posting.rs` |
+//! | how it is known without a look that something is new | `store/sieve.rs`; `recall.rs` fills it |
 //! | what is measured, and beside whom | `benches/` |
 //! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `faults.rs` and `repair.rs` |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |

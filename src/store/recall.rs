@@ -74,19 +74,19 @@ pub(super) async fn known(connection: &mut SqliteConnection, ids: &[Token]) -> R
 pub(super) async fn learn(readers: &SqlitePool, memory: &Memory) -> Result<(), StoreError> {
     let keys: i64 = sqlx::query_scalar(KEYS).fetch_one(readers).await?;
     memory.learn(usize::try_from(keys).unwrap_or_default());
-    let mut after = Vec::new();
+    let mut after: Vec<u8> = Vec::new();
     loop {
-        let ids: Vec<Vec<u8>> = sqlx::query_scalar(IDS_BEYOND).bind(after).fetch_all(readers).await?;
+        let ids: Vec<Vec<u8>> = sqlx::query_scalar(IDS_BEYOND).bind(&after).fetch_all(readers).await?;
         let Some(last) = ids.last() else { break };
-        after = last.clone();
+        after.clone_from(last);
         memory.are_there(ids.into_iter().map(Key::from));
     }
     for statement in [LEGS_BEYOND, CALLS_BEYOND] {
         let mut after = String::new();
         loop {
-            let tokens: Vec<String> = sqlx::query_scalar(statement).bind(after).fetch_all(readers).await?;
+            let tokens: Vec<String> = sqlx::query_scalar(statement).bind(&after).fetch_all(readers).await?;
             let Some(last) = tokens.last() else { break };
-            after = last.clone();
+            after.clone_from(last);
             memory.are_there(tokens.iter().map(|token| Key::of(token)));
         }
     }

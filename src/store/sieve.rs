@@ -22,25 +22,26 @@ const MOST: usize = 1 << 19;
 pub(super) struct Sieve {
     lines: Vec<Line>,
     keys: usize,
-    /// Whether all there is was added.
-    whole: bool,
+    /// How many there were when all there is had been added.
+    whole: Option<usize>,
 }
 
 impl Sieve {
     /// Begins anew, with room for `keys`. Until it is whole, anything may be there.
     pub(super) fn begin(&mut self, keys: usize) {
         let lines = (keys.saturating_mul(BITS) / LINE_BITS).clamp(FEWEST, MOST);
-        *self = Self { lines: vec![Line::default(); lines], keys: 0, whole: false };
+        *self = Self { lines: vec![Line::default(); lines], keys: 0, whole: None };
     }
 
     /// All there is was added.
     pub(super) fn complete(&mut self) {
-        self.whole = !self.lines.is_empty();
+        self.whole = (!self.lines.is_empty()).then_some(self.keys);
     }
 
-    /// Whether it would be of more use if it began anew: it was never whole, or holds more than it has room for.
+    /// Whether it would be of more use if it began anew: it was never whole, or holds more than it has room for, of which
+    /// half or more may be gone from the tables.
     pub(super) fn is_worn(&self) -> bool {
-        !self.whole || (self.keys * BITS > self.lines.len() * LINE_BITS && self.lines.len() < MOST)
+        self.whole.is_none_or(|whole| self.keys * BITS > self.lines.len() * LINE_BITS && self.keys / 2 >= whole)
     }
 
     pub(super) fn add(&mut self, key: &Key) {
@@ -54,7 +55,8 @@ impl Sieve {
     /// Whether `key` may be there.
     pub(super) fn may_hold(&self, key: &Key) -> bool {
         let (at, bits) = self.places(key);
-        !self.whole || self.lines.get(at).is_none_or(|line| line.iter().zip(bits).all(|(word, bit)| word & bit != 0))
+        self.whole.is_none()
+            || self.lines.get(at).is_none_or(|line| line.iter().zip(bits).all(|(word, bit)| word & bit != 0))
     }
 
     /// The line of a key, and its bit in each of the words there.
@@ -62,8 +64,8 @@ impl Sieve {
         let (line, bits) = match key {
             // A part of a SHA-256: as evenly spread as any hash of it.
             Key::Digits(bytes) => {
-                let number = u128::from_le_bytes(*bytes);
-                ((number >> 64) as u64, number as u64)
+                let half = |half: Option<&[u8; 8]>| half.map_or(0, |half| u64::from_le_bytes(*half));
+                (half(bytes.first_chunk()), half(bytes.last_chunk()))
             }
             Key::Other(bytes) => {
                 let hash = |part: u8| {
@@ -100,9 +102,10 @@ mod tests {
         assert!((0..room).all(|n| sieve.may_hold(&key(n))));
         let seeming = (room..2 * room).filter(|n| sieve.may_hold(&key(*n))).count();
         assert!((1..room / 500).contains(&seeming), "{seeming} of {room}");
-        assert!(!sieve.is_worn());
-        sieve.add(&key(room));
-        assert!(sieve.is_worn(), "it is full");
+        (0..room).for_each(|n| sieve.add(&key(n)));
+        assert!(sieve.is_worn(), "it is full, and half of it may be gone");
+        sieve.complete();
+        assert!(!sieve.is_worn(), "it is full of what is there");
         sieve.begin(room);
         sieve.complete();
         assert!((0..room).all(|n| !sieve.may_hold(&key(n))) && !sieve.is_worn());

@@ -143,10 +143,10 @@ impl Stream {
         self.flush().await
     }
 
-    /// Reads until `taker` has got at least one frame, and on as long as it wants more and there are more. With an error it
+    /// Reads until `who` has got at least one frame, and on as long as it wants more and there are more. With an error it
     /// may have got some too. Can be dropped at any time without loss.
-    pub(super) async fn read(&mut self, hearing: &Hearing, mut taker: impl Take) -> Result<(), ReadError> {
-        poll_fn(|cx| self.poll_frames(cx, hearing, &mut taker)).await
+    pub(super) async fn read(&mut self, hearing: &Hearing, mut who: impl Take) -> Result<(), ReadError> {
+        poll_fn(|cx| self.poll_frames(cx, hearing, &mut who)).await
     }
 
     /// The next frame, read as by somebody who listens to nobody.
@@ -165,12 +165,12 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
         hearing: &Hearing,
-        taker: &mut impl Take,
+        who: &mut impl Take,
     ) -> Poll<Result<(), ReadError>> {
         let mut taken = Taken::default();
         if !self.unread.is_empty() {
             let bytes = std::mem::take(&mut self.unread);
-            self.unread = taken.from(&mut self.intake, &bytes, hearing, taker)?.to_vec();
+            self.unread = taken.from(&mut self.intake, &bytes, hearing, who)?.to_vec();
         }
         loop {
             if !taken.wants_more {
@@ -180,9 +180,9 @@ impl Stream {
                 return Poll::Ready(Err(ReadError::Closed));
             }
             let intake = &mut self.intake;
-            let read = self.transport.poll_read(cx, taker.appetite(), |bytes| match bytes {
+            let read = self.transport.poll_read(cx, who.appetite(), |bytes| match bytes {
                 [] => Err(ReadError::CutOff),
-                bytes => taken.from(intake, bytes, hearing, taker).map(<[u8]>::to_vec).map_err(ReadError::from),
+                bytes => taken.from(intake, bytes, hearing, who).map(<[u8]>::to_vec).map_err(ReadError::from),
             });
             match read {
                 Poll::Ready(Ok(unread)) => {
@@ -268,13 +268,13 @@ impl Taken {
         intake: &mut Intake,
         mut bytes: &'b [u8],
         hearing: &Hearing,
-        taker: &mut impl Take,
+        who: &mut impl Take,
     ) -> Result<&'b [u8], NotXmpp> {
         while self.wants_more {
             let (used, frame) = intake.take(bytes, hearing)?;
             bytes = &bytes[used..];
             match frame {
-                Some(frame) => (self.some, self.wants_more) = (true, taker.take(frame)),
+                Some(frame) => (self.some, self.wants_more) = (true, who.take(frame)),
                 None => break,
             }
         }

@@ -54,7 +54,9 @@ impl PostgresServer {
         let words: Vec<_> = own.into_iter().chain(settings).collect();
         let command = command("postgres", &words);
         let server = Server::start(&command[0], &command[1..], &[], folder.path(), address).await;
-        Self { server, folder }
+        let this = Self { server, folder };
+        drop(this.client().await); // it listens before it takes anything
+        this
     }
 
     fn with_login(&self, user: &str, password: &str) -> String {
