@@ -128,12 +128,12 @@ async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
-        .pragma("cache_size", "-8000")
+        .pragma("cache_size", "-6000")
         .pragma("journal_size_limit", "67108864")
         // What a statement of many rows would have to undo is a temporary file otherwise.
         .pragma("temp_store", "MEMORY")
         // What is delivered soon after it came need not be written twice.
-        .pragma("wal_autocheckpoint", "2000")
+        .pragma("wal_autocheckpoint", "1000")
         .connect()
         .await
         .map_err(|error| refused(path, error))
@@ -159,7 +159,7 @@ async fn readers(path: &Path) -> Result<SqlitePool, OpenError> {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .connect_with(connect_options(path).read_only(true))
+        .connect_with(connect_options(path).read_only(true).pragma("cache_size", "-1000"))
         .await
         .map_err(|error| refused(path, error))
 }

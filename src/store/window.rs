@@ -17,7 +17,7 @@ use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 
 /// Bytes of bodies that are kept in memory; older ones are read from their packs.
-const MOST_BYTES: usize = 4 << 20;
+const MOST_BYTES: usize = 3 << 20;
 /// Events that are kept in packs; beyond that the oldest become rows.
 const MOST: usize = 16_384;
 /// Events that become rows at once: some ten milliseconds' work.
