@@ -132,7 +132,8 @@ async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError
         .pragma("journal_size_limit", "67108864")
         // What a statement of many rows would have to undo is a temporary file otherwise.
         .pragma("temp_store", "MEMORY")
-        // What is delivered soon after it came need not be written twice.
+        // 8 MiB: what is delivered soon after it came need not be written twice, and a log that is written over soon need
+        // not grow, which the disk takes longer for.
         .pragma("wal_autocheckpoint", "1000")
         .connect()
         .await
