@@ -168,3 +168,25 @@ fn loss(error: StreamError) -> Loss {
         StreamError::Other(condition) => Loss::StreamError(condition),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::notification::Notification;
+
+    #[tokio::test]
+    async fn who_waits_reads_little_and_nobody_much_more_than_there_is_room_for() {
+        let messages = Arc::new(Semaphore::new(40));
+        let (mut batch, mut counters) = (Batch::default(), Acknowledgement::off());
+        let mut appetite = |batch: &mut Batch| batch.taking(&mut counters, &messages).appetite();
+        assert_eq!(appetite(&mut batch), 40 * SMALL);
+        let others = Arc::clone(&messages).acquire_many_owned(40).await.unwrap();
+        assert_eq!(appetite(&mut batch), LITTLE);
+        drop(others);
+        batch.wait_for_room(&messages, 32).await;
+        let _others = Arc::clone(&messages).acquire_many_owned(8).await.unwrap();
+        assert_eq!(appetite(&mut batch), 32 * SMALL);
+        batch.taking(&mut Acknowledgement::off(), &messages).take(Frame::Note(Notification::default()));
+        assert_eq!(appetite(&mut batch), 31 * SMALL);
+    }
+}

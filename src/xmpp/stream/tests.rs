@@ -93,6 +93,26 @@ async fn what_came_at_once_is_handed_over_as_far_as_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn no_more_is_kept_unread_than_there_was_appetite_for() {
+    struct Small;
+    impl Take for Small {
+        fn appetite(&self) -> usize {
+            8
+        }
+
+        fn take(&mut self, _: Frame) -> bool {
+            false
+        }
+    }
+    let (mut stream, mut peer) = stream(PATIENCE).await;
+    peer.write_all("<iq/>".repeat(10).as_bytes()).await.unwrap();
+    for _ in 0..10 {
+        stream.read(&Hearing::nobody(), Small).await.unwrap();
+        assert!(stream.unread.len() < 8);
+    }
+}
+
+#[tokio::test]
 async fn each_end_has_its_name() {
     for (last, expected) in [
         ("</stream:stream>", "Err(Closed)"),
