@@ -350,6 +350,24 @@ async fn a_bit_flipped_anywhere_is_found_or_changes_nothing_and_no_repair_makes_
     assert!(found > 20 && mended > 0, "{found} found, {mended} repaired");
 }
 
+/// It stands in the table and in its index, and nothing says which of two is right.
+#[tokio::test]
+async fn a_sink_whose_name_is_in_doubt_gets_none_by_a_repair() {
+    let folder = stopped().await;
+    let whole = fs::read(database(folder.path())).unwrap();
+    let places = whole.windows(6).enumerate().filter(|(_, text)| *text == b"former");
+    let mut doubted = 0;
+    for (at, _) in places {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bytes = whole.clone();
+        bytes[at + 2] = b'v';
+        fs::write(database(folder.path()), &bytes).unwrap();
+        let repaired = Store::repair(&options(folder.path())).await.unwrap();
+        doubted += usize::from(repaired.left.iter().any(|line| line.contains("sqlite_autoindex_sinks")));
+    }
+    assert_eq!(doubted, 2);
+}
+
 #[tokio::test]
 async fn each_action_has_help_with_an_example() {
     let folder = folder("");
