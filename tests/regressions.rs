@@ -1,0 +1,20 @@
+//! Faults that outsiders found, one test each; its name begins with the fault's number. Those that need no daemon stand
+//! beside the code they hold to its promise, under the same numbers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+#[path = "regressions/addresses.rs"]
+mod addresses;
+#[path = "regressions/delivery.rs"]
+mod delivery;
+#[path = "regressions/login.rs"]
+mod login;
+#[path = "regressions/neighbours.rs"]
+mod neighbours;
+#[path = "regressions/operator.rs"]
+mod operator;
+#[path = "regressions/sinks.rs"]
+mod sinks;
+#[path = "regressions/stanzas.rs"]
+mod stanzas;

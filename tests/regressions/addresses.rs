@@ -1,0 +1,1 @@
+//! Names, addresses, certificates and the files they are read from.

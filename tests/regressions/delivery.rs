@@ -1,0 +1,1 @@
+//! Deliveries that were lost, repeated or given up too soon.

@@ -1,0 +1,1 @@
+//! Log-in: mechanisms, SCRAM, and servers that cheat in it.

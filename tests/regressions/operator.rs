@@ -1,0 +1,1 @@
+//! Careless operators and hostile callers: configuration, files, log, HTTP.

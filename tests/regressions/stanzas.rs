@@ -1,0 +1,1 @@
+//! Hostile stanzas, and a store that fails.
