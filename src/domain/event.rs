@@ -321,7 +321,8 @@ pub struct CallData {
 pub struct Outcome {
     /// Whether this leg was answered.
     pub answered: Option<bool>,
-    /// Whether another leg of the same call was answered and this one was not.
+    /// Whether this leg was not answered and another leg of the same call had been by then. A leg may end before the
+    /// service tells who answered, so `false` does not mean that nobody did.
     pub answered_elsewhere: Option<bool>,
     /// Seconds from the first event to the answer, or to the end if never answered and the end was seen.
     pub ring_seconds: Option<f64>,
