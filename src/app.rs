@@ -20,7 +20,7 @@ use crate::http::{self, Server};
 use crate::metrics::Metrics;
 use crate::metrics::history::STEP;
 use crate::otel::{self, Traces};
-use crate::store::{OpenError, Room, Store};
+use crate::store::{OpenError, Room, Store, StoreError};
 
 /// How often it is written down that what is covered still is.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -169,6 +169,11 @@ impl App {
             self.fleet.send(Apply(new)).await.map_err(|_| ReloadError::Stopping)?.map_err(ReloadError::Xmpp)?;
         self.fleet.send(Reopen).await.map_err(|_| ReloadError::Stopping)?;
         Ok(changes)
+    }
+
+    /// Returns once the store has failed for good, with what it failed with: the process is to end then.
+    pub async fn failed(&self) -> StoreError {
+        self.house.failed().await
     }
 
     /// Counts a reload.

@@ -17,23 +17,29 @@
 //! | [`UNSENT_BYTES`] | 16 KiB | what waits for a peer that reads slowly | whoever writes waits |
 //! | [`NAME_BYTES`] | 1,023 | node, item id, collection: as long as a part of a JID may be | the part (or header) is left out; `oversize` |
 //! | [`SUBID_BYTES`] | 1,024 | services use some 20 | the same |
+//! | [`JID_BYTES`] | 3,071 | RFC 7622 | the same |
 //! | [`SUBIDS`] | 10 | a JID has at most 10 subscriptions on a node | the others are left out; `oversize` |
 //! | [`PUBLISH_TIME_BYTES`] | 64 | a date with fractions and zone has 35 | the item is left out; `oversize` |
-//! | [`FIELD_BYTES`] | 4 KiB | a field of a call or registration is a SIP header | the item is left out; `oversize` |
+//! | [`FIELD_BYTES`] | 2 KiB | a field of a call or registration is a SIP URI or less, and is remembered with its leg | the item is left out; `oversize` |
 //! | [`PAYLOAD_BYTES`] | 128 KiB | the payload of any other item goes whole into its event | the item is left out; `oversize` |
 //! | [`PARTS`] | 512 of one message | a message of the service tells of one thing | the others are left out; `oversize` |
+//! | [`CHANGES`] | 16 of one message | each changed subscription is told to every subscription of the account | the others are left out; `oversize` |
 //! | [`SHOWN_PARTS`] | 4,096 of one answer | what a node holds now may be much, and comes in one stanza | the others are left out, and the answer ends no leg; `oversize` |
 //! | [`MESSAGE_OUTPUT_BYTES`] | 1 MiB | the events of one message: four times the largest stanza | as with [`PARTS`] |
+//! | [`SHOWN_OUTPUT_BYTES`] | 4 MiB | the events of one answer | as with [`SHOWN_PARTS`] |
 //!
 //! # Room: what may be under way between the network and the disk
 //!
 //! | limit | value | why | what happens beyond |
 //! |---|---|---|---|
 //! | [`ROOM`] | 2,048 units of [`ROOM_UNIT_BYTES`] (4 MiB) | what all accounts together have read and not committed, in bytes of the events that come out of it | accounts are read on once there is room, in the order they asked |
-//! | [`LARGE_ROOM`] | 512 of these units | messages with more than one unit share these, so that usual ones never wait for them | the account waits, the others do not |
+//! | [`LARGE_UNITS`] | 8 units | a message that needs more is large: usual ones need one | it takes its room from [`LARGE_ROOM`] |
+//! | [`LARGE_ROOM`] | 512 units (1 MiB) | large messages share these, so that usual ones never wait for them | the account waits, the others do not |
+//! | [`ELEMENT_BYTES`] | 16 KiB | an answer whose tree takes more is handed over alone | what came behind it comes next |
 //! | [`PIECE_BYTES`] | 64 KiB | of one account in one commit: a large message is committed in pieces | the rest comes with the next commit, behind the others |
 //! | [`ROUND_BYTES`] | 512 KiB | one commit: some tens of milliseconds | the rest comes with the next commit |
-//! | [`ENDED_AT_ONCE`] | 512 | legs that one purge, or one answer, ends in one commit | the rest ends with the next commits |
+//! | [`ENDED_AT_ONCE`] | 64 | legs that one purge, or one answer, ends in one commit: a phone has a few | the rest ends with the next commits |
+//! | [`LIVE_LEGS`] | 1,024 of one leaf | looked at when a purge or an answer ends legs | the others wait for the next purge, or end as stale |
 //! | [`TAKEN_BYTES`] | 4 MiB | what a sink takes from the queue at once | the rest is taken with the next step |
 //! | [`REASON_BYTES`] | 1 KiB | why a delivery was given up, as it is kept with the dead letter | cut off |
 
@@ -57,20 +63,26 @@ pub const UNSENT_BYTES: usize = 16 * 1024;
 pub const NAME_BYTES: usize = 1_023;
 /// Bytes of the id of a subscription.
 pub const SUBID_BYTES: usize = 1024;
+/// Bytes of a JID (RFC 7622: three parts of 1,023, and two separators).
+pub const JID_BYTES: usize = 3_071;
 /// Subids of one message.
 pub const SUBIDS: usize = 10;
 /// Bytes of a publish-time.
 pub const PUBLISH_TIME_BYTES: usize = 64;
 /// Bytes of one field of a call or a registration.
-pub const FIELD_BYTES: usize = 4 * 1024;
+pub const FIELD_BYTES: usize = 2 * 1024;
 /// Bytes of the payload of an item that is kept as it is.
 pub const PAYLOAD_BYTES: usize = 128 * 1024;
 /// Parts of one message: items, retracts, purges, changed subscriptions.
 pub const PARTS: usize = 512;
+/// Changed subscriptions of one message.
+pub const CHANGES: usize = 16;
 /// Items of one answer to a request for items.
 pub const SHOWN_PARTS: usize = 4_096;
 /// Bytes of the events that come out of one message, as they are estimated when it is read.
 pub const MESSAGE_OUTPUT_BYTES: usize = 1024 * 1024;
+/// Bytes of the events that come out of one answer to a request for items.
+pub const SHOWN_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
 
 // ---- room -------------------------------------------------------------------------------------------------------
 
@@ -78,14 +90,20 @@ pub const MESSAGE_OUTPUT_BYTES: usize = 1024 * 1024;
 pub const ROOM: usize = 2_048;
 /// Bytes of events that one unit of room stands for: a usual message needs one.
 pub const ROOM_UNIT_BYTES: usize = 2 * 1024;
-/// Units of room that messages which need more than one share; fewer than half of [`ROOM`].
+/// Units of room up to which a message is a usual one.
+pub const LARGE_UNITS: u32 = 8;
+/// Units of room that larger messages share; as many as the largest of them needs.
 pub const LARGE_ROOM: usize = 512;
 /// Bytes of the events of one account in one commit.
 pub const PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of the events of one commit.
 pub const ROUND_BYTES: usize = 512 * 1024;
+/// Bytes of the tree of an element that is handed over together with others.
+pub const ELEMENT_BYTES: usize = 16 * 1024;
 /// Legs ended by one part of a message in one commit.
-pub const ENDED_AT_ONCE: usize = 512;
+pub const ENDED_AT_ONCE: usize = 64;
+/// Live legs of one leaf that are recalled at once.
+pub const LIVE_LEGS: usize = 1_024;
 /// Bytes of the events that a sink takes from the queue at once; always one event at least.
 pub const TAKEN_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of the reason that is kept with a dead letter.

@@ -323,7 +323,8 @@ impl OpenError {
                 Self::Corrupt { path, detail: detail.to_string() }
             }
             StoreError::Io(detail) => Self::Io { path, detail: detail.to_string() },
-            StoreError::Closed => Self::Io { path, detail: "closed".to_owned() },
+            StoreError::Sync(detail) => Self::Io { path, detail: detail.to_string() },
+            fault @ (StoreError::Gone | StoreError::Closed) => Self::Io { path, detail: fault.to_string() },
         }
     }
 }

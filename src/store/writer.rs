@@ -2,6 +2,8 @@
 //!
 //! Must not know who asks, nor what the tables hold.
 
+use std::sync::{Arc, OnceLock};
+
 use jiff::Timestamp;
 use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +46,13 @@ pub(super) enum Work {
     Close,
     #[cfg(test)]
     MaxPages(i64),
+    /// From now on every transaction fails like this, or as it may.
+    #[cfg(test)]
+    Fail(Option<StoreError>),
+    #[cfg(test)]
+    Refuse(&'static str),
+    #[cfg(test)]
+    Panic,
 }
 
 /// What came of it.
@@ -82,6 +91,8 @@ pub(super) struct Writer {
     pub(super) scribe: Scribe,
     pub(super) readers: SqlitePool,
     pub(super) inbox: mpsc::Receiver<Operation>,
+    /// Where it leaves what it ends with, if nobody asked it to.
+    pub(super) fault: Arc<OnceLock<StoreError>>,
 }
 
 impl Writer {
@@ -98,12 +109,31 @@ impl Writer {
                 self.inbox.close();
                 farewells.extend(closes);
             }
+            #[cfg(test)]
+            for operation in &operations {
+                match &operation.work {
+                    Work::Fail(fault) => self.scribe.fault.clone_from(fault),
+                    Work::Refuse(text) => self.scribe.refuses = Some(text),
+                    Work::Panic => panic!("asked to"),
+                    _ => {}
+                }
+            }
             // Where there is no room for rows, there is none for what comes either, and that is told.
             let _ = self.scribe.spill().await;
             let answers = self.write(&operations).await;
+            let ends =
+                answers.iter().find_map(|answer| answer.as_ref().err().filter(|fault| fault.is_final()).cloned());
+            let ended = ends.is_some();
+            if let Some(fault) = ends {
+                let _ = self.fault.set(fault);
+            }
             for (operation, answer) in operations.into_iter().zip(answers) {
                 // A caller who has gone away needs no answer.
                 let _ = operation.answer.send(answer);
+            }
+            if ended {
+                // Nobody knows what of all that is on the disk: only a look at it can tell, which is that of the next start.
+                return;
             }
             for fold in folds {
                 let folded = self.write(std::slice::from_ref(&fold)).await.pop();
