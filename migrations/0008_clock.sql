@@ -3,7 +3,10 @@
 CREATE TABLE clock (
     id     INTEGER PRIMARY KEY CHECK (id = 0),
     behind INTEGER NOT NULL,
-    newest INTEGER NOT NULL
+    newest INTEGER NOT NULL,
+    -- Another one after each time the log is folded in: with what `<database>.lock` says, it tells whether the log that lies
+    -- beside the database is of this database.
+    stamp  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO clock (id, behind, newest)
     SELECT 0, 0, coalesce((SELECT at FROM seen ORDER BY number DESC LIMIT 1), 0);

@@ -62,7 +62,7 @@ pub use repair::{RepairError, Repaired};
 pub use room::Room;
 
 use ledger::LedgerKey;
-use lock::Watch;
+use lock::{Lock, Watch};
 use memory::Memory;
 use opening::Opened;
 use options::Options;
@@ -92,6 +92,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Ownership {
     ours: bool,
+    /// Whether nothing may be written at all.
+    reads: bool,
     watch: Watch,
     touched: Mutex<Option<SystemTime>>,
     /// Whether somebody asked to close it: who finds it gone without that has found a fault.
@@ -119,6 +121,25 @@ impl Store {
         Self::begin(opening::beside(options).await?, Memory::default()).await
     }
 
+    /// Opens an existing database only to look at how much each sink is owed, and at dead letters, also while a router owns
+    /// it. Writes nothing. Anything else asked of it gets [`StoreError::Closed`].
+    pub async fn to_read(options: &Options) -> Result<Self, OpenError> {
+        let (path, readers) = opening::to_read(options).await?;
+        let time = async { Time::of(&mut *readers.acquire().await?, false).await }.await;
+        let time = time.map_err(|fault| OpenError::of(path.clone(), fault))?;
+        let (writer, _) = mpsc::channel(1);
+        let ownership = Ownership {
+            ours: false,
+            reads: true,
+            watch: Lock::watch_of(&path),
+            touched: Mutex::default(),
+            closing: AtomicBool::new(true),
+            fault: Arc::default(),
+        };
+        let (memory, window) = Default::default();
+        Ok(Self { writer, readers, memory, window, ownership: ownership.into(), time: time.into(), path: path.into() })
+    }
+
     /// The writer has a thread of its own: between two of its statements it must not wait for anybody's turn.
     async fn begin(opened: Opened, memory: Memory) -> Result<Self, OpenError> {
         let Opened { path, writer: connection, readers, lock } = opened;
@@ -126,7 +147,7 @@ impl Store {
         let touched = Mutex::new(watch.touched());
         let fault = Arc::new(OnceLock::new());
         let closing = AtomicBool::new(false);
-        let ownership = Ownership { ours, touched, watch, closing, fault: Arc::clone(&fault) };
+        let ownership = Ownership { ours, reads: false, touched, watch, closing, fault: Arc::clone(&fault) };
         let scribe = match Scribe::new(connection, lock, memory).await {
             Ok(scribe) => scribe,
             Err(fault) => return Err(OpenError::of(path, fault)),
@@ -156,7 +177,10 @@ impl Store {
     /// The newest part of the queue, where we own it; after an operator changed something, as it is then. Else there are
     /// only rows.
     async fn window(&self) -> Result<Option<&Window>, StoreError> {
-        let Ownership { ours, watch, touched, .. } = &*self.ownership;
+        let Ownership { ours, reads, watch, touched, .. } = &*self.ownership;
+        if *reads {
+            return Ok(None);
+        }
         let now = watch.touched();
         let before = std::mem::replace(&mut *touched.lock().unwrap_or_else(PoisonError::into_inner), now);
         if !ours || before != now {

@@ -193,6 +193,16 @@ pub enum OpenError {
         /// Commits that cannot be read.
         commits: usize,
     },
+    /// The write-ahead log beside it is another database's, or that of another time.
+    #[error(
+        "{} is not the database that the log {}-wal beside it belongs to, as when a backup was put back: remove {}-wal and \
+        {}-shm, and only the backup counts; if the log was put back together with the database, remove {}.lock instead",
+        .path.display(), .path.display(), .path.display(), .path.display(), .path.display()
+    )]
+    Restored {
+        /// The database.
+        path: PathBuf,
+    },
     /// Written by a newer version of this program.
     #[error(
         "{} has schema {found}, this version knows {known}: run the newer version, or move the file away",

@@ -11,16 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::StoreError;
 use super::ledger::LedgerKey;
 use super::transaction::Scribe;
-use super::{Bounds, Commit, LedgerEntry, Settlement, Shed};
+use super::{Bounds, Commit, LedgerEntry, Settlement, Shed, opening};
 use crate::domain::name::SinkName;
 
 /// Operations that may wait; further callers wait for a place.
 pub(super) const WAITING: usize = 1024;
 /// Operations in one transaction.
 const GROUP: usize = 256;
-
-/// Folds the log into the file and empties it.
-const FOLD: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// What there is to write.
 #[derive(Debug)]
@@ -69,13 +66,15 @@ pub(super) struct Written {
 }
 
 impl Work {
-    /// What is done alone and outside of any transaction: its statement.
-    fn alone(&self) -> Option<sqlx::AssertSqlSafe<String>> {
+    /// Does what is done alone and outside of any transaction, if it is that.
+    async fn alone(&self, scribe: &mut Scribe) -> Option<Result<(), StoreError>> {
         #[cfg(test)]
         if let Self::MaxPages(pages) = self {
-            return Some(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")));
+            let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            let set = sqlx::query(statement).execute(&mut scribe.connection).await;
+            return Some(set.map(drop).map_err(StoreError::from));
         }
-        matches!(self, Self::Fold).then(|| sqlx::AssertSqlSafe(FOLD.to_owned()))
+        if let Self::Fold = self { Some(opening::fold(&mut scribe.connection, &scribe.lock).await) } else { None }
     }
 }
 
@@ -155,7 +154,7 @@ impl Writer {
             }
         }
         self.readers.close().await;
-        let checkpoint = sqlx::query(FOLD).execute(&mut self.scribe.connection).await;
+        let checkpoint = sqlx::query(opening::FOLD).execute(&mut self.scribe.connection).await;
         let closed = self.scribe.connection.close().await;
         drop(self.scribe.lock);
         let outcome = checkpoint.and(closed).map(|()| Written::default()).map_err(StoreError::from);
@@ -189,9 +188,9 @@ impl Writer {
             return Ok(Vec::new());
         }
         if let [Operation { work, .. }] = operations
-            && let Some(statement) = work.alone()
+            && let Some(done) = work.alone(&mut self.scribe).await
         {
-            sqlx::query(statement).execute(&mut self.scribe.connection).await?;
+            done?;
             return Ok(vec![Written::default()]);
         }
         let slice = if posts { self.scribe.memory.slice() } else { None };

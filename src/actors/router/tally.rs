@@ -160,8 +160,11 @@ impl Tally {
                 metrics.publish_delay(&event.service, span(published, event.received));
             }
         }
-        for trail in self.trails {
-            trail.committed(&self.traces, self.begun, now);
+        let mut trails = self.trails.into_iter().peekable();
+        let mut tells_node = true;
+        while let Some(trail) = trails.next() {
+            let same = trails.peek().is_some_and(|next| next.is_of_the_node_of(&trail));
+            trail.committed(&self.traces, self.begun, now, std::mem::replace(&mut tells_node, !same));
         }
         for reason in self.ended {
             metrics.leg_ended(reason);
