@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onsip_router::sinks::{Failure, Parcel};
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
-use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use rumqttc::{AsyncClient, Broker, Event, MqttOptions, Packet, Publish, PublishOptions, PublishProperties, QoS};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -90,10 +88,10 @@ struct Subscriber {
 
 impl Subscriber {
     async fn start(address: SocketAddr) -> Self {
-        let mut settings = MqttOptions::new("subscriber", address.ip().to_string(), address.port());
+        let mut settings = MqttOptions::new("subscriber", Broker::tcp(address.ip().to_string(), address.port()));
         settings.set_credentials("router", PASSWORD).set_receive_maximum(Some(u16::MAX));
-        settings.set_max_packet_size(Some(1 << 20)).set_connection_timeout(SOON.as_secs());
-        let (client, mut events) = AsyncClient::new(settings, 100);
+        settings.set_max_packet_size(Some(1 << 20)).set_connect_timeout(SOON);
+        let (client, mut events) = AsyncClient::builder(settings).capacity(100).build();
         let (got, subscriptions) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
         let mut task = JoinSet::new();
         let (own, keeps, counts) = (client.clone(), Arc::clone(&got), Arc::clone(&subscriptions));
@@ -127,7 +125,7 @@ impl Subscriber {
     async fn until_now(&mut self) -> Vec<Publish> {
         self.marks += 1;
         let mark = self.marks.to_string();
-        self.client.publish(MARK, QoS::AtLeastOnce, false, mark.clone()).await.expect("it is sent");
+        self.client.publish(MARK, mark.clone(), PublishOptions::at_least_once()).await.expect("it is sent");
         let round = async || {
             let got = self.got.lock().unwrap();
             got.iter().any(|message| message.topic == MARK && message.payload == mark).then_some(())
