@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rumqttc::Error as MqttError;
 use rumqttc::{
     AsyncClient, Broker, ClientError, ConnAck, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event,
     EventLoop, MqttOptions, Packet, PubAck, PubAckReason, Publish, PublishOptions, PublishResult, StateError,
@@ -19,9 +20,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
 use super::super::{Failure, Parcel};
 use super::{BATCH, Options, message};
+use crate::domain::limits::MQTT_PACKET;
 
 /// For a TCP connection, TLS and the log-in.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -29,17 +32,32 @@ const CONNECTING: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Seconds between probes of a silent connection; after two without an answer it is lost.
 const PROBE: u16 = 15;
-/// The biggest packet the broker may send: acknowledgements are small.
-const INCOMING: u32 = 65_536;
 /// The packet identifier, which a message gets when it is sent, in bytes.
 const IDENTIFIER: usize = 2;
+
+/// Why a connection is of no more use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// The broker has refused a message as too large.
+    TooLarge(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl End {
+    fn reason(&self) -> &str {
+        match self {
+            Self::TooLarge(reason) | Self::Other(reason) => reason,
+        }
+    }
+}
 
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     client: AsyncClient,
     /// What ended the connection.
-    fault: Arc<Mutex<Option<String>>>,
+    end: Arc<Mutex<Option<End>>>,
     peer: String,
     /// More bytes than that the broker does not take in one packet.
     largest: usize,
@@ -57,11 +75,18 @@ impl Link for Connection {
     }
 
     fn is_sound(&self) -> bool {
-        lock(&self.fault).is_none()
+        lock(&self.end).is_none()
     }
 
     async fn hand_over(&self, parcel: &Parcel, options: &Options) -> Result<(), Failure> {
         Ok(self.publish(message::of(parcel, options)?).await?)
+    }
+
+    fn too_large(&self) -> Option<String> {
+        match &*lock(&self.end) {
+            Some(End::TooLarge(reason)) => Some(reason.clone()),
+            Some(End::Other(_)) | None => None,
+        }
     }
 }
 
@@ -86,15 +111,15 @@ impl Connection {
             Ok(_) => Err(Fault::Refused(self.lost())),
             Err(_) => {
                 let reason = format!("{} has not acknowledged within {ANSWER:?}", self.peer);
-                lock(&self.fault).get_or_insert_with(|| reason.clone());
+                lock(&self.end).get_or_insert_with(|| End::Other(reason.clone()));
                 Err(Fault::Refused(reason))
             }
         }
     }
 
     fn lost(&self) -> String {
-        let fault = lock(&self.fault).clone();
-        format!("{}: {}", self.peer, fault.as_deref().unwrap_or("the connection was lost"))
+        let end = lock(&self.end);
+        format!("{}: {}", self.peer, end.as_ref().map_or("the connection was lost", End::reason))
     }
 }
 
@@ -113,16 +138,16 @@ async fn connect(options: &Options) -> Result<Connection, String> {
     let (client, mut events) = made.map_err(|fault| fault.to_string())?;
     let welcome = loop {
         if let Event::Incoming(Packet::ConnAck(welcome)) =
-            events.poll().await.map_err(|fault| said(&fault, options.client_id.as_deref()))?
+            events.poll().await.map_err(|fault| end(&fault, options.client_id.as_deref()).reason().to_owned())?
         {
             break welcome;
         }
     };
     let largest = limits(&welcome)?;
-    let fault = Arc::default();
+    let end = Arc::default();
     let mut driver = JoinSet::new();
-    driver.spawn(drive(events, Arc::clone(&fault), options.client_id.clone()));
-    Ok(Connection { client, fault, peer: options.address.to_string(), largest, _driver: driver })
+    driver.spawn(drive(events, Arc::clone(&end), options.client_id.clone()));
+    Ok(Connection { client, end, peer: options.address.to_string(), largest, _driver: driver })
 }
 
 /// What the client library reads and writes.
@@ -146,7 +171,7 @@ async fn stream(options: &Options) -> io::Result<Box<dyn Stream>> {
 fn settings(options: &Options) -> MqttOptions {
     let client_id = options.client_id.clone().unwrap_or_else(|| format!("onsip-router-{:016x}", rand::random::<u64>()));
     let mut settings = MqttOptions::new(client_id, Broker::tcp(&options.address.host, options.address.port));
-    settings.set_keep_alive(PROBE).set_clean_start(true).set_max_packet_size(Some(INCOMING));
+    settings.set_keep_alive(PROBE).set_clean_start(true).set_max_packet_size(Some(MQTT_PACKET));
     settings.set_session_expiry_interval(Some(0)).set_connect_timeout(CONNECTING);
     if let (Some(username), Some(password)) = (&options.username, &options.password) {
         settings.set_credentials(username, password.expose().to_owned());
@@ -168,21 +193,21 @@ fn limits(welcome: &ConnAck) -> Result<usize, String> {
 
 /// Runs the loop of the library up to its first fault. Whoever waits for an acknowledgement is told only after the fault
 /// is noted, when the loop is dropped.
-async fn drive(mut events: EventLoop, fault: Arc<Mutex<Option<String>>>, client_id: Option<String>) {
-    let end = loop {
-        if let Err(end) = events.poll().await {
-            break end;
+async fn drive(mut events: EventLoop, noted: Arc<Mutex<Option<End>>>, client_id: Option<String>) {
+    let fault = loop {
+        if let Err(fault) = events.poll().await {
+            break fault;
         }
     };
-    lock(&fault).get_or_insert_with(|| said(&end, client_id.as_deref()));
+    lock(&noted).get_or_insert_with(|| end(&fault, client_id.as_deref()));
 }
 
 fn judge(answer: &PubAck, topic: &str) -> Result<(), Fault> {
     let text = answer.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
-    let said = text.map_or_else(String::new, |text| format!(" ({text})"));
+    let said = text.map_or_else(String::new, |text| format!(" ({})", excerpt(text)));
     match answer.reason {
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
-        PubAckReason::TopicNameInvalid => Err(Fault::Rejected(format!("the broker knows no topic {topic}{said}"))),
+        PubAckReason::TopicNameInvalid => Err(Fault::Refused(format!("the broker has no topic {topic}{said}"))),
         PubAckReason::PayloadFormatInvalid => {
             Err(Fault::Rejected(format!("the broker does not take the format of the payload{said}")))
         }
@@ -198,35 +223,48 @@ fn judge(answer: &PubAck, topic: &str) -> Result<(), Fault> {
     }
 }
 
-/// Says in a line what ended the connection; `client_id` is the configured one.
-fn said(fault: &ConnectionError, client_id: Option<&str>) -> String {
-    match fault {
+/// Says in a line what ended the connection, and what can be done about it; `client_id` is the configured one.
+fn end(fault: &ConnectionError, client_id: Option<&str>) -> End {
+    /// The code for a packet that is too large. Brokers send it in an acknowledgement, where the protocol does not have it.
+    const TOO_LARGE: u8 = DisconnectReasonCode::PacketTooLarge as u8;
+    let reason = match fault {
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
         ) => "the broker refuses the log-in; check `username`, `password` and `client_id`".to_owned(),
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid,
+        ) => "the broker refuses the client identifier; check `client_id`".to_owned(),
         ConnectionError::ConnectionRefused(code) => format!("the broker refuses the connection: {code:?}"),
+        ConnectionError::MqttState(StateError::Deserialization(MqttError::InvalidConnectReturnCode(TOO_LARGE))) => {
+            return End::TooLarge("the broker takes no message of this size".to_owned());
+        }
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
-            let text = reason_string.as_deref().map_or_else(String::new, |text| format!(" ({text})"));
-            ended(*reason_code, client_id) + &text
+            let text = reason_string.as_deref().map_or_else(String::new, |text| format!(" ({})", excerpt(text)));
+            let reason = farewell(*reason_code, client_id) + &text;
+            if *reason_code == DisconnectReasonCode::PacketTooLarge {
+                return End::TooLarge(reason);
+            }
+            reason
         }
         // A broker older than MQTT 5 says nothing where another client takes over.
         ConnectionError::MqttState(StateError::ConnectionAborted) => match client_id {
             Some(client_id) => {
-                format!("the broker closed the connection without a reason; does another client use {client_id:?}?")
+                format!("the broker closed the connection without a reason; does another client use {client_id:?} too?")
             }
             None => "the broker closed the connection without a reason".to_owned(),
         },
         ConnectionError::MqttState(StateError::Io(fault)) | ConnectionError::Io(fault) => fault.to_string(),
         ConnectionError::Timeout(_) => "no answer in time".to_owned(),
-        fault => fault.to_string(),
-    }
+        fault => excerpt(&fault.to_string()),
+    };
+    End::Other(reason)
 }
 
-/// Says why the broker ended the connection, and what can be done about it.
-fn ended(code: DisconnectReasonCode, client_id: Option<&str>) -> String {
+/// Says why the broker ended the connection.
+fn farewell(code: DisconnectReasonCode, client_id: Option<&str>) -> String {
     match (code, client_id) {
         (DisconnectReasonCode::SessionTakenOver, Some(client_id)) => format!(
-            "another client logged in with the same client identifier, {client_id:?}, and took over; give each its own \
+            "another client logged in with the client identifier {client_id:?} and took over; give each its own \
              `client_id`, or configure none here"
         ),
         (DisconnectReasonCode::SessionTakenOver, None) => {
@@ -234,8 +272,9 @@ fn ended(code: DisconnectReasonCode, client_id: Option<&str>) -> String {
         }
         (DisconnectReasonCode::ServerShuttingDown, _) => "the broker is shutting down".to_owned(),
         (DisconnectReasonCode::NotAuthorized, _) => {
-            "the broker ended the connection: the user lacks a right to publish or connect".to_owned()
+            "the broker ended the connection: the user has no right to be connected".to_owned()
         }
+        (DisconnectReasonCode::PacketTooLarge, _) => "the broker takes no packet of this size".to_owned(),
         (code, _) => format!("the broker ended the connection: {code:?}"),
     }
 }
