@@ -17,6 +17,7 @@ mod chains;
 mod credentials;
 mod encryption;
 mod envelope;
+mod excerpt;
 pub mod file;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -96,6 +97,13 @@ register! {
     "redis" => Redis(redis),
     "stdout" => Stdout(stdout),
     "webhook" => Webhook(webhook),
+}
+
+impl Options {
+    /// Sees whether the peer can take events, and changes nothing there; `None` where the protocol has no way to ask.
+    pub async fn check(&self) -> Option<Result<(), String>> {
+        if let Self::Postgres(options) = self { Some(options.check().await) } else { None }
+    }
 }
 
 /// One event as a sink gets it.

@@ -3,17 +3,16 @@
 //!
 //! The message is mandatory: one that no queue would get comes back and is tried again. Must not know what an event says.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 
 use self::address::Address;
 use self::connection::{Connection, Fault};
 use self::message::Message;
+use super::chains::{self, HeldUp};
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::mode::Mode;
 use super::template::{TEMPLATE, Template};
-use super::{Failure, Parcel, Sink, chains, credentials};
+use super::{Failure, Parcel, Sink, credentials};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -173,16 +172,13 @@ impl Amqp {
     }
 
     async fn one_by_one(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        let mut held_up: HashMap<&str, Failure> = HashMap::new();
-        let mut answers = Vec::with_capacity(parcels.len());
+        let (mut held_up, mut answers) = (HeldUp::default(), Vec::with_capacity(parcels.len()));
         for parcel in parcels {
-            let answer = match held_up.get(&*parcel.partition) {
-                Some(failure) => Err(failure.clone()),
+            let answer = match held_up.answer(parcel) {
+                Some(answer) => answer,
                 None => self.one(parcel).await,
             };
-            if let Err(failure @ Failure::Retry { .. }) = &answer {
-                held_up.entry(&parcel.partition).or_insert_with(|| failure.clone());
-            }
+            held_up.note(parcel, &answer);
             answers.push(answer);
         }
         answers

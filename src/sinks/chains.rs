@@ -38,6 +38,29 @@ where
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
+/// Partitions of one batch whose next event waits, for deliveries that go one after the other.
+#[derive(Debug, Default)]
+pub(super) struct HeldUp<'a>(HashMap<&'a str, Failure>);
+
+impl<'a> HeldUp<'a> {
+    /// Returns the answer for `parcel` if it must wait.
+    pub(super) fn answer(&self, parcel: &Parcel) -> Option<Result<(), Failure>> {
+        self.0.get(&*parcel.partition).cloned().map(Err)
+    }
+
+    /// Holds up what follows `parcel` in its partition if it is to be tried again.
+    pub(super) fn note(&mut self, parcel: &'a Parcel, answer: &Result<(), Failure>) {
+        if let Err(failure @ Failure::Retry { .. }) = answer {
+            self.0.entry(&parcel.partition).or_insert_with(|| failure.clone());
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// The places of each partition's parcels, in order.
 fn partitions(parcels: &[Parcel]) -> Vec<Vec<usize>> {
     let mut chains: Vec<Vec<usize>> = Vec::new();

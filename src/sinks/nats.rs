@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use self::connection::Connection;
 use self::login::Login;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
+use super::link::{self, Kept};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink, link};
+use super::{Failure, Parcel, Sink};
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
@@ -111,7 +112,7 @@ impl Options {
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Nats {
-        Nats { options: self.clone(), connection: None }
+        Nats { options: self.clone(), connection: Kept::default() }
     }
 
     /// The servers, for a sentence.
@@ -124,7 +125,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Nats {
     options: Options,
-    connection: Option<Connection>,
+    connection: Kept<Connection>,
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use self::address::Address;
 use self::connection::{Connection, Fault};
 use self::table::Table;
+use super::chains::HeldUp;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::{Failure, Parcel, Sink};
 use crate::domain::secret::Secret;
@@ -18,6 +19,9 @@ use crate::settings::{Absent, Key, Kind, Text};
 mod address;
 mod connection;
 mod table;
+
+/// Calls of one delivery that are held up by a fault of the table before the rest of the delivery waits too.
+const EVIDENCE: usize = 4;
 
 /// The options of a `postgres` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +126,14 @@ impl Options {
         })
     }
 
+    /// Sees whether the table takes events, and changes nothing.
+    ///
+    /// # Errors
+    /// Why it does not, free of secrets.
+    pub async fn check(&self) -> Result<(), String> {
+        connection::check(self).await
+    }
+
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Postgres {
@@ -154,30 +166,43 @@ impl Sink for Postgres {
         if parcels.is_empty() {
             return Vec::new();
         }
-        let retry = |reason| Err(Failure::Retry { reason, after: None });
+        let retry = |reason: String| Err(Failure::Retry { reason, after: None });
         // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
             Err(reason) => return vec![retry(reason); parcels.len()],
         };
-        let mut answers = Vec::with_capacity(parcels.len());
+        let mut answers: Vec<Option<Result<(), Failure>>> = vec![None; parcels.len()];
+        let mut held_up = HeldUp::default();
         // What the server refuses because of a row is cut in two until that row stands alone; in order, the first on top.
-        let mut pieces = vec![parcels];
-        while let Some(piece) = pieces.pop() {
-            match (connection.insert(piece).await, piece) {
-                (Ok(()), _) => answers.resize(answers.len() + piece.len(), Ok(())),
-                (Err(Fault::Row(reason)), [_]) => answers.push(Err(Failure::Reject { reason })),
-                (Err(Fault::Row(_)), _) => {
-                    let (first, second) = piece.split_at(piece.len() / 2);
-                    pieces.extend([second, first]);
+        let mut pieces: Vec<Vec<usize>> = vec![(0..parcels.len()).collect()];
+        while let Some(mut piece) = pieces.pop() {
+            piece.retain(|place| {
+                answers[*place] = held_up.answer(&parcels[*place]);
+                answers[*place].is_none()
+            });
+            let rows: Vec<_> = piece.iter().map(|place| &parcels[*place]).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            match (connection.insert(&rows).await, &piece[..]) {
+                (Ok(()), _) => piece.iter().for_each(|place| answers[*place] = Some(Ok(()))),
+                (Err(Fault::Row(reason)), [place]) => answers[*place] = Some(Err(Failure::Reject { reason })),
+                (Err(Fault::Unclear(reason)), [place]) if held_up.len() < EVIDENCE => {
+                    let answer = retry(reason);
+                    held_up.note(&parcels[*place], &answer);
+                    answers[*place] = Some(answer);
                 }
-                (Err(Fault::Server(reason)), _) => {
-                    answers.resize(parcels.len(), retry(reason));
-                    return answers;
+                (Err(Fault::Row(_) | Fault::Unclear(_)), [_, _, ..]) => {
+                    let second = piece.split_off(piece.len() / 2);
+                    pieces.extend([second, piece]);
+                }
+                (Err(Fault::Server(reason) | Fault::Unclear(reason) | Fault::Row(reason)), _) => {
+                    return answers.into_iter().map(|answer| answer.unwrap_or_else(|| retry(reason.clone()))).collect();
                 }
             }
         }
         self.connection = Some(connection);
-        answers
+        answers.into_iter().map(|answer| answer.unwrap_or_else(|| retry("no answer".to_owned()))).collect()
     }
 }

@@ -12,6 +12,7 @@ use lapin::{AsyncTcpStream, Channel, Confirmation, ConnectionProperties, Error, 
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
+use super::super::excerpt::excerpt;
 use super::Options;
 use super::line::{Guard, Line};
 use super::message::Message;
@@ -106,7 +107,7 @@ impl Connection {
         match timeout(ANSWER, sent).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)))) => {
-                let said = returned.reply_text.as_str();
+                let said = excerpt(returned.reply_text.as_str());
                 let (exchange, key) = (&self.exchange, &message.routing_key);
                 Err(Fault::Refused(format!("no queue gets the routing key {key} of the exchange {exchange}: {said}")))
             }
@@ -208,18 +209,18 @@ fn cause(error: &Error) -> Fault {
         return Fault::Broken(match error.kind() {
             ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_) => LOST.to_owned(),
             ErrorKind::IOError(fault) => fault.to_string(),
-            _ => error.to_string(),
+            _ => excerpt(&error.to_string()),
         });
     };
-    let text = said.get_message().as_str();
+    let text = excerpt(said.get_message().as_str());
     match said.kind() {
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if text.contains("message size") => {
-            Fault::TooLarge(text.to_owned())
+            Fault::TooLarge(text)
         }
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
             Fault::Broken(format!("{text}; check `username`, `password` and what the user may"))
         }
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Fault::Broken(format!("{text}; check the virtual host")),
-        _ => Fault::Broken(text.to_owned()),
+        _ => Fault::Broken(text),
     }
 }

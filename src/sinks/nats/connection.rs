@@ -14,6 +14,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind};
 
+use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
 use super::super::{Failure, Parcel};
 use super::Options;
@@ -44,7 +45,7 @@ struct Complaint(Arc<Mutex<Option<String>>>);
 impl Complaint {
     fn hear(&self, event: &Event) {
         if let Event::ServerError(error) = event {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(excerpt(&error.to_string()));
         }
     }
 
@@ -61,7 +62,9 @@ impl Link for Connection {
 
     /// Connects, logs in, and makes the stream if the options name one that is not there.
     async fn open(options: &Options) -> Result<Self, String> {
-        let failed = |fault: &dyn std::fmt::Display| format!("cannot connect to {}: {fault}", options.peer());
+        let failed = |fault: &dyn std::fmt::Display| {
+            format!("cannot connect to {}: {}", options.peer(), excerpt(&fault.to_string()))
+        };
         let complaint = Complaint::default();
         let heard = complaint.clone();
         let settings = ConnectOptions::new()
@@ -92,7 +95,9 @@ impl Link for Connection {
                 ..stream::Config::default()
             };
             let made = jetstream::new(client.clone()).get_or_create_stream(wanted).await;
-            made.map_err(|fault| format!("the stream {name} is not there and cannot be made: {fault}"))?;
+            made.map_err(|fault| {
+                format!("the stream {name} is not there and cannot be made: {}", excerpt(&fault.to_string()))
+            })?;
         }
         Ok(Self { client, doubtful: AtomicBool::new(false), complaint })
     }
@@ -134,7 +139,7 @@ impl Connection {
 }
 
 fn refusal(subject: &str, error: &jetstream::Error) -> Fault {
-    let reason = format!("the stream does not take {subject}: {error}");
+    let reason = format!("the stream does not take {subject}: {}", excerpt(&error.to_string()));
     match error.error_code() {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM => Fault::Rejected(reason),
         _ => Fault::Refused(reason),

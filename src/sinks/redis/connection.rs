@@ -1,5 +1,6 @@
 //! One connection to a Redis server, up to its first fault. Must not know why an entry is added.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::super::Parcel;
+use super::super::excerpt::excerpt;
 use super::Options;
 use super::address::Address;
 
@@ -32,6 +34,14 @@ pub(super) struct Entry<'a> {
     /// The event's type.
     pub(super) kind: String,
     pub(super) parcel: &'a Parcel,
+}
+
+/// What came of a transaction.
+enum Outcome {
+    /// It was carried out; an answer for each entry.
+    Done(Vec<Result<(), Refusal>>),
+    /// It was not, because of those entries that have a refusal here.
+    Refused(Vec<Option<Refusal>>),
 }
 
 /// The connection.
@@ -83,7 +93,8 @@ impl Connection {
         !self.driver.is_finished()
     }
 
-    /// Adds `entries` in one transaction, and answers for each.
+    /// Adds `entries` in one transaction, and answers for each. Where the server refuses some before it begins, the others
+    /// get a transaction of their own.
     ///
     /// # Errors
     /// Why none was added, or why that is not known.
@@ -92,6 +103,39 @@ impl Connection {
         entries: &[Entry<'_>],
         max_len: u64,
     ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        let all: Vec<_> = entries.iter().collect();
+        let refused = match self.transact(&all, max_len).await? {
+            Outcome::Done(answers) => return Ok(answers),
+            Outcome::Refused(refused) => refused,
+        };
+        // Of a partition with a refused entry nothing is added: what follows must not be there before it.
+        let mut held_up: HashMap<&str, &Refusal> = HashMap::new();
+        for (entry, refusal) in entries.iter().zip(&refused) {
+            if let Some(refusal) = refusal {
+                held_up.entry(&entry.parcel.partition).or_insert(refusal);
+            }
+        }
+        let open = |entry: &&Entry<'_>| !held_up.contains_key(&*entry.parcel.partition);
+        let others: Vec<_> = entries.iter().filter(open).collect();
+        let mut added = match self.transact(&others, max_len).await? {
+            Outcome::Done(answers) => answers,
+            Outcome::Refused(again) => {
+                let none = || "the server carried out no transaction".to_owned();
+                again.into_iter().map(|refusal| Err(refusal.unwrap_or_else(none))).collect()
+            }
+        }
+        .into_iter();
+        let answer = |entry: &Entry<'_>| match held_up.get(&*entry.parcel.partition) {
+            Some(refusal) => Err((*refusal).clone()),
+            None => added.next().unwrap_or_else(|| Err("the server gave no answer".to_owned())),
+        };
+        Ok(entries.iter().map(answer).collect())
+    }
+
+    async fn transact(&mut self, entries: &[&Entry<'_>], max_len: u64) -> Result<Outcome, Refusal> {
+        if entries.is_empty() {
+            return Ok(Outcome::Done(Vec::new()));
+        }
         let mut batch = redis::pipe();
         batch.cmd("MULTI");
         for Entry { stream, kind, parcel } in entries {
@@ -109,12 +153,17 @@ impl Connection {
             Some(Value::Array(results)) => results,
             // Without its beginning it was no transaction, and each command stands for itself.
             _ if matches!(answers.first(), Some(Value::ServerError(_))) => answers.split_off(1),
+            Some(Value::ServerError(_)) if answers.len() == entries.len() + 1 && answers.iter().any(is_queued) => {
+                let refusals = answers.split_off(1).into_iter().zip(entries);
+                return Ok(Outcome::Refused(refusals.map(|(answer, entry)| refusal(answer, &entry.stream)).collect()));
+            }
             last => return Err(format!("{}: {}", self.peer, cause(answers.into_iter().chain(last)))),
         };
         if results.len() != entries.len() {
             return Err(format!("{}: a transaction has {} results", self.peer, results.len()));
         }
-        Ok(results.into_iter().zip(entries).map(|(result, entry)| outcome(result, &entry.stream)).collect())
+        let outcome = |(result, entry): (Value, &&Entry<'_>)| refusal(result, &entry.stream).map_or(Ok(()), Err);
+        Ok(Outcome::Done(results.into_iter().zip(entries).map(outcome).collect()))
     }
 
     /// Whether transactions are allowed: found out before an entry depends on it.
@@ -135,19 +184,23 @@ fn cause(answers: impl IntoIterator<Item = Value>) -> String {
     error.map_or_else(|| "the answer to a transaction was something else".to_owned(), |fault| said(&fault))
 }
 
-fn outcome(result: Value, stream: &str) -> Result<(), Refusal> {
-    match result.extract_error() {
-        Ok(_) => Ok(()),
-        Err(fault) => Err(format!("the key {stream} does not take entries: {}", said(&fault))),
-    }
+/// Whether the server would have carried out a command of a transaction.
+fn is_queued(answer: &Value) -> bool {
+    matches!(answer, Value::SimpleString(text) if text == "QUEUED")
+}
+
+/// Why `stream` does not take an entry, if it does not.
+fn refusal(answer: Value, stream: &str) -> Option<Refusal> {
+    let fault = answer.extract_error().err()?;
+    Some(format!("the key {stream} does not take entries: {}", said(&fault)))
 }
 
 /// What went wrong; where the server has said it, in its words.
 fn said(fault: &RedisError) -> String {
     let errors = fault.clone().into_server_errors();
     match errors.as_deref().and_then(|errors| errors.first()) {
-        Some((_, error)) => format!("{} {}", error.code(), error.details().unwrap_or_default()).trim_end().to_owned(),
-        None => fault.to_string(),
+        Some((_, error)) => excerpt(&format!("{} {}", error.code(), error.details().unwrap_or_default())),
+        None => excerpt(&fault.to_string()),
     }
 }
 

@@ -18,6 +18,7 @@ use super::excerpt::Censor;
 use super::lane::lanes;
 use super::message::{Message, value};
 use super::verdict::{self, Reach, Refusal};
+use crate::domain::limits::{WEBHOOK_ANSWER, WEBHOOK_ANSWER_TIME, WEBHOOK_HEADERS};
 use crate::domain::moment::Moment;
 use crate::sinks::{Failure, Parcel};
 
@@ -27,10 +28,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(15);
 /// An HTTP/2 connection is probed this often while something is under way, and closed if that is not answered.
 const PROBE: Duration = Duration::from_secs(10);
-/// So much of an answer is read, so that the connection can be used again.
-const LONGEST_ANSWER: usize = 64 * 1024;
-/// And for so long: the status has said what there is to know.
-const ANSWER: Duration = Duration::from_secs(2);
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -177,6 +174,12 @@ fn client(options: &Options, trust: rustls::ClientConfig) -> reqwest::Result<Cli
         .connect_timeout(CONNECT)
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(options.concurrency)
+        // An answer that breaks off at a header would be none, though the peer has taken the event: it would be posted
+        // again. What the headers hold matters little.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_max_headers(WEBHOOK_HEADERS)
         .http2_keep_alive_interval(PROBE)
         .http2_keep_alive_timeout(PROBE)
         .build()
@@ -187,14 +190,14 @@ async fn body(mut answer: Response) -> Vec<u8> {
     let mut read = Vec::new();
     let reading = async {
         while let Ok(Some(chunk)) = answer.chunk().await {
-            let room = LONGEST_ANSWER - read.len();
+            let room = WEBHOOK_ANSWER - read.len();
             read.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if read.len() == LONGEST_ANSWER {
+            if read.len() == WEBHOOK_ANSWER {
                 break;
             }
         }
     };
-    let _ = tokio::time::timeout(ANSWER, reading).await;
+    let _ = tokio::time::timeout(WEBHOOK_ANSWER_TIME, reading).await;
     read
 }
 
