@@ -4,8 +4,10 @@
 
 pub mod canary;
 pub mod event;
+pub mod host;
 pub mod identity;
 pub mod leg;
+pub mod limits;
 pub mod moment;
 pub mod name;
 pub mod secret;
