@@ -84,7 +84,7 @@ impl Options {
         },
         Key {
             name: "ca_file",
-            kind: Kind::Text(Text::ANY),
+            kind: Kind::File,
             absent: Absent::Fine,
             help: "PEM file of certificate authorities trusted besides the system's.",
         },

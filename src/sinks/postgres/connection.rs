@@ -8,6 +8,9 @@ use tokio::time::timeout;
 
 use super::super::Parcel;
 use super::Options;
+use super::address::Address;
+use super::bridge::Bridge;
+use crate::dial;
 
 /// For a TCP connection, TLS, the log-in and a look at the table.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -27,6 +30,8 @@ pub(super) struct Connection {
     link: PgConnection,
     peer: String,
     insertion: String,
+    /// Ends with the connection.
+    _bridge: Option<Bridge>,
 }
 
 /// Why a batch was not inserted.
@@ -68,7 +73,7 @@ impl Connection {
 }
 
 async fn connect(options: &Options) -> Result<Connection, String> {
-    let mut link = settings(options).connect().await.map_err(|error| said(&error))?;
+    let (mut link, bridge) = log_in(options).await?;
     let mut columns = columns(&mut link, options).await?;
     if columns.is_empty() && options.create {
         // Only where it is missing: the statement needs the right to make tables even if there is nothing to make.
@@ -80,7 +85,35 @@ async fn connect(options: &Options) -> Result<Connection, String> {
         return Err(format!("there is no table {}, or not for this user; `create = true` makes it", options.table));
     }
     let insertion = options.table.insertion(&columns)?;
-    Ok(Connection { link, peer: options.address.to_string(), insertion })
+    Ok(Connection { link, peer: options.address.to_string(), insertion, _bridge: bridge })
+}
+
+/// Connects at the first address that answers. The library takes no stream, and no address beside the name that the
+/// certificate must carry; so where a name has several addresses, it is given a way to the one that was found.
+async fn log_in(options: &Options) -> Result<(PgConnection, Option<Bridge>), String> {
+    let Address { host, port } = &options.address;
+    let directly = async || settings(options).connect().await;
+    if options.address.is_socket() {
+        return directly().await.map(|link| (link, None)).map_err(|error| said(&error));
+    }
+    let found = dial::addresses(host, *port).await.map_err(|fault| fault.to_string())?;
+    if found.len() == 1 {
+        return directly().await.map(|link| (link, None)).map_err(|error| said(&error));
+    }
+    let begin = |tcp| async move {
+        let bridge = Bridge::to(tcp, *port).await;
+        let connected = match &bridge {
+            Ok(bridge) => settings(options).socket(bridge.folder.path()).connect().await,
+            // No folder for it: then as far as the library gets by itself.
+            Err(_) => settings(options).connect().await,
+        };
+        let link = connected.map_err(|error| match database(&error) {
+            Some(_) => dial::Fault::Everywhere(said(&error)),
+            None => dial::Fault::Here(said(&error)),
+        })?;
+        Ok((link, bridge.ok()))
+    };
+    dial::open(&found, CONNECTING, begin).await.map_err(|fault| fault.to_string())
 }
 
 async fn columns(link: &mut PgConnection, options: &Options) -> Result<Vec<(String, String)>, String> {
