@@ -52,6 +52,13 @@
 //! | [`WEBHOOK_ANSWER_TIME`] | 2 s | the status has said what there is to know | the connection is closed, the status counts |
 //! | [`WEBHOOK_HEADERS`] | 500 | servers add a few dozen | the answer is none, the event is posted again |
 //! | [`MQTT_PACKET`] | 64 KiB | acknowledgements are small | the connection is given up |
+//!
+//! # Addresses: what a name may stand for
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`ADDRESSES`] | 16 | a connection is tried at each; a name of a hostile domain may have thousands | the rest are not tried |
+//! | [`SRV_TARGETS`] | 8 | each is looked up, for each account of the domain | those of lower priority are not tried |
 
 use std::time::Duration;
 
@@ -133,3 +140,10 @@ pub const WEBHOOK_ANSWER_TIME: Duration = Duration::from_secs(2);
 pub const WEBHOOK_HEADERS: usize = 500;
 /// Bytes of a packet that an MQTT broker sends.
 pub const MQTT_PACKET: u32 = 64 << 10;
+
+// ---- addresses -----------------------------------------------------------------------------------------------------
+
+/// Addresses of one name, or of the SRV targets of one priority, at which a connection is tried.
+pub const ADDRESSES: usize = 16;
+/// Targets of one SRV look-up that are used.
+pub const SRV_TARGETS: usize = 8;

@@ -224,6 +224,7 @@ fn loss(error: StreamError) -> Loss {
     match error {
         StreamError::Conflict => Loss::Conflict,
         StreamError::SeeOtherHost(host) => Loss::Redirected(host),
+        StreamError::Malformed(what) => Loss::Protocol(format!("the server closed the stream: {what}")),
         StreamError::Throttled(condition) => Loss::Throttled(condition),
         StreamError::Other(condition) => Loss::StreamError(condition),
     }
