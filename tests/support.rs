@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod program;
 pub mod receiver;
 pub mod schema;
+pub mod seed;
 pub mod stage;
 pub mod xmpp;

@@ -155,6 +155,7 @@ mod garbage {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seed::properties;
 
     const NAMES: [&str; 16] = [
         "event",
@@ -201,7 +202,9 @@ mod garbage {
         format!("<{name} xmlns='{}'{attribute}>{text}{inner}</{name}>", SPACES[space])
     }
 
-    proptest! {
+    properties! {
+        cases: 256;
+
         #[test]
         fn never_panics_and_never_costs_a_good_neighbour(
             before in proptest::collection::vec(tree(), 0..4),

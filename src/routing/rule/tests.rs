@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::seed::properties;
 
 fn event() -> Json {
     json!({
@@ -145,8 +146,8 @@ fn rules_are_equal_by_text_and_may_go_to_any_thread() {
     assert_eq!(format!("{rule:?}"), r#"Rule("true")"#);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+properties! {
+    cases: 300;
 
     #[test]
     fn garbage_is_refused_without_a_panic(text in ".{0,60}") {

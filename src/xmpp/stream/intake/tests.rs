@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::seed::properties;
 use crate::xmpp::stream::{MOST_BYTES, MOST_DEPTH};
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
@@ -174,7 +175,9 @@ const SAMPLES: [&str; 10] = [
     "</stream:stream>",
 ];
 
-proptest! {
+properties! {
+    cases: 256;
+
     /// However a stream is cut, the same comes out.
     #[test]
     fn where_a_stream_is_cut_makes_no_difference(
