@@ -4,13 +4,13 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
 
 use onsip_router::domain::{BareJid, FullJid};
 use onsip_router::simulator::{Account, Answering, Authorize, Request, State};
 
 use support::condition::SOON;
 use support::daemon::Daemon;
+use support::port;
 use support::program::{PASSWORD, Said, configuration, folder, run, service};
 
 const ANNA: &str = "anna@acme.test";
@@ -74,8 +74,8 @@ async fn each_account_that_fails_says_why_and_the_others_are_done() {
 
 #[tokio::test]
 async fn a_host_that_nobody_answers_at_fails_within_the_time_out() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let said = check(&configuration(closed, &[ANNA, BERT])).await;
+    let (_held, closed) = port::closed();
+    let said = check(&configuration(closed.port(), &[ANNA, BERT])).await;
     assert_eq!(said.code, Some(1), "{said:#?}");
     assert!(said.row(&["bert"])[1].starts_with("cannot connect to 127.0.0.1:"), "{said:#?}");
 

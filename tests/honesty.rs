@@ -32,13 +32,12 @@ const FORBIDDEN: [(&[&str], &str); 10] = [
 ];
 
 /// Where it is no excuse: file, the word, how often, and why.
-const ALLOWED: [(&str, &str, usize, &str); 10] = [
+const ALLOWED: [(&str, &str, usize, &str); 9] = [
     ("src/actors/sink/tests.rs", "sleep", 1, "between two looks at a condition"),
     ("src/actors/tests.rs", "sleep", 2, "between two looks at a condition"),
     ("src/simulator/over_tcp.rs", "sleep", 3, "between two looks at a condition"),
     ("tests/contract/clauses.rs", "sleep", 1, "the server is killed at some moment"),
     ("tests/contract/mosquitto.rs", "sleep", 1, "between two tries to connect"),
-    ("tests/contract/peer.rs", "rand", 1, "a port nobody else takes"),
     ("tests/kills.rs", "sleep", 2, "the daemon is killed at some moment, which follows from the seed"),
     ("tests/support/condition.rs", "sleep", 1, "between two looks at a condition"),
     ("tests/support/seed.rs", "rand", 2, "the fresh seed"),

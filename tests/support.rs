@@ -14,6 +14,7 @@ pub mod condition;
 pub mod daemon;
 pub mod http;
 pub mod metrics;
+pub mod port;
 pub mod program;
 pub mod receiver;
 pub mod schema;
