@@ -45,7 +45,7 @@ const ALLOWED: [(&str, &str, usize, &str); 9] = [
 ];
 
 #[test]
-fn no_test_hides_a_fault() {
+fn e2_e3_e4_no_test_hides_a_fault() {
     let sources = sources();
     assert!(sources.len() > 100, "only {} files with tests were read", sources.len());
     let mut found = Vec::new();
@@ -65,7 +65,7 @@ fn no_test_hides_a_fault() {
 }
 
 #[test]
-fn no_runner_gives_a_second_try() {
+fn e1_no_runner_gives_a_second_try() {
     for name in [".config/nextest.toml", "tests/run", ".ci/run"] {
         let text = fs::read_to_string(root().join(name)).unwrap();
         assert_eq!(second_tries(&text), [""; 0], "{name}");
