@@ -84,6 +84,9 @@ pub mod otel;
 pub mod protocol;
 pub mod retry;
 pub mod routing;
+#[cfg(test)]
+#[path = "../tests/support/seed.rs"]
+mod seed;
 pub mod settings;
 pub mod simulator;
 pub mod sinks;

@@ -59,6 +59,16 @@
 //! |---|---|---|---|
 //! | [`ADDRESSES`] | 16 | a connection is tried at each; a name of a hostile domain may have thousands | the rest are not tried |
 //! | [`SRV_TARGETS`] | 8 | each is looked up, for each account of the domain | those of lower priority are not tried |
+//!
+//! # Configuration: what a file may ask of its readers
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`CONFIG_DEPTH`] | 16 brackets or dotted keys within one another | no key lies deeper than five; TOML is read by recursion | a problem with file, line and column |
+//! | [`RULE_BYTES`] | 4 KiB | nobody reads a longer rule, and every byte of it may cost the parser some stack | a problem with the key |
+//! | [`RULE_DEPTH`] | 24 expressions within one another | a rule is evaluated by recursion, on whatever thread asks | the same |
+//! | [`RULE_STEPS`] | 100,000 | every event waits while the rules are evaluated; three loops within one another over fifty elements are more | the same |
+//! | [`RULE_LOOP`] | 32 rounds | what a loop over a list or map of the event is taken for; ours are shorter | – |
 
 use std::time::Duration;
 
@@ -147,3 +157,16 @@ pub const MQTT_PACKET: u32 = 64 << 10;
 pub const ADDRESSES: usize = 16;
 /// Targets of one SRV look-up that are used.
 pub const SRV_TARGETS: usize = 8;
+
+// ---- configuration -------------------------------------------------------------------------------------------------
+
+/// Brackets within one another, and parts of a dotted key, in a configuration file.
+pub const CONFIG_DEPTH: usize = 16;
+/// Bytes of a sink's rule.
+pub const RULE_BYTES: usize = 4_096;
+/// Expressions within expressions of a rule.
+pub const RULE_DEPTH: usize = 24;
+/// Expressions that one evaluation of a rule may take, as far as its text tells.
+pub const RULE_STEPS: usize = 100_000;
+/// Rounds that a loop over a list or map of the event is counted as.
+pub const RULE_LOOP: usize = 32;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use async_trait::async_trait;
+use jiff::SignedDuration;
 
 use super::*;
 use crate::board::Board;
@@ -220,7 +221,9 @@ async fn a_peer_that_wants_no_more_is_left_alone_until_a_reload() {
     stage.until("it rests", |_, status| status.retry_at.is_some() && !status.up).await;
     let tried = stage.peer(|peer| peer.tried.len());
     stage.commit(&[("c", "c")]).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await; // longer than a glance and the first retry
+    stage.until("the newcomer waits too", |_, status| status.queued == 3).await;
+    let retry_at = stage.house.board.view().sinks[&name()].retry_at.unwrap();
+    assert!(retry_at.duration_since(Moment::now().utc()) > SignedDuration::from_mins(30), "{retry_at}");
     assert_eq!(stage.peer(|peer| peer.tried.len()), tried, "left alone");
     stage.peer(|peer| peer.gone = false);
     stage.actor.send(Reopen).await.unwrap();
