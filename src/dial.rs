@@ -60,6 +60,10 @@ impl<E: fmt::Display> fmt::Display for OpenError<E> {
 /// If the look-up fails, or there is none.
 pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let name = host::ascii(host).unwrap_or_else(|| host.to_owned());
+    #[cfg(test)]
+    if name == tests::TWO_ADDRESSES {
+        return Ok(vec![([127, 0, 0, 2], port).into(), ([127, 0, 0, 1], port).into()]);
+    }
     let found = lookup_host((name.as_str(), port)).await?;
     let mut addresses = taking_turns(found.collect());
     addresses.truncate(ADDRESSES);

@@ -164,3 +164,6 @@ pub trait Sink: Send {
         256
     }
 }
+
+#[cfg(test)]
+mod tests;
