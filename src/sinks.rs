@@ -172,3 +172,6 @@ pub trait Sink: Send {
         256
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,8 +20,8 @@ const LAST_RESORT: Duration = Duration::from_secs(9);
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 SIGTERM and SIGINT stop it cleanly, SIGHUP reads the configuration again. So does a change of the configuration files, or
-of the files its secrets are in, unless the configuration says `watch_config = false`. A configuration with a problem
-changes nothing.
+of the files of secrets, certificates and keys that they name, unless the configuration says `watch_config = false`. A
+configuration with a problem changes nothing.
 Exit codes: 0 clean stop, 78 bad configuration, 1 anything else.
 
 Example:

@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(error("conflict", ""), StreamError::Conflict);
         assert_eq!(error("see-other-host", "b:5223"), StreamError::SeeOtherHost("b:5223".into()));
         assert_eq!(error("see-other-host", " [::1] "), StreamError::SeeOtherHost("[::1]".into()));
-        for c10 in ["", " ", "a b", "b:99999", "b:x", "b.test\u{fffe}", "http://b.test/", &"b".repeat(300)] {
+        for c10 in ["", " ", "a b", "b:99999", "b:x", "b.test\u{fffd}", "http://b.test/", &"b".repeat(300)] {
             assert_eq!(error("see-other-host", c10), StreamError::Malformed("see-other-host names no host"), "{c10:?}");
         }
         assert_eq!(error("policy-violation", ""), StreamError::Throttled("policy-violation".into()));
