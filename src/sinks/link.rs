@@ -2,7 +2,7 @@
 //!
 //! Must not know any protocol.
 
-use super::{Failure, Parcel, chains};
+use super::{Batch, Failure, Parcel, chains};
 
 /// A connection to a peer that acknowledges each event on its own.
 pub(super) trait Link: Sized {
@@ -39,24 +39,19 @@ impl From<Fault> for Failure {
     }
 }
 
-/// Delivers `parcels` over the link of the last delivery, or over a new one.
-pub(super) async fn deliver<L: Link>(
-    kept: &mut Option<L>,
-    options: &L::Options,
-    parcels: &[Parcel],
-) -> Vec<Result<(), Failure>> {
-    if parcels.is_empty() {
-        return Vec::new();
+/// Delivers `batch` over the link of the last delivery, or over a new one.
+pub(super) async fn deliver<L: Link>(kept: &mut Option<L>, options: &L::Options, batch: &Batch) {
+    if batch.parcels().is_empty() {
+        return;
     }
     // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
     let link = match kept.take().filter(L::is_sound) {
         Some(link) => link,
         None => match L::open(options).await {
             Ok(link) => link,
-            Err(reason) => return vec![Err(Failure::Retry { reason, after: None }); parcels.len()],
+            Err(reason) => return batch.fail(Failure::Retry { reason, after: None }),
         },
     };
-    let answers = chains::deliver(parcels, |parcel| link.hand_over(parcel, options)).await;
+    chains::deliver(batch, |parcel| link.hand_over(parcel, options)).await;
     *kept = Some(link).filter(L::is_sound);
-    answers
 }

@@ -9,7 +9,7 @@ use self::address::Address;
 use self::connection::{Connection, Fault};
 use self::table::Table;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Failure, Sink};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -150,34 +150,34 @@ impl Postgres {
 
 #[async_trait]
 impl Sink for Postgres {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
+    async fn hand_over(&mut self, batch: &Batch) {
+        if batch.parcels().is_empty() {
+            return;
         }
-        let retry = |reason| Err(Failure::Retry { reason, after: None });
+        let retry = |reason| Failure::Retry { reason, after: None };
         // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
-            Err(reason) => return vec![retry(reason); parcels.len()],
+            Err(reason) => return batch.fail(retry(reason)),
         };
-        let mut answers = Vec::with_capacity(parcels.len());
         // What the server refuses because of a row is cut in two until that row stands alone; in order, the first on top.
-        let mut pieces = vec![parcels];
+        let mut pieces: Vec<Vec<usize>> = vec![(0..batch.parcels().len()).collect()];
         while let Some(piece) = pieces.pop() {
-            match (connection.insert(piece).await, piece) {
-                (Ok(()), _) => answers.resize(answers.len() + piece.len(), Ok(())),
-                (Err(Fault::Row(reason)), [_]) => answers.push(Err(Failure::Reject { reason })),
-                (Err(Fault::Row(_)), _) => {
+            let piece = batch.begin_together(piece);
+            if piece.is_empty() {
+                continue;
+            }
+            let rows: Vec<_> = piece.iter().map(|place| batch.parcels()[*place].clone()).collect();
+            match connection.insert(&rows).await {
+                Ok(()) => batch.answer_together(piece, &Ok(())),
+                Err(Fault::Row(reason)) if piece.len() == 1 => batch.answer(piece[0], Err(Failure::Reject { reason })),
+                Err(Fault::Row(_)) => {
                     let (first, second) = piece.split_at(piece.len() / 2);
-                    pieces.extend([second, first]);
+                    pieces.extend([second.to_vec(), first.to_vec()]);
                 }
-                (Err(Fault::Server(reason)), _) => {
-                    answers.resize(parcels.len(), retry(reason));
-                    return answers;
-                }
+                Err(Fault::Server(reason)) => return batch.fail(retry(reason)),
             }
         }
         self.connection = Some(connection);
-        answers
     }
 }
