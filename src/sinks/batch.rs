@@ -164,8 +164,8 @@ impl Batch {
     }
 
     /// Answers for what is out of time, after the sink was given up at `now`: what was begun `timeout` ago, or
-    /// everything, if it has not begun anything for so long.
-    pub fn lapse(&self, now: Moment) {
+    /// everything, if it has not begun anything for so long. Returns whether there was anything.
+    pub fn lapse(&self, now: Moment) -> bool {
         let reason = format!("no answer within {:?}", self.timeout);
         let late = Err(Failure::Retry { reason, after: None });
         let mut state = self.state();
@@ -174,7 +174,8 @@ impl Batch {
         } else {
             state.under_way().filter(|(_, begun)| *begun + self.timeout <= now).map(|(place, _)| place).collect()
         };
-        overdue.into_iter().for_each(|place| state.answer(&self.parcels, place, late.clone(), now));
+        overdue.iter().for_each(|place| state.answer(&self.parcels, *place, late.clone(), now));
+        !overdue.is_empty()
     }
 
     /// Answers for what a sink that has ended by itself gave no answer for: all that it had begun, and, so that it is not

@@ -124,6 +124,7 @@ mod tests {
     use std::io::{Read, Seek, SeekFrom, Write};
 
     use super::*;
+    use crate::sinks::{Failure, Parcel};
 
     fn parcels(bodies: &[&str]) -> Vec<Parcel> {
         let parcel = |body: &&str| Parcel { id: "i".into(), partition: "p".into(), body: (*body).into() };
