@@ -4,7 +4,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use super::{Failure, Parcel};
+use super::{Batch, Failure, Parcel};
 
 /// A batch of events, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,10 +52,10 @@ pub(super) fn write(out: &mut impl Write, text: &[u8]) -> (usize, io::Result<()>
     (written, out.flush())
 }
 
-/// The answers for a batch of `count`, of which the first `whole` arrived; the rest may later.
-pub(super) fn answers(count: usize, whole: usize, reason: &str) -> Vec<Result<(), Failure>> {
-    let retry = || Err(Failure::Retry { reason: reason.to_owned(), after: None });
-    (0..count).map(|line| if line < whole { Ok(()) } else { retry() }).collect()
+/// Answers for a batch of which the first `whole` lines arrived; the rest may later.
+pub(super) fn answer(batch: &Batch, whole: usize, reason: &str) {
+    batch.answer_together(0..whole, &Ok(()));
+    batch.fail(Failure::Retry { reason: reason.to_owned(), after: None });
 }
 
 #[cfg(test)]
