@@ -6,6 +6,7 @@ pub mod canary;
 pub mod event;
 pub mod identity;
 pub mod leg;
+pub mod limits;
 pub mod moment;
 pub mod name;
 pub mod secret;

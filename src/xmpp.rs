@@ -11,5 +11,6 @@ mod sasl;
 pub mod session;
 mod stream;
 mod tls;
+mod turns;
 
 pub use stream::messages;

@@ -60,6 +60,11 @@ pub struct Halt;
 #[rtype(result = "()")]
 pub struct Lapsed;
 
+/// A clock was set, ours or the service's: leases may end at another time than meant.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ClockSet;
+
 /// Why an active subscription is not believed to deliver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Doubt {
@@ -352,6 +357,14 @@ impl Handler<Reauthorized> for Subscription {
     fn handle(&mut self, Reauthorized { lapsed }: Reauthorized, ctx: &mut Context<Self>) {
         self.doubt = self.doubt.map(|_| Doubt::Unseen(Moment::now()));
         let commands = self.machine.reauthorized(lapsed, Moment::now());
+        self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<ClockSet> for Subscription {
+    type Result = ();
+    fn handle(&mut self, _: ClockSet, ctx: &mut Context<Self>) {
+        let commands = self.machine.clock_set(Moment::now());
         self.carry_out(commands, ctx);
     }
 }

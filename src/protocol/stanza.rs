@@ -7,12 +7,15 @@ use minidom::{Element, ElementBuilder};
 use xmpp_parsers::jid::Jid;
 use xso::exports::rxml::NcName;
 
+use crate::domain::limits::{CONDITION_BYTES, HOST_BYTES, cut};
+
 mod answer;
 mod features;
 mod greeting;
 mod management;
 mod request;
 mod sasl;
+mod size;
 mod tag;
 
 pub use answer::{Grant, Granted, Listed, Refusal, SubscribeReply, time};
@@ -21,6 +24,7 @@ pub use greeting::{goodbye, presence, reply, service_ping, session, time_request
 pub use management::{Management, acknowledge, ask, enable, is_stanza, management, resume};
 pub use request::{Request, iq};
 pub use sasl::{Challenge, challenge, sasl_auth, sasl_response};
+pub use size::size;
 pub use tag::Tag;
 
 pub(super) mod ns {
@@ -114,11 +118,18 @@ fn stream_condition(element: &Element) -> StreamError {
     let condition = element.children().find(|child| child.has_ns(ns::XMPP_STREAMS) && child.name() != "text");
     match condition.map(|c| (c.name(), c.text())) {
         Some(("conflict", _)) => StreamError::Conflict,
-        Some(("see-other-host", host)) if !host.trim().is_empty() => StreamError::SeeOtherHost(host.trim().to_owned()),
+        Some(("see-other-host", host)) if (1..=HOST_BYTES).contains(&host.trim().len()) => {
+            StreamError::SeeOtherHost(host.trim().to_owned())
+        }
         Some((name @ ("policy-violation" | "resource-constraint"), _)) => StreamError::Throttled(name.to_owned()),
-        Some((name, _)) => StreamError::Other(name.to_owned()),
+        Some((name, _)) => StreamError::Other(condition_name(name)),
         None => StreamError::Other("undefined-condition".to_owned()),
     }
+}
+
+/// The name of a condition as it may be shown.
+fn condition_name(name: &str) -> String {
+    cut(name, CONDITION_BYTES)
 }
 
 /// Attributes by plain name, which the builder of `minidom` wants checked.
@@ -168,5 +179,14 @@ mod tests {
         assert_eq!(error("see-other-host", "b:5223"), StreamError::SeeOtherHost("b:5223".into()));
         assert_eq!(error("policy-violation", ""), StreamError::Throttled("policy-violation".into()));
         assert_eq!(error("reset", ""), StreamError::Other("reset".into()));
+        assert_eq!(error("see-other-host", &"b".repeat(300)), StreamError::Other("see-other-host".into()), "c9");
+    }
+
+    #[test]
+    fn c9_the_condition_of_a_stream_error_is_cut() {
+        let (stream, streams, long) = (ns::STREAM, ns::XMPP_STREAMS, "x".repeat(250_000));
+        let error = format!("<error xmlns='{stream}'><{long} xmlns='{streams}'/></error>").parse().unwrap();
+        let Some(StreamError::Other(condition)) = stream_error(&error) else { unreachable!() };
+        assert_eq!(condition, format!("{}…", &long[..CONDITION_BYTES]));
     }
 }

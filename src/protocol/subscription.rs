@@ -230,6 +230,19 @@ impl Subscription {
         self.conclude(commands, now)
     }
 
+    /// A clock was set, ours or the service's: the lease that was asked for may end at another time than meant.
+    pub fn clock_set(&mut self, now: Moment) -> Vec<Command> {
+        let commands = match self.phase {
+            Phase::Holding { .. } => self.renew(Vec::new(), false, now),
+            Phase::Asking(_) | Phase::Pending { .. } => {
+                self.refresh = true;
+                Vec::new()
+            }
+            Phase::Offline | Phase::Pausing => Vec::new(),
+        };
+        self.conclude(commands, now)
+    }
+
     /// The answer to the request under way; one that comes when none is, is of a session that is over.
     pub fn answered(&mut self, reply: &Reply, now: Moment) -> Vec<Command> {
         let Phase::Asking(ask) = self.phase.clone() else { return Vec::new() };
