@@ -83,8 +83,7 @@ impl Visit {
             };
             let (connector, bounds) = (door.connector.clone(), door.bounds.clone());
             let (to, services) = (instead.take(), Arc::from([]));
-            let mut session =
-                session::start(connector, credential, services, to, bounds, Plan::Plain, Urgency::New);
+            let mut session = session::start(connector, credential, services, to, bounds, Plan::Plain, Urgency::New);
             match session.events.recv().await.map(|event| *event) {
                 Some(Event::Up(_)) => {
                     let patience = door.connector.options().request_timeout;

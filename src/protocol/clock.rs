@@ -180,7 +180,11 @@ mod tests {
         assert_eq!(clock.granted(end, at(1)), Some(SignedDuration::from_hours(48)));
         assert_eq!(clock.server_utc(at(7200).utc(), at(1)), at(48 * 3600 + 7200).utc());
         assert_eq!(clock.by_server(at(1)).utc(), at(1).utc(), "nothing is ended by what is only surmised");
-        assert_eq!(clock.granted("2012-01-01T00:00:00Z".parse().unwrap(), at(1)), None, "an end that is over says nothing");
+        assert_eq!(
+            clock.granted("2012-01-01T00:00:00Z".parse().unwrap(), at(1)),
+            None,
+            "an end that is over says nothing"
+        );
         clock.connected(at(2));
         assert!(clock.tick(at(2)) && clock.answered(&time("2026-01-01T00:00:02Z"), at(2)));
         assert_eq!(clock.granted(end, at(2)), Some(SignedDuration::ZERO), "what is known is not surmised");

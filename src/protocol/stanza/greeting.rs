@@ -87,7 +87,11 @@ mod tests {
         let push: Element =
             "<iq xmlns='jabber:client' type='set' id='q'><query xmlns='jabber:iq:roster'/></iq>".parse().unwrap();
         assert!(
-            reply(&push).unwrap().get_child("error", ns::CLIENT).unwrap().has_child("service-unavailable", ns::XMPP_STANZAS)
+            reply(&push)
+                .unwrap()
+                .get_child("error", ns::CLIENT)
+                .unwrap()
+                .has_child("service-unavailable", ns::XMPP_STANZAS)
         );
     }
 

@@ -48,7 +48,10 @@ pub fn management(tag: &impl Tag) -> Option<Management> {
     match tag.name() {
         "enabled" => {
             let resumable = matches!(tag.attribute("resume"), Some("true" | "1"));
-            let id = tag.attribute("id").filter(|id| resumable && !id.is_empty() && id.len() <= STREAM_ID_BYTES).map(str::to_owned);
+            let id = tag
+                .attribute("id")
+                .filter(|id| resumable && !id.is_empty() && id.len() <= STREAM_ID_BYTES)
+                .map(str::to_owned);
             Some(Management::Enabled { id, patience: number("max").map(|max| Duration::from_secs(max.into())) })
         }
         "failed" => Some(Management::Failed),
