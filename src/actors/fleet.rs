@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::time::timeout;
 use tracing::field::display;
 
-use super::connection::{Connection, Stop};
+use super::connection::{ClockStepped, Connection, Stop};
 use super::ledger::Ledger;
 use super::router::{Reroute, Router, Stale};
 use super::sink::{Dismiss, Drain, Reopen, SinkActor};
@@ -20,12 +20,15 @@ use crate::config::{self, Config};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
 use crate::domain::status::{AccountState, ActorKind, GapReason};
+use crate::protocol::clock::StepWatch;
 use crate::routing::Routes;
 use crate::xmpp::connector::Connector;
 use crate::xmpp::session::Bounds;
 
 /// Batches and answers that wait in a connection's mailbox at most.
 const MAILBOX: usize = 64;
+/// How often the wall clock is held against the monotonic one.
+const CLOCK_CHECK: Duration = Duration::from_secs(5);
 /// How long accounts get to close their streams.
 const CLOSING: Duration = Duration::from_secs(4);
 /// How long after the beginning of a stop sinks may be at work: what their peers answer until then is settled.
@@ -154,7 +157,7 @@ impl Fleet {
         match &self.access {
             // The file may hold other certificates under its old name.
             Some(access) if same_access => access.connector.renew()?,
-            Some(_) | None => self.access = Some(access(&new)?),
+            Some(_) | None => self.access = Some(access(&new, &self.house)?),
         }
         let changes = Changes::between(self.config.as_ref(), &new);
         if let Some(old) = self.config.take() {
@@ -337,16 +340,28 @@ fn same_access(old: &Config, new: &Config) -> bool {
     old.xmpp == new.xmpp && old.onsip.runs_on_under(&new.onsip)
 }
 
-fn access(config: &Config) -> io::Result<Access> {
+fn access(config: &Config, house: &House) -> io::Result<Access> {
     Ok(Access {
         connector: Connector::new(config.xmpp.clone())?,
-        bounds: Bounds::new(config.xmpp.concurrent_logins),
+        bounds: Bounds::new(config.xmpp.concurrent_logins, Some(Arc::clone(&house.metrics))),
         onsip: Arc::new(config.onsip.clone()),
     })
 }
 
 impl Actor for Fleet {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let mut watch = StepWatch::new(Moment::now());
+        ctx.run_interval(CLOCK_CHECK, move |this, ctx| {
+            let Some(step) = watch.step(Moment::now()) else { return };
+            let seconds = step.as_secs_f64();
+            tracing::warn!(seconds, "this machine's clock was set, or the machine slept: leases are asked for anew");
+            for crew in this.connections.values() {
+                ctx.spawn(crew.addr.send(ClockStepped).into_actor(this).map(|_, _, _| ()));
+            }
+        });
+    }
 }
 
 impl Handler<Apply> for Fleet {

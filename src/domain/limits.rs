@@ -69,6 +69,19 @@
 //! | [`RULE_DEPTH`] | 24 expressions within one another | a rule is evaluated by recursion, on whatever thread asks | the same |
 //! | [`RULE_STEPS`] | 100,000 | every event waits while the rules are evaluated; three loops within one another over fifty elements are more | the same |
 //! | [`RULE_LOOP`] | 32 rounds | what a loop over a list or map of the event is taken for; ours are shorter | – |
+//!
+//! # Sessions: what a server may say of itself, and leave unread
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`CONDITION_BYTES`] | 64 | the longest condition that a standard names has 31 | it is cut, and ends with `…` |
+//! | [`REDIRECT_BYTES`] | 4,096 | a JID and a node name, percent-encoded | the redirect is as if it named nothing |
+//! | [`MECHANISM_BYTES`], [`MECHANISMS`] | 20, 64 | RFC 4422 section 3.1; servers offer under ten | passed over |
+//! | [`ADDRESS_BYTES`], [`AUTHORIZED_ADDRESSES`] | 1,024, 10,000 | a SIP address; all phones of a large company | passed over |
+//! | [`STREAM_ID_BYTES`] | 1,024 | servers use some 20 | the stream cannot be resumed |
+//! | [`REQUEST_ID_BYTES`] | 1,024 | servers use some 20; the answer must repeat it | not answered, counted |
+//! | [`OUTBOX_BYTES`] | 1 MiB | one request of each of a thousand nodes | the connection ends |
+//! | [`UNACKNOWLEDGED_BYTES`] | 256 KiB | 128 requests of 2 KiB | the session cannot be resumed after a loss |
 
 use std::time::Duration;
 
@@ -170,3 +183,50 @@ pub const RULE_DEPTH: usize = 24;
 pub const RULE_STEPS: usize = 100_000;
 /// Rounds that a loop over a list or map of the event is counted as.
 pub const RULE_LOOP: usize = 32;
+
+// ---- sessions ------------------------------------------------------------------------------------------------------
+
+/// Bytes kept of the name of a condition: what a server calls an error reaches logs, the API and pages.
+pub const CONDITION_BYTES: usize = 64;
+/// Bytes of the address that a redirect names.
+pub const REDIRECT_BYTES: usize = 4096;
+/// Bytes of the name of a log-in mechanism (RFC 4422 section 3.1).
+pub const MECHANISM_BYTES: usize = 20;
+/// Mechanisms that a server may offer.
+pub const MECHANISMS: usize = 64;
+/// Bytes of an address that an authorization names.
+pub const ADDRESS_BYTES: usize = 1024;
+/// Bytes of the id by which a stream is resumed.
+pub const STREAM_ID_BYTES: usize = 1024;
+/// Bytes of the id of a request of the server's.
+pub const REQUEST_ID_BYTES: usize = 1024;
+/// Bytes that wait to be sent to a server.
+pub const OUTBOX_BYTES: usize = 1024 * 1024;
+/// Bytes that were sent and are kept until the server acknowledges them.
+pub const UNACKNOWLEDGED_BYTES: usize = 256 * 1024;
+/// Addresses that an authorization may name.
+pub const AUTHORIZED_ADDRESSES: usize = 10_000;
+
+// ---- cutting ----------------------------------------------------------------------------------------------------------
+
+/// Returns `text`, or its beginning and `…` where it is longer than `most` bytes.
+#[must_use]
+pub fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(most)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_cut_between_two_characters() {
+        assert_eq!(cut("gone", 4), "gone");
+        assert_eq!(cut("gonee", 4), "gone…");
+        assert_eq!(cut("aää", 2), "a…");
+        assert_eq!(cut("ä", 0), "…");
+    }
+}
