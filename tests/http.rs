@@ -35,7 +35,7 @@ impl Answer {
 
 fn daemon(token: Option<&str>) -> Daemon {
     let token = token.map(|token| Secret::from(token.to_owned()));
-    let listener = listen(&Options { listen: "127.0.0.1:0".parse().unwrap(), token, mask_numbers: false }).unwrap();
+    let listener = listen(&Options { listen: "127.0.0.1:0".parse().unwrap(), token, allowed_hosts: Vec::new(), mask_numbers: false }).unwrap();
     assert_ne!(listener.addr().port(), 0);
     let board = Arc::new(Board::default());
     let metrics = Arc::new(Metrics::new("1.2.3", "abc", ["front"], ["active-calls"], ["log"]).unwrap());
@@ -245,5 +245,5 @@ async fn a_stopped_server_answers_no_more() {
 #[actix_rt::test]
 async fn an_address_in_use_is_an_error() {
     let daemon = daemon(None);
-    assert!(listen(&Options { listen: daemon.server.addr(), token: None, mask_numbers: false }).is_err());
+    assert!(listen(&Options { listen: daemon.server.addr(), token: None, allowed_hosts: Vec::new(), mask_numbers: false }).is_err());
 }

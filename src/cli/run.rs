@@ -41,9 +41,9 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let _logging = log::start(&running.config.log);
+    let logging = log::start(&running.config.log);
     make_room(&running.config);
-    match actix::System::new().block_on(serve(running)) {
+    match actix::System::new().block_on(serve(running, &logging)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             tracing::error!("{fault:#}");
@@ -56,13 +56,15 @@ fn make_room(config: &Config) {
     open_files::make_room(config.accounts.values().filter(|account| account.enabled).count());
 }
 
-async fn serve(mut running: Running) -> anyhow::Result<()> {
+async fn serve(mut running: Running, logging: &log::Logging) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let (accounts, sinks) = (running.config.accounts.len(), running.config.sinks.len());
     tracing::info!(version = VERSION, accounts, sinks, "starting");
+    reload::warn_of(&running.config);
     let app = App::start(running.config.clone()).await?;
+    logging.count_in(app.metrics());
     running.watch();
     running.follow(&app).await; // what changed before the watch began
     loop {

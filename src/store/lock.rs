@@ -4,12 +4,13 @@
 //! what is written.
 
 use std::fs::{File, FileTimes, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::error::OpenError;
-use super::opening::unopened;
+use super::opening::{PRIVATE, unopened};
 use crate::domain::moment::Moment;
 
 /// The lock of one database, held or not.
@@ -24,7 +25,8 @@ impl Lock {
     /// Locks a database. The system lets go of it when the process ends, however it ends.
     pub(super) fn hold(database: &Path) -> Result<Self, OpenError> {
         let path = beside(database);
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|error| unopened(&path, &error))?;
+        let file = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(&path);
+        let file = file.map_err(|error| unopened(&path, &error))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { file: Some(file), held: true, path: path.into() }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: database.to_owned() }),
