@@ -11,10 +11,11 @@ use actix_http::HttpService;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::{AppConfig, Server as Actix, ServerHandle};
 use actix_web::{App, HttpResponse, middleware, rt, web};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpStream;
 
 use crate::board::Board;
-use crate::domain::limits::{HTTP_CONNECTIONS, HTTP_HEAD};
+use crate::domain::limits::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_LEAST, HTTP_HEAD};
 use crate::domain::secret::Secret;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
@@ -48,6 +49,13 @@ pub struct Listener {
     connections: usize,
 }
 
+/// How many connections there may be where so many open files are allowed: one in eight.
+#[must_use]
+pub fn connections(open_files: Option<u64>) -> usize {
+    let share = open_files.map_or(HTTP_CONNECTIONS, |files| usize::try_from(files / 8).unwrap_or(HTTP_CONNECTIONS));
+    share.clamp(HTTP_CONNECTIONS_LEAST, HTTP_CONNECTIONS)
+}
+
 /// Binds the address.
 ///
 /// # Errors
@@ -55,20 +63,15 @@ pub struct Listener {
 pub fn listen(options: &options::Options) -> io::Result<Listener> {
     let socket = TcpListener::bind(options.listen)?;
     let addr = socket.local_addr()?;
+    let connections = connections(getrlimit(Resource::Nofile).current);
     let options::Options { token, allowed_hosts, mask_numbers, .. } = options.clone();
-    Ok(Listener { socket, addr, token, allowed_hosts, mask_numbers, connections: HTTP_CONNECTIONS })
+    Ok(Listener { socket, addr, token, allowed_hosts, mask_numbers, connections })
 }
 
 impl Listener {
     /// Where it listens; the real port where 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
         self.addr
-    }
-
-    /// The same with at most `connections` at once.
-    #[must_use]
-    pub fn with_connections(self, connections: usize) -> Self {
-        Self { connections, ..self }
     }
 
     /// Starts to answer, on a thread of its own. Must be called inside an actix system.

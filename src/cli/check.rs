@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::{BAD_CONFIGURATION, ConfigArgs, print, round};
 use crate::config::{Config, Sink};
 use crate::domain::limits::CONFIGURATION_FILE;
-use crate::settings::problem::{self, Problems};
 use crate::settings::files;
+use crate::settings::problem::{self, Problems};
 use crate::sinks;
 
 mod connect;
@@ -32,7 +32,7 @@ pub struct Args {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Also log each enabled account in once, authorise it and list its subscriptions
+    /// Also log each enabled account in once, authorize it and list its subscriptions
     #[arg(long)]
     pub connect: bool,
     /// Show which sinks the event in this JSON file (- is standard input) would reach, and why

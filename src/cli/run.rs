@@ -34,7 +34,7 @@ pub struct Args {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(args: &Args) -> ExitCode {
-    let running = match Running::read(args) {
+    let mut running = match Running::read(args) {
         Ok(running) => running,
         Err(problems) => {
             eprintln!("{problems}");
@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> ExitCode {
         }
     };
     let logging = log::start(&running.config.log);
-    make_room(&running.config);
+    make_room(&mut running.config);
     match actix::System::new().block_on(serve(running, &logging)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -52,8 +52,13 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn make_room(config: &Config) {
-    open_files::make_room(config.accounts.values().filter(|account| account.enabled).count());
+/// Has the limit of open files raised, and leaves out the accounts that do not fit under it.
+fn make_room(config: &mut Config) {
+    let enabled = config.accounts.values_mut().filter(|account| account.enabled);
+    let room = open_files::make_room(enabled.count(), config.sinks.len());
+    for account in config.accounts.values_mut().filter(|account| account.enabled).skip(room) {
+        account.enabled = false;
+    }
 }
 
 async fn serve(mut running: Running, logging: &log::Logging) -> anyhow::Result<()> {

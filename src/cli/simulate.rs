@@ -42,7 +42,7 @@ pub struct Args {
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     let _logging = log::start(&Log::warnings());
-    open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX));
+    open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX), 0);
     match actix::System::new().block_on(serve(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

@@ -13,8 +13,8 @@ use reqwest::header::{HeaderName, HeaderValue};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{Daemon, DaemonArgs, NoAnswer};
-use super::{line, printable_json};
 use super::round::block_on;
+use super::{line, printable_json};
 use stream::{Said, Stream};
 
 mod stream;

@@ -93,7 +93,10 @@ mod tests {
     fn c11_a_display_name_can_neither_steer_a_terminal_nor_deceive_the_eye() {
         let json = serde_json::json!({ "from_display": NAME }).to_string();
         let (piped, shown) = (in_pipe(&json), on_terminal(&json));
-        assert_eq!(piped, "{\"from_display\":\"\\u009b31m\\u007f\u{202e}gnp.exe\u{2066}\u{200b}\u{feff}\u{e0041}é\u{a0}\"}");
+        assert_eq!(
+            piped,
+            "{\"from_display\":\"\\u009b31m\\u007f\u{202e}gnp.exe\u{2066}\u{200b}\u{feff}\u{e0041}é\u{a0}\"}"
+        );
         assert_eq!(
             shown,
             "{\"from_display\":\"\\u009b31m\\u007f\\u202egnp.exe\\u2066\\u200b\\ufeff\\udb40\\udc41é\u{a0}\"}"

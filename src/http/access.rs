@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, Uri};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, Uri};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 use sha2::{Digest, Sha256};
@@ -152,15 +152,36 @@ mod tests {
     fn c8_without_a_token_only_addresses_localhost_and_allowed_names_are_known() {
         let access = Access::new(None, vec!["router.example".to_owned()]);
         for own in [
-            "127.0.0.1", "127.0.0.1:9464", "10.0.0.7:80", "[::1]", "[::1]:9464", "localhost", "LOCALHOST:9464", "localhost.",
-            "router.example", "Router.Example:1", "router.example.:9464",
+            "127.0.0.1",
+            "127.0.0.1:9464",
+            "10.0.0.7:80",
+            "[::1]",
+            "[::1]:9464",
+            "localhost",
+            "LOCALHOST:9464",
+            "localhost.",
+            "router.example",
+            "Router.Example:1",
+            "router.example.:9464",
         ] {
             assert!(access.is_own(own), "{own}");
         }
         for strange in [
-            "", "attacker.example", "attacker.example:9464", "127.0.0.1.attacker.example", "localhost.attacker.example",
-            "a@127.0.0.1", "127.0.0.1@attacker.example", "router.example.attacker.example", "localhost:x", "::1", "[::1", "127.1",
-            "[127.0.0.1]", ":9464", "0x7f000001",
+            "",
+            "attacker.example",
+            "attacker.example:9464",
+            "127.0.0.1.attacker.example",
+            "localhost.attacker.example",
+            "a@127.0.0.1",
+            "127.0.0.1@attacker.example",
+            "router.example.attacker.example",
+            "localhost:x",
+            "::1",
+            "[::1",
+            "127.1",
+            "[127.0.0.1]",
+            ":9464",
+            "0x7f000001",
         ] {
             assert!(!access.is_own(strange), "{strange}");
         }

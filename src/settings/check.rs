@@ -256,9 +256,13 @@ mod tests {
     #[test]
     fn d_a_name_is_suggested_only_if_it_is_near() {
         let types = ["amqp", "file", "kafka", "mqtt", "nats", "postgres", "redis", "stdout", "webhook"];
-        for (written, meant) in
-            [("stdot", "stdout"), ("web-hook", "webhook"), ("Webhook", "webhook"), ("postgresql", "postgres"), ("filr", "file")]
-        {
+        for (written, meant) in [
+            ("stdot", "stdout"),
+            ("web-hook", "webhook"),
+            ("Webhook", "webhook"),
+            ("postgresql", "postgres"),
+            ("filr", "file"),
+        ] {
             assert_eq!(nearest(written, &types), Some(meant), "{written}");
         }
         for strange in ["mysql", "http", "sqlite", "s3", "x", ""] {
@@ -268,7 +272,10 @@ mod tests {
         assert_eq!(nearest("path", &keys), None);
         assert_eq!(nearest("time_out", &keys), Some("timeout"));
         let message = unknown("type", "mysql", types.into_iter());
-        assert!(message.starts_with("unknown type; known here: `amqp`, `file`") && message.ends_with("`webhook`"), "{message}");
+        assert!(
+            message.starts_with("unknown type; known here: `amqp`, `file`") && message.ends_with("`webhook`"),
+            "{message}"
+        );
     }
 
     const TYPES: &[Type] = &[type_of("there", None), type_of("absent", Some("extra"))];

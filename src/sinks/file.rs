@@ -330,7 +330,8 @@ mod tests {
 
     #[test]
     fn a_device_without_space_acknowledges_nothing() {
-        let (whole, outcome) = append(&open(Path::new("/dev/full"), PRIVATE).unwrap(), &lines(&["a", "b"]), Fsync::Always);
+        let (whole, outcome) =
+            append(&open(Path::new("/dev/full"), PRIVATE).unwrap(), &lines(&["a", "b"]), Fsync::Always);
         assert_eq!((whole, outcome.unwrap_err().kind()), (0, ErrorKind::StorageFull));
     }
 }

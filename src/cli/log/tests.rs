@@ -179,7 +179,8 @@ fn what_is_held_back_is_bounded_in_bytes() {
     let mut repeats = Repeats::within(Duration::from_secs(10));
     let long = "x".repeat(100_000);
     let line = one(|| warn!(why = long, "a delivery failed"));
-    let hear = |repeats: &mut Repeats| (0..100).filter(|n| repeats.hear(about(*n), line.clone(), at(0)).is_none()).count();
+    let hear =
+        |repeats: &mut Repeats| (0..100).filter(|n| repeats.hear(about(*n), line.clone(), at(0)).is_none()).count();
     assert_eq!(hear(&mut repeats), 0);
     assert_eq!(hear(&mut repeats), LOG_HELD / line.size());
     assert_eq!(repeats.due(at(10)).len(), LOG_HELD / line.size());

@@ -86,8 +86,8 @@ impl Running {
         self.watch();
     }
 
-    async fn apply(&mut self, app: &App, new: Config) -> bool {
-        super::make_room(&new);
+    async fn apply(&mut self, app: &App, mut new: Config) -> bool {
+        super::make_room(&mut new);
         match app.reload(&self.config, new.clone()).await {
             Ok(changes) => {
                 if self.config.log != new.log {
