@@ -246,6 +246,12 @@ table! {
         "Clients of the live feed turned away because there were as many as there may be.";
     feed_events_lost: IntCounter = "feed_events_lost_total" [],
         "Events that clients of the live feed did not get because they read too slowly.";
+    http_connections: IntGauge = "http_connections" [],
+        "Connections to the HTTP port.";
+    http_connections_evicted: IntCounter = "http_connections_evicted_total" [],
+        "Connections to the HTTP port closed to make room for others, or because nobody read the answer.";
+    log_lines_dropped: IntCounter = "log_lines_dropped_total" [],
+        "Lines of the log that were dropped because standard error is not read as fast as it is written to.";
     config_reloads: IntCounterVec = "config_reloads_total" [ReloadOutcome],
         "Reloads of the configuration, by how they ended.";
 }

@@ -4,7 +4,7 @@
 //! Must not know about files, or what an event says.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -109,7 +109,8 @@ impl Sink for Stdout {
         let Ok(out) = self.out.clone().try_lock_owned() else {
             return line::answer(batch, 0, "standard output: an earlier write has not come back");
         };
-        let lines = Lines::of(batch.parcels());
+        let terminal = out.descriptor.as_ref().map_or_else(|| io::stdout().is_terminal(), File::is_terminal);
+        let lines = if terminal { Lines::on_terminal(batch.parcels()) } else { Lines::of(batch.parcels()) };
         let write = move |mut out: OwnedMutexGuard<Out>| out.write(&lines);
         match tokio::task::spawn_blocking(move || write(out)).await {
             Ok((_, Ok(()))) => batch.answer_together(places, &Ok(())),
