@@ -18,7 +18,7 @@ use super::schema;
 
 /// How long a stop may take, from the signal to the end (interface section 1); by the daemon's own clock, see
 /// [`Daemon::assert_stopped_in_time`].
-const STOP: Duration = Duration::from_secs(10);
+pub const STOP: Duration = Duration::from_secs(10);
 
 const ANNOUNCEMENT: &str = "listening on http://";
 const LAST_LINES: usize = 40;
