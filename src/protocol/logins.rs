@@ -281,7 +281,9 @@ mod tests {
             let turns = queue.turns(at(now));
             assert!(turns.len() <= 3 && queue.under_way() <= 3);
             now += 10;
-            turns.iter().for_each(|ticket| queue.leave(*ticket, true));
+            for ticket in &turns {
+                queue.leave(*ticket, true);
+            }
             waiting.retain(|ticket| !turns.contains(ticket));
         }
         assert_eq!(now, 340);
@@ -329,7 +331,9 @@ mod tests {
                 prop_assert_eq!(queue.waiting() + queue.under_way(), known.len());
                 prop_assert!(queue.waiting() == 0 || queue.deadline().is_some(), "somebody waits for ever");
             }
-            known.into_iter().for_each(|ticket| queue.leave(ticket, false));
+            for ticket in known {
+                queue.leave(ticket, false);
+            }
             prop_assert_eq!(queue.waiting() + queue.under_way(), 0);
         }
     }
