@@ -3,7 +3,6 @@
 //!
 //! The message is mandatory: one that no queue would get comes back and is tried again. Must not know what an event says.
 
-
 use async_trait::async_trait;
 
 use self::address::Address;

@@ -329,9 +329,7 @@ fn a_sink_that_asks_us_to_stop_rests_until_its_time_or_until_it_is_hurried() {
     run(&mut flow, &mut queue, at(0), at(3_500_000), &mut |_, _| true, &mut |batch, _| vec![Answer::Stop; batch.len()]);
     assert_eq!(queue.tries.len(), 1);
     flow.hurry(at(3_500_000));
-    run_quietly(&mut flow, &mut queue, at(3_500_000), at(3_500_100), &mut |batch, _| {
-        vec![Answer::Passed; batch.len()]
-    });
+    run_quietly(&mut flow, &mut queue, at(3_500_000), at(3_500_100), &mut |batch, _| vec![Answer::Passed; batch.len()]);
     assert!(flow.is_up() && queue.events.is_empty());
 }
 
@@ -414,9 +412,7 @@ fn a2_what_refuses_everything_is_the_sink_s_state_and_nothing_is_lost() {
         for n in 0..events {
             queue.add(&format!("call {n}"), at(0));
         }
-        run_quietly(&mut flow, &mut queue, at(0), at(3_000), &mut |batch, _| {
-            vec![Answer::Failed(None); batch.len()]
-        });
+        run_quietly(&mut flow, &mut queue, at(0), at(3_000), &mut |batch, _| vec![Answer::Failed(None); batch.len()]);
         run_quietly(&mut flow, &mut queue, at(3_000), at(3_600_000), &mut |batch, _| {
             refusals(&BTreeSet::new(), false, batch)
         });
