@@ -20,6 +20,7 @@ use crate::settings::{Absent, Key, Kind, Text};
 mod address;
 mod connection;
 mod message;
+mod stream;
 
 /// How many messages a delivery may hand over at once.
 const BATCH: usize = 256;

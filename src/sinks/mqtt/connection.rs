@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
 use super::super::{Failure, Parcel};
+use super::stream::ReadToEnd;
 use super::{BATCH, Options, message};
 use crate::domain::limits::MQTT_PACKET;
 
@@ -159,6 +160,7 @@ async fn stream(options: &Options) -> io::Result<Box<dyn Stream>> {
     let host = &options.address.host;
     let stream = TcpStream::connect((host.as_str(), options.address.port)).await?;
     stream.set_nodelay(true)?;
+    let stream = ReadToEnd(stream);
     if !options.address.tls {
         return Ok(Box::new(stream));
     }
