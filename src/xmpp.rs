@@ -9,6 +9,7 @@ pub mod login;
 pub mod options;
 mod sasl;
 pub mod session;
+mod srv;
 mod stream;
 mod tls;
 

@@ -146,8 +146,10 @@ impl Fleet {
 
     fn apply(&mut self, new: Config, ctx: &mut Context<Self>) -> io::Result<Changes> {
         let same_access = self.config.as_ref().is_some_and(|old| same_access(old, &new));
-        if !same_access {
-            self.access = Some(access(&new)?);
+        match &self.access {
+            // The file may hold other certificates under its old name.
+            Some(access) if same_access => access.connector.renew()?,
+            Some(_) | None => self.access = Some(access(&new)?),
         }
         let changes = Changes::between(self.config.as_ref(), &new);
         if let Some(old) = self.config.take() {

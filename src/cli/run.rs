@@ -65,18 +65,22 @@ async fn serve(mut running: Running) -> anyhow::Result<()> {
     let app = App::start(running.config.clone()).await?;
     running.watch();
     running.follow(&app).await; // what changed before the watch began
-    loop {
+    let fault = loop {
         tokio::select! {
             _ = hangup.recv() => running.reload(&app).await,
             () = running.stirred() => running.follow(&app).await,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            fault = app.failed() => break Some(fault),
         }
-    }
+    };
     tracing::info!("stopping");
     if timeout(LAST_RESORT, app.stop()).await.is_err() {
         tracing::warn!("not everything stopped in time");
     }
     tracing::info!("stopped");
-    Ok(())
+    match fault {
+        Some(fault) => Err(anyhow::Error::new(fault).context("the store has failed for good")),
+        None => Ok(()),
+    }
 }

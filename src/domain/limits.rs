@@ -1,4 +1,49 @@
-//! The bounds on what comes from outside: each in one place, with its reason.
+//! The one table of limits: how much of anything may come from outside, why so much, and what becomes of the rest.
+//!
+//! Every count and length that a service, a peer, a caller or a file decides has its bound here, with the reason beside
+//! it. What exceeds a bound is counted by reason and costs nothing else. Buffers are bounded in bytes of what comes out of
+//! them, not in messages. Numbers that only tune the router's own work (pauses, sizes of a step) stay where they are used.
+//!
+//! # Stanzas: what an XMPP server may send
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`STANZA_BYTES`] | 256 KiB | usual servers cap a stanza there; the largest honest one is a list of items | read to its end and thrown away; `events_rejected_total{reason="oversize"}` |
+//! | [`STANZA_DEPTH`] | 64 levels | nothing in XMPP nests deeper than a dozen | the same |
+//! | [`STANZA_ELEMENTS`] | 8,192 | the tree of an answer takes some 250 bytes an element; an honest element has 30 bytes or more | the same |
+//! | [`STANZA_NAMESPACES`] | 256 in force at once | an honest stanza has a dozen | the connection ends: not XMPP |
+//! | [`NAMESPACE_BYTES`] | 256 | every element of a tree holds its own copy | as oversize |
+//! | [`ATTRIBUTES`] | 128 of one element | a dozen are usual | as oversize |
+//! | [`UNSENT_BYTES`] | 16 KiB | what waits for a peer that reads slowly | whoever writes waits |
+//! | [`NAME_BYTES`] | 1,023 | node, item id, collection: as long as a part of a JID may be | the part (or header) is left out; `oversize` |
+//! | [`SUBID_BYTES`] | 1,024 | services use some 20 | the same |
+//! | [`JID_BYTES`] | 3,071 | RFC 7622 | the same |
+//! | [`SUBIDS`] | 10 | a JID has at most 10 subscriptions on a node | the others are left out; `oversize` |
+//! | [`PUBLISH_TIME_BYTES`] | 64 | a date with fractions and zone has 35 | the item is left out; `oversize` |
+//! | [`FIELD_BYTES`] | 2 KiB | a field of a call or registration is a SIP URI or less, and is remembered with its leg | the item is left out; `oversize` |
+//! | [`PAYLOAD_BYTES`] | 128 KiB | the payload of any other item goes whole into its event | the item is left out; `oversize` |
+//! | [`PARTS`] | 512 of one message | a message of the service tells of one thing | the others are left out; `oversize` |
+//! | [`CHANGES`] | 16 of one message | each changed subscription is told to every subscription of the account | the others are left out; `oversize` |
+//! | [`SHOWN_PARTS`] | 4,096 of one answer | what a node holds now may be much, and comes in one stanza | the others are left out, and the answer ends no leg; `oversize` |
+//! | [`MESSAGE_OUTPUT_BYTES`] | 1 MiB | the events of one message: four times the largest stanza | as with [`PARTS`] |
+//! | [`SHOWN_OUTPUT_BYTES`] | 4 MiB | the events of one answer | as with [`SHOWN_PARTS`] |
+//!
+//! # Room: what may be under way between the network and the disk
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`ROOM`] | 2,048 units of [`ROOM_UNIT_BYTES`] (4 MiB) | what all accounts together have read and not committed, in bytes of the events that come out of it | accounts are read on once there is room, in the order they asked |
+//! | [`LARGE_UNITS`] | 8 units | a message that needs more is large: usual ones need one | it takes its room from [`LARGE_ROOM`] |
+//! | [`LARGE_ROOM`] | 512 units (1 MiB) | large messages share these, so that usual ones never wait for them | the account waits, the others do not |
+//! | [`ELEMENT_BYTES`] | 16 KiB | an answer whose tree takes more is handed over alone | what came behind it comes next |
+//! | [`PIECE_BYTES`] | 64 KiB | of one account in one commit: a large message is committed in pieces | the rest comes with the next commit, behind the others |
+//! | [`ROUND_BYTES`] | 512 KiB | one commit: some tens of milliseconds | the rest comes with the next commit |
+//! | [`ENDED_AT_ONCE`] | 64 | legs that one purge, or one answer, ends in one commit: a phone has a few | the rest ends with the next commits |
+//! | [`LIVE_LEGS`] | 1,024 of one leaf | looked at when a purge or an answer ends legs | the others wait for the next purge, or end as stale |
+//! | [`TAKEN_BYTES`] | 4 MiB | what a sink takes from the queue at once | the rest is taken with the next step |
+//! | [`REASON_BYTES`] | 1 KiB | why a delivery was given up, as it is kept with the dead letter | cut off |
+//!
+//! # Sinks: what their peers may answer
 //!
 //! | limit | value | why | what happens beyond |
 //! |---|---|---|---|
@@ -7,10 +52,83 @@
 //! | [`WEBHOOK_ANSWER_TIME`] | 2 s | the status has said what there is to know | the connection is closed, the status counts |
 //! | [`WEBHOOK_HEADERS`] | 500 | servers add a few dozen | the answer is none, the event is posted again |
 //! | [`MQTT_PACKET`] | 64 KiB | acknowledgements are small | the connection is given up |
+//!
+//! # Addresses: what a name may stand for
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`ADDRESSES`] | 16 | a connection is tried at each; a name of a hostile domain may have thousands | the rest are not tried |
+//! | [`SRV_TARGETS`] | 8 | each is looked up, for each account of the domain | those of lower priority are not tried |
 
 use std::time::Duration;
 
-// ---- the peers of sinks ----
+// ---- stanzas ----------------------------------------------------------------------------------------------------
+
+/// Bytes of one top-level element of a stream.
+pub const STANZA_BYTES: usize = 256 * 1024;
+/// Levels of nesting of one top-level element.
+pub const STANZA_DEPTH: usize = 64;
+/// Elements of one stanza that is read as a tree, or of one payload.
+pub const STANZA_ELEMENTS: usize = 8_192;
+/// Declarations of namespaces in force at once.
+pub const STANZA_NAMESPACES: usize = 256;
+/// Bytes of the name of a namespace.
+pub const NAMESPACE_BYTES: usize = 256;
+/// Attributes of one element.
+pub const ATTRIBUTES: usize = 128;
+/// Bytes that wait to be sent before a writer waits for the peer.
+pub const UNSENT_BYTES: usize = 16 * 1024;
+/// Bytes of a node, an item id or a collection.
+pub const NAME_BYTES: usize = 1_023;
+/// Bytes of the id of a subscription.
+pub const SUBID_BYTES: usize = 1024;
+/// Bytes of a JID (RFC 7622: three parts of 1,023, and two separators).
+pub const JID_BYTES: usize = 3_071;
+/// Subids of one message.
+pub const SUBIDS: usize = 10;
+/// Bytes of a publish-time.
+pub const PUBLISH_TIME_BYTES: usize = 64;
+/// Bytes of one field of a call or a registration.
+pub const FIELD_BYTES: usize = 2 * 1024;
+/// Bytes of the payload of an item that is kept as it is.
+pub const PAYLOAD_BYTES: usize = 128 * 1024;
+/// Parts of one message: items, retracts, purges, changed subscriptions.
+pub const PARTS: usize = 512;
+/// Changed subscriptions of one message.
+pub const CHANGES: usize = 16;
+/// Items of one answer to a request for items.
+pub const SHOWN_PARTS: usize = 4_096;
+/// Bytes of the events that come out of one message, as they are estimated when it is read.
+pub const MESSAGE_OUTPUT_BYTES: usize = 1024 * 1024;
+/// Bytes of the events that come out of one answer to a request for items.
+pub const SHOWN_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
+
+// ---- room -------------------------------------------------------------------------------------------------------
+
+/// Units of room for what all accounts together have read and not committed.
+pub const ROOM: usize = 2_048;
+/// Bytes of events that one unit of room stands for: a usual message needs one.
+pub const ROOM_UNIT_BYTES: usize = 2 * 1024;
+/// Units of room up to which a message is a usual one.
+pub const LARGE_UNITS: u32 = 8;
+/// Units of room that larger messages share; as many as the largest of them needs.
+pub const LARGE_ROOM: usize = 512;
+/// Bytes of the events of one account in one commit.
+pub const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of the events of one commit.
+pub const ROUND_BYTES: usize = 512 * 1024;
+/// Bytes of the tree of an element that is handed over together with others.
+pub const ELEMENT_BYTES: usize = 16 * 1024;
+/// Legs ended by one part of a message in one commit.
+pub const ENDED_AT_ONCE: usize = 64;
+/// Live legs of one leaf that are recalled at once.
+pub const LIVE_LEGS: usize = 1_024;
+/// Bytes of the events that a sink takes from the queue at once; always one event at least.
+pub const TAKEN_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of the reason that is kept with a dead letter.
+pub const REASON_BYTES: usize = 1024;
+
+// ---- sinks ---------------------------------------------------------------------------------------------------------
 
 /// Characters of what a sink's peer says that are shown in logs, dead letters and on the page.
 pub const PEER_TEXT: usize = 200;
@@ -22,3 +140,10 @@ pub const WEBHOOK_ANSWER_TIME: Duration = Duration::from_secs(2);
 pub const WEBHOOK_HEADERS: usize = 500;
 /// Bytes of a packet that an MQTT broker sends.
 pub const MQTT_PACKET: u32 = 64 << 10;
+
+// ---- addresses -----------------------------------------------------------------------------------------------------
+
+/// Addresses of one name, or of the SRV targets of one priority, at which a connection is tried.
+pub const ADDRESSES: usize = 16;
+/// Targets of one SRV look-up that are used.
+pub const SRV_TARGETS: usize = 8;

@@ -7,6 +7,8 @@ use minidom::{Element, ElementBuilder};
 use xmpp_parsers::jid::Jid;
 use xso::exports::rxml::NcName;
 
+use crate::domain::host::HostAndPort;
+
 mod answer;
 mod features;
 mod greeting;
@@ -60,8 +62,10 @@ pub enum Incoming {
 pub enum StreamError {
     /// Another session bound our resource.
     Conflict,
-    /// Go to this host instead.
+    /// Go to this host instead; it is one.
     SeeOtherHost(String),
+    /// A condition whose content is not what it must be.
+    Malformed(&'static str),
     /// Come back later: `policy-violation`, `resource-constraint`.
     Throttled(String),
     /// Anything else, by its condition.
@@ -114,7 +118,10 @@ fn stream_condition(element: &Element) -> StreamError {
     let condition = element.children().find(|child| child.has_ns(ns::XMPP_STREAMS) && child.name() != "text");
     match condition.map(|c| (c.name(), c.text())) {
         Some(("conflict", _)) => StreamError::Conflict,
-        Some(("see-other-host", host)) if !host.trim().is_empty() => StreamError::SeeOtherHost(host.trim().to_owned()),
+        Some(("see-other-host", host)) => match HostAndPort::read(host.trim()) {
+            Some(host) => StreamError::SeeOtherHost(host.to_string()),
+            None => StreamError::Malformed("see-other-host names no host"),
+        },
         Some((name @ ("policy-violation" | "resource-constraint"), _)) => StreamError::Throttled(name.to_owned()),
         Some((name, _)) => StreamError::Other(name.to_owned()),
         None => StreamError::Other("undefined-condition".to_owned()),
@@ -166,6 +173,10 @@ mod tests {
         };
         assert_eq!(error("conflict", ""), StreamError::Conflict);
         assert_eq!(error("see-other-host", "b:5223"), StreamError::SeeOtherHost("b:5223".into()));
+        assert_eq!(error("see-other-host", " [::1] "), StreamError::SeeOtherHost("[::1]".into()));
+        for c10 in ["", " ", "a b", "b:99999", "b:x", "b.test\u{fffe}", "http://b.test/", &"b".repeat(300)] {
+            assert_eq!(error("see-other-host", c10), StreamError::Malformed("see-other-host names no host"), "{c10:?}");
+        }
         assert_eq!(error("policy-violation", ""), StreamError::Throttled("policy-violation".into()));
         assert_eq!(error("reset", ""), StreamError::Other("reset".into()));
     }

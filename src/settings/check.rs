@@ -53,6 +53,7 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>)
 fn setting(key: &Key, value: &Value, path: &Path, problems: &mut Problems) {
     let fault = match key.kind {
         Kind::Text(form) => text(value, form),
+        Kind::File => text(value, Text::ANY),
         Kind::OneOf(words) => one_of(value, words),
         Kind::Flag => flag(value),
         Kind::Whole { min, max } => number(value, min, max),

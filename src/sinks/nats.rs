@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use self::connection::Connection;
 use self::login::Login;
+use super::address::with_ascii_host;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::link::{self, Kept};
 use super::mode::Mode;
@@ -140,7 +141,7 @@ fn servers(text: &str) -> Result<Vec<String>, String> {
     const EXPECTED: &str = "must be nats://HOST:PORT or tls://HOST:PORT, or several of them with commas between";
     const CREDENTIALS: &str = "must not hold credentials; they belong into the keys `user` and `password`, `token`, \
                                `nkey` or `credentials`";
-    let servers: Vec<_> = text.split(',').map(|server| server.trim().to_owned()).collect();
+    let servers: Vec<_> = text.split(',').map(|server| with_ascii_host(server.trim()).into_owned()).collect();
     for server in &servers {
         if server.contains('@') {
             return Err(CREDENTIALS.to_owned());

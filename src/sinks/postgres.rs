@@ -11,12 +11,14 @@ use self::table::Table;
 use super::chains::HeldUp;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::{Failure, Parcel, Sink};
+use crate::domain::host;
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
 
 mod address;
+mod bridge;
 mod connection;
 mod table;
 
@@ -102,7 +104,8 @@ impl Options {
     pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
         let encryption = Encryption::read(section, path, problems);
         let password = section.secret("password", path, problems);
-        let address = Address { host: section.get("host")?, port: section.whole("port")? };
+        let host: String = section.get("host")?;
+        let address = Address { host: host::ascii(&host).unwrap_or(host), port: section.whole("port")? };
         let tls = match section.get::<String>("tls").as_deref() {
             Some("off") => false,
             Some(_) => true,

@@ -50,7 +50,7 @@ pub(super) async fn login(
     let domain = credential.jid.domain().as_str();
     let opened = connector.open(domain, instead).await?;
     let mut stream = opened.stream;
-    let offered = features(&mut stream).await?;
+    let offered = opened.offered;
     let local = credential.jid.node().map(|node| node.as_str().to_owned()).unwrap_or_default();
     let credentials = Credentials::default()
         .with_username(local)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use minidom::Element;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use xmpp_parsers::jid::{BareJid, FullJid};
 
@@ -23,19 +23,18 @@ use crate::protocol::link::{Failure, Loss};
 use crate::protocol::notification::Notification;
 use crate::protocol::stanza;
 use batch::Batch;
+pub use batch::{Messages, Room};
 
 mod batch;
 
 /// Frames handed over at once at most; also how long a busy stream may keep its thread.
 const MOST_AT_ONCE: usize = 64;
-/// Messages for which there is room kept while a stream that had to wait for it is read on.
+/// Units of room that are kept while a stream that had to wait for it is read on.
 const ROOM_AHEAD: u32 = 32;
 /// Stanzas that wait to be written.
 const OUTBOX: usize = 64;
 /// Batches that wait to be looked at.
 const INBOX: usize = 1;
-/// Messages of all accounts together that may be read and not yet on the disk: each takes some 2 KiB as it is read.
-pub const MESSAGES_IN_HAND: usize = 2048;
 /// How long a stream gets to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -50,7 +49,7 @@ pub enum Event {
     Failed(Failure),
     /// What arrived, in order, when it was read, the room its messages take until they are on the disk, and what
     /// [`Session::handled`] is to be told once all of it is dealt with.
-    Received(Vec<Received>, Moment, Option<OwnedSemaphorePermit>, u32),
+    Received(Vec<Received>, Moment, Room, u32),
     /// This many stanzas were over the cap and thrown away.
     Oversize(u64),
     /// The server acknowledges too little: should the session be lost, it cannot be resumed.
@@ -98,22 +97,22 @@ pub struct Session {
 pub struct Bounds {
     /// A permit per log-in under way.
     pub logins: Arc<Semaphore>,
-    /// A permit per message that is read and not yet on the disk.
-    pub messages: Arc<Semaphore>,
+    /// Room for what is read and not yet on the disk.
+    pub messages: Messages,
 }
 
 impl Bounds {
     /// For `concurrent_logins` log-ins at once.
     #[must_use]
     pub fn new(concurrent_logins: usize) -> Self {
-        let messages = Arc::new(Semaphore::new(MESSAGES_IN_HAND));
-        Self { logins: Arc::new(Semaphore::new(concurrent_logins)), messages }
+        Self { logins: Arc::new(Semaphore::new(concurrent_logins)), messages: Messages::default() }
     }
 
-    /// How many messages are read and not yet on the disk.
+    /// How much room is taken by what is read and not yet on the disk, in units of
+    /// [`crate::domain::limits::ROOM_UNIT_BYTES`].
     #[must_use]
     pub fn in_hand(&self) -> usize {
-        MESSAGES_IN_HAND.saturating_sub(self.messages.available_permits())
+        self.messages.in_hand()
     }
 }
 
@@ -195,7 +194,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    async fn run(&mut self, outgoing: &mut mpsc::Receiver<Box<Element>>, messages: &Arc<Semaphore>) -> Loss {
+    async fn run(&mut self, outgoing: &mut mpsc::Receiver<Box<Element>>, messages: &Messages) -> Loss {
         if let Err(loss) = self.begin().await {
             return loss;
         }
@@ -251,7 +250,7 @@ impl Talk<'_> {
     }
 
     /// Waits for room, and for some to spare: one message at a time would cost many times as much. Then reads on.
-    async fn go_on(&mut self, batch: &mut Batch, messages: &Arc<Semaphore>) -> Result<(), Loss> {
+    async fn go_on(&mut self, batch: &mut Batch, messages: &Messages) -> Result<(), Loss> {
         batch.wait_for_room(messages, ROOM_AHEAD).await;
         let more = self.stream.read(&self.hearing, batch.taking(&mut self.counters, messages));
         match more.now_or_never() {

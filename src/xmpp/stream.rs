@@ -10,14 +10,13 @@ use std::task::{Context, Poll, ready};
 
 use minidom::Element;
 
+use crate::domain::limits::UNSENT_BYTES;
 use crate::protocol::hearing::Hearing;
 use crate::protocol::notification::Notification;
 pub(super) use frame::Frame;
 use intake::Intake;
 pub(super) use silence::Patience;
 use silence::{Length, Silence};
-#[cfg(test)]
-use splitter::{MOST_BYTES, MOST_DEPTH};
 pub(super) use transport::Transport;
 
 mod frame;
@@ -30,9 +29,6 @@ mod splitter;
 mod text;
 mod transport;
 mod writer;
-
-/// Bytes that wait to be sent before a writer waits for the peer.
-const MOST_UNSENT: usize = 16 * 1024;
 
 /// The peer sent what XMPP does not allow: bad XML, or XML of the kind RFC 6120 section 11 forbids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +199,7 @@ impl Stream {
 
     /// Adds an element to what is to be sent. Waits while the peer takes nothing and much is waiting.
     pub(super) async fn feed(&mut self, element: &Element) -> io::Result<()> {
-        if self.unsent.len() >= MOST_UNSENT {
+        if self.unsent.len() >= UNSENT_BYTES {
             self.flush().await?;
         }
         writer::element(element, &mut self.unsent)

@@ -12,16 +12,21 @@ use async_nats::connection::State;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind, ServerAddr};
+use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
 use super::super::{Failure, Parcel};
 use super::Options;
 use super::message::{self, Message};
+use crate::dial;
 
-/// For a TCP connection, TLS and the log-in at one address.
-const CONNECTING: Duration = Duration::from_secs(5);
+/// For a TCP connection, TLS and the log-in, over all addresses: shorter than the usual `timeout`.
+const CONNECTING: Duration = Duration::from_secs(8);
+/// The same at one address, if there are not many.
+const AT_ONE: Duration = Duration::from_secs(5);
 /// For the acknowledgement of one message.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Between probes of a silent connection; after two without an answer it is lost.
@@ -73,7 +78,7 @@ impl Link for Connection {
                 std::future::ready(())
             })
             .name("onsip-router")
-            .connection_timeout(CONNECTING)
+            .connection_timeout(share(options).await)
             .request_timeout(Some(ANSWER))
             .ping_interval(PROBE)
             .ignore_discovered_servers()
@@ -109,6 +114,17 @@ impl Link for Connection {
     async fn hand_over(&self, parcel: &Parcel, options: &Options) -> Result<(), Failure> {
         Ok(self.publish(message::of(parcel, options)?).await?)
     }
+}
+
+/// The time for each address: the library goes through them by itself, one after the other.
+async fn share(options: &Options) -> Duration {
+    let servers = options.servers.iter().filter_map(|server| server.parse::<ServerAddr>().ok());
+    let found = join_all(servers.map(|server| async move {
+        // One that is not found costs no time.
+        dial::addresses(server.host(), server.port()).await.map_or(0, |found| found.len())
+    }));
+    let count = timeout(CONNECTING / 2, found).await.map_or(1, |found| found.into_iter().sum());
+    (CONNECTING / u32::try_from(count).unwrap_or(u32::MAX).max(1)).min(AT_ONE)
 }
 
 impl Connection {

@@ -9,7 +9,10 @@ use tokio::time::timeout;
 use super::super::Parcel;
 use super::super::excerpt::excerpt;
 use super::Options;
+use super::address::Address;
+use super::bridge::Bridge;
 use super::table::{self, Column, Trial};
+use crate::dial;
 
 /// For a TCP connection, TLS, the log-in and a look at the table.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -35,6 +38,8 @@ pub(super) struct Connection {
     link: PgConnection,
     peer: String,
     insertion: String,
+    /// Ends with the connection.
+    _bridge: Option<Bridge>,
 }
 
 /// Why a batch was not inserted; none of its rows is in the table.
@@ -54,9 +59,9 @@ impl Connection {
     /// Why not, free of secrets.
     pub(super) async fn open(options: &Options) -> Result<Self, String> {
         let opening = async {
-            let mut link = connect(options).await?;
+            let (mut link, bridge) = connect(options).await?;
             let insertion = prepare(&mut link, options).await.map_err(|why| format!("{}: {why}", options.address))?;
-            Ok(Self { link, peer: options.address.to_string(), insertion })
+            Ok(Self { link, peer: options.address.to_string(), insertion, _bridge: bridge })
         };
         timeout(CONNECTING, opening).await.unwrap_or_else(|_| Err(silent(options)))
     }
@@ -79,9 +84,8 @@ impl Connection {
     }
 }
 
-async fn connect(options: &Options) -> Result<PgConnection, String> {
-    let connected = settings(options).connect().await;
-    connected.map_err(|error| format!("cannot connect to {}: {}", options.address, said(&error)))
+async fn connect(options: &Options) -> Result<(PgConnection, Option<Bridge>), String> {
+    log_in(options).await.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
 }
 
 fn silent(options: &Options) -> String {
@@ -124,6 +128,34 @@ async fn examine(link: &mut PgConnection, options: &Options, columns: &[Column])
     Ok(insertion)
 }
 
+/// Connects at the first address that answers. The library takes no stream, and no address beside the name that the
+/// certificate must carry; so where a name has several addresses, it is given a way to the one that was found.
+async fn log_in(options: &Options) -> Result<(PgConnection, Option<Bridge>), String> {
+    let Address { host, port } = &options.address;
+    let directly = async || settings(options).connect().await;
+    if options.address.is_socket() {
+        return directly().await.map(|link| (link, None)).map_err(|error| said(&error));
+    }
+    let found = dial::addresses(host, *port).await.map_err(|fault| fault.to_string())?;
+    if found.len() == 1 {
+        return directly().await.map(|link| (link, None)).map_err(|error| said(&error));
+    }
+    let begin = |tcp| async move {
+        let bridge = Bridge::to(tcp, *port).await;
+        let connected = match &bridge {
+            Ok(bridge) => settings(options).socket(bridge.folder.path()).connect().await,
+            // No folder for it: then as far as the library gets by itself.
+            Err(_) => settings(options).connect().await,
+        };
+        let link = connected.map_err(|error| match database(&error) {
+            Some(_) => dial::Fault::Everywhere(said(&error)),
+            None => dial::Fault::Here(said(&error)),
+        })?;
+        Ok((link, bridge.ok()))
+    };
+    dial::open(&found, CONNECTING, begin).await.map_err(|fault| fault.to_string())
+}
+
 /// Says whether the server can make of the samples what the columns are, and if not, why.
 ///
 /// # Errors
@@ -145,7 +177,7 @@ async fn attempt(link: &mut PgConnection, casts: &str) -> Result<Result<(), Stri
 /// Why every delivery would fail, free of secrets.
 pub(super) async fn check(options: &Options) -> Result<(), String> {
     let checking = async {
-        let mut link = connect(options).await?;
+        let (mut link, _bridge) = connect(options).await?;
         let checked = look(&mut link, options).await;
         checked.map_err(|why| format!("{}: {why}", options.address))
     };

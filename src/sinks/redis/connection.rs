@@ -9,7 +9,6 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -18,6 +17,7 @@ use super::super::Parcel;
 use super::super::excerpt::excerpt;
 use super::Options;
 use super::address::Address;
+use crate::dial::{self, Fault};
 
 /// For a TCP connection, TLS and the log-in.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ impl Connection {
         opened.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
     }
 
-    async fn over<S>(stream: S, options: &Options) -> Result<Self, String>
+    async fn over<S>(stream: S, options: &Options) -> Result<Self, Fault<String>>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -80,11 +80,14 @@ impl Connection {
         }
         let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
         let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
-        let (link, driver) = opened.map_err(|fault| said(&fault))?;
+        let (link, driver) = opened.map_err(|fault| match fault.is_io_error() || fault.is_connection_dropped() {
+            true => Fault::Here(said(&fault)),
+            false => Fault::Everywhere(said(&fault)),
+        })?;
         let mut drivers = JoinSet::new();
         let driver = drivers.spawn(driver);
         let mut connection = Self { link, peer: options.address.to_string(), driver, _drivers: drivers };
-        connection.check().await?;
+        connection.check().await.map_err(Fault::Everywhere)?;
         Ok(connection)
     }
 
@@ -207,13 +210,20 @@ fn said(fault: &RedisError) -> String {
 async fn connect(options: &Options) -> Result<Connection, String> {
     let Address { tls, host, port, .. } = &options.address;
     let plainly = |fault: io::Error| fault.to_string();
-    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(plainly)?;
-    stream.set_nodelay(true).map_err(plainly)?;
-    if !tls {
-        return Connection::over(stream, options).await;
-    }
-    let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
-    let client = TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?));
-    let stream = client.connect(name, stream).await.map_err(|fault| format!("TLS: {fault}"))?;
-    Connection::over(stream, options).await
+    let tls = if *tls {
+        let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
+        Some((TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?)), name))
+    } else {
+        None
+    };
+    let found = dial::addresses(host, *port).await.map_err(plainly)?;
+    let begin = |stream| {
+        let tls = tls.clone();
+        async move {
+            let Some((client, name)) = tls else { return Connection::over(stream, options).await };
+            let stream = client.connect(name, stream).await;
+            Connection::over(stream.map_err(|fault| Fault::Here(format!("TLS: {fault}")))?, options).await
+        }
+    };
+    dial::open(&found, CONNECTING, begin).await.map_err(|fault| fault.to_string())
 }
