@@ -119,9 +119,9 @@ impl Connector {
             self.vet(domain, &found).await?;
         }
         let begin = |tcp| async move {
-            self.begin_on(domain, tcp).await.map_err(|fault| {
-                if is_of_this_address(&fault) { Fault::Here(fault) } else { Fault::Everywhere(fault) }
-            })
+            self.begin_on(domain, tcp)
+                .await
+                .map_err(|fault| if is_of_this_address(&fault) { Fault::Here(fault) } else { Fault::Everywhere(fault) })
         };
         dial::open(&found, patience, begin).await.map_err(|fault| match fault {
             OpenError::Unreachable(fault) => Failure::Network(format!("cannot connect to {}: {fault}", shown(group))),
