@@ -104,16 +104,16 @@ where
             Ok(tcp) => tcp,
             Err(fault) => return Err(last.map_or(OpenError::Unreachable(fault), OpenError::Useless)),
         };
-        let begun = if open.is_empty() {
+        let made = if open.is_empty() {
             begin(tcp).await
         } else {
             let shares = u32::try_from(open.len()).unwrap_or(u32::MAX).saturating_add(1);
             match timeout(deadline.saturating_duration_since(Instant::now()) / shares, begin(tcp)).await {
-                Ok(begun) => begun,
+                Ok(made) => made,
                 Err(_) => continue,
             }
         };
-        match begun {
+        match made {
             Ok(made) => return Ok(made),
             Err(Fault::Everywhere(fault)) => return Err(OpenError::Useless(fault)),
             Err(Fault::Here(fault)) => last = Some(fault),

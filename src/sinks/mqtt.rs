@@ -23,7 +23,7 @@ mod message;
 mod stream;
 
 /// How many messages a delivery may hand over at once.
-const BATCH: usize = 256;
+const BATCH: u16 = 256;
 
 /// The options of an `mqtt` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +126,6 @@ impl Sink for Mqtt {
     }
 
     fn batch(&self) -> usize {
-        BATCH
+        BATCH.into()
     }
 }

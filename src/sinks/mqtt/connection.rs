@@ -162,7 +162,7 @@ async fn log_in(stream: Box<dyn Stream>, options: &Options) -> Result<Connection
         let stream = lock(&stream).take();
         async { stream.ok_or_else(|| io::ErrorKind::NotConnected.into()) }
     });
-    let made = AsyncClient::builder(settings).capacity(BATCH).try_build();
+    let made = AsyncClient::builder(settings).capacity(BATCH.into()).try_build();
     let (client, mut events) = made.map_err(|fault| dial::Fault::Everywhere(fault.to_string()))?;
     let welcome = loop {
         match events.poll().await {
@@ -189,6 +189,7 @@ fn settings(options: &Options) -> MqttOptions {
     let mut settings = MqttOptions::new(client_id, Broker::tcp(&options.address.host, options.address.port));
     settings.set_keep_alive(PROBE).set_clean_start(true).set_max_packet_size(Some(MQTT_PACKET));
     settings.set_session_expiry_interval(Some(0)).set_connect_timeout(CONNECTING);
+    settings.set_outgoing_inflight_upper_limit(BATCH);
     if let (Some(username), Some(password)) = (&options.username, &options.password) {
         settings.set_credentials(username, password.expose().to_owned());
     }
