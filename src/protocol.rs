@@ -16,6 +16,7 @@ pub mod link;
 pub mod notification;
 pub mod requests;
 pub mod resync;
+pub mod sasl;
 pub mod stanza;
 pub mod subscription;
 pub mod surplus;

@@ -13,4 +13,4 @@ mod srv;
 mod stream;
 mod tls;
 
-pub use stream::messages;
+pub use stream::{Frame, frames, messages};

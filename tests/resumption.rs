@@ -11,6 +11,7 @@ use onsip_router::domain::BareJid;
 use onsip_router::domain::secret::Secret;
 use onsip_router::protocol::acknowledgement::Resumption;
 use onsip_router::protocol::link::Loss;
+use onsip_router::protocol::sasl::Mechanisms;
 use onsip_router::simulator::{Request, Simulator, Stall};
 use onsip_router::xmpp::connector::Connector;
 use onsip_router::xmpp::login::Credential;
@@ -233,7 +234,12 @@ impl Loop {
             ping_interval: SOON,
         };
         let jid = self.anna.clone();
-        let credential = Credential { jid, password: Secret::from(PASSWORD.to_owned()), resource: RESOURCE.to_owned() };
+        let credential = Credential {
+            jid,
+            password: Secret::from(PASSWORD.to_owned()),
+            resource: RESOURCE.to_owned(),
+            refused_mechanisms: Mechanisms::default(),
+        };
         session::start(Connector::new(options).unwrap(), credential, Arc::from([]), None, Bounds::new(1), plan)
     }
 

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn c10_a_redirect_to_what_is_no_host_is_malformed() {
-        let bad = ["", ":1", "b.test:", "b.test:0", "b.test:70000", "b.test:x", "b.test:+1", "[::1]:", "a\0b:1", "a:b:c"];
+        let bad =
+            ["", ":1", "b.test:", "b.test:0", "b.test:70000", "b.test:x", "b.test:+1", "[::1]:", "a\0b:1", "a:b:c"];
         for bad in bad.into_iter().chain(["http://b.test", "b.test/x", "::1:99999", "b test", "\u{202e}b.test "]) {
             assert_eq!(HostAndPort::read(bad), None, "{bad:?}");
         }

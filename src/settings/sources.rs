@@ -127,7 +127,10 @@ mod tests {
     const SINK: Type = Type { name: "file", help: "", keys: &[file("ca_file")], lacks: None };
     const KEYS: &[Key] = &[
         Key { kind: Kind::Section(&[file("ca_file")]), ..file("xmpp") },
-        Key { kind: Kind::Typed { what: "sink", name: Text::ANY, keys: &[file("key")], types: &[SINK] }, ..file("sinks") },
+        Key {
+            kind: Kind::Typed { what: "sink", name: Text::ANY, keys: &[file("key")], types: &[SINK] },
+            ..file("sinks")
+        },
     ];
 
     fn sources(paths: &[PathBuf], toml: &str) -> Sources {

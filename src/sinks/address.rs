@@ -19,9 +19,7 @@ pub(super) fn with_ascii_host(text: &str) -> Cow<'_, str> {
     let length = text[start..].find([':', '/', '?', '#', '[']).unwrap_or(text.len() - start);
     let name = &text[start..start + length];
     match host::ascii(name) {
-        Some(ascii) if !name.is_ascii() => {
-            Cow::Owned(format!("{}{ascii}{}", &text[..start], &text[start + length..]))
-        }
+        Some(ascii) if !name.is_ascii() => Cow::Owned(format!("{}{ascii}{}", &text[..start], &text[start + length..])),
         Some(_) | None => Cow::Borrowed(text),
     }
 }

@@ -119,9 +119,9 @@ impl Connector {
             self.vet(domain, &found).await?;
         }
         let begin = |tcp| async move {
-            self.begin_on(domain, tcp).await.map_err(|fault| {
-                if is_of_this_address(&fault) { Fault::Here(fault) } else { Fault::Everywhere(fault) }
-            })
+            self.begin_on(domain, tcp)
+                .await
+                .map_err(|fault| if is_of_this_address(&fault) { Fault::Here(fault) } else { Fault::Everywhere(fault) })
         };
         dial::open(&found, patience, begin).await.map_err(|fault| match fault {
             OpenError::Unreachable(fault) => Failure::Network(format!("cannot connect to {}: {fault}", shown(group))),
@@ -260,7 +260,7 @@ async fn addresses(targets: &[Target], patience: Duration) -> Result<Vec<SocketA
 fn is_of_this_address(failure: &Failure) -> bool {
     match failure {
         Failure::Network(_) | Failure::Timeout | Failure::Tls(_) | Failure::Protocol(_) => true,
-        Failure::Refused(_) | Failure::Throttled(_) | Failure::Redirected(_) => false,
+        Failure::Refused(_) | Failure::Throttled(_) | Failure::NoMechanism(_) | Failure::Redirected(_) => false,
     }
 }
 

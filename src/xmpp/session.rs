@@ -21,6 +21,7 @@ use crate::protocol::acknowledgement::{Acknowledgement, Resumption};
 use crate::protocol::hearing::Hearing;
 use crate::protocol::link::{Failure, Loss};
 use crate::protocol::notification::Notification;
+use crate::protocol::sasl::Mechanisms;
 use crate::protocol::stanza;
 use batch::Batch;
 pub use batch::{Messages, Room};
@@ -45,6 +46,8 @@ pub enum Event {
     Up(FullJid),
     /// The one of this full JID that was lost goes on.
     Resumed(FullJid),
+    /// Known before it came up or did not: these log-in mechanisms the server offers and refuses.
+    MechanismsRefused(Mechanisms),
     /// It did not come up.
     Failed(Failure),
     /// What arrived, in order, when it was read, the room its messages take until they are on the disk, and what
@@ -132,7 +135,12 @@ pub fn start(
     let (handled, handled_upto) = watch::channel(None);
     let task = tokio::spawn(async move {
         // On the heap, and freed when it is done: a task is as large as the largest thing it ever waits for.
-        let up = Box::pin(begin(connector, credential, instead, bounds.logins, plan)).await;
+        let known = credential.refused_mechanisms;
+        let mut refused = known;
+        let up = Box::pin(begin(connector, credential, instead, bounds.logins, plan, &mut refused)).await;
+        if refused != known && inbox.send(Box::new(Event::MechanismsRefused(refused))).await.is_err() {
+            return;
+        }
         let end = match up {
             Ok((stream, up, own, counters)) => {
                 if inbox.send(Box::new(up)).await.is_err() {
@@ -162,6 +170,7 @@ async fn begin(
     instead: Option<String>,
     logins: Arc<Semaphore>,
     plan: Plan,
+    refused: &mut Mechanisms,
 ) -> Result<(Stream, Event, FullJid, Acknowledgement), Failure> {
     let (managed, resumption) = match plan {
         Plan::Plain => (false, None),
@@ -170,7 +179,7 @@ async fn begin(
     };
     let _permit = logins.acquire().await;
     let patience = connector.options().request_timeout;
-    let up = timeout(patience, login(&connector, &credential, instead.as_deref(), resumption)).await;
+    let up = timeout(patience, login(&connector, &credential, instead.as_deref(), resumption, refused)).await;
     let (stream, beginning) = up.unwrap_or(Err(Failure::Timeout))?;
     Ok(match beginning {
         Beginning::Bound { own, manageable } if managed && manageable => {

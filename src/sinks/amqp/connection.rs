@@ -139,8 +139,7 @@ impl Connection {
 async fn connect(options: &Options) -> Result<Connection, String> {
     let plainly = |fault: io::Error| fault.to_string();
     let address = &options.address;
-    let tls =
-        if address.tls { Some(Arc::new(options.encryption.client().await.map_err(plainly)?)) } else { None };
+    let tls = if address.tls { Some(Arc::new(options.encryption.client().await.map_err(plainly)?)) } else { None };
     let found = dial::addresses(&address.host, address.port).await.map_err(plainly)?;
     let opened = dial::open(&found, CONNECTING, |tcp| over(tcp, tls.clone(), options)).await;
     opened.map_err(|fault| fault.to_string())
@@ -166,7 +165,8 @@ async fn over(
         async move |_, _| {
             // It is asked for once: nothing is recovered.
             let tcp = tcp.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let stream = AsyncTcpStream::Plain(tcp.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?.compat());
+            let stream =
+                AsyncTcpStream::Plain(tcp.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?.compat());
             match &tls {
                 Some(tls) => Ok(stream.into_rustls(tls, &host).await?),
                 None => Ok(stream),
