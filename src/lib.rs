@@ -24,6 +24,8 @@
 //! |---|---|
 //! | what is said to the service, and how its answers are read | [`protocol::stanza`] |
 //! | when to connect again, after which failure | [`protocol::link`] |
+//! | whose turn it is to log in | [`protocol::logins`] |
+//! | the limits on what comes from outside | [`domain::limits`] |
 //! | what is acknowledged, and what a lost session is resumed with | [`protocol::acknowledgement`] |
 //! | the hourly authorization | [`protocol::authorization`]; by whose clock it ends: [`protocol::clock`] |
 //! | listing, reuse, approval, renewal of subscriptions | [`protocol::subscription`]; its error table in `subscription/verdict.rs` |
@@ -84,6 +86,9 @@ pub mod otel;
 pub mod protocol;
 pub mod retry;
 pub mod routing;
+#[cfg(test)]
+#[path = "../tests/support/seed.rs"]
+mod seed;
 pub mod settings;
 pub mod simulator;
 pub mod sinks;

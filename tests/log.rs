@@ -5,7 +5,6 @@ mod support;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -67,7 +66,7 @@ async fn a_sink_that_keeps_failing_is_told_of_now_and_then_with_the_number_of_th
         let mut call = onsip.call_in(anna.as_str(), CALLER, 1);
         onsip.hang_up(&mut call);
     }
-    daemon.until_logged("\"suppressed\":", Duration::from_secs(20)).await;
+    daemon.until_logged("\"suppressed\":", SOON).await;
     let log = daemon.log();
     let told: Vec<Value> = log
         .lines()

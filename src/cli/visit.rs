@@ -16,6 +16,7 @@ use crate::domain::name::NodeName;
 use crate::domain::service::Service;
 use crate::domain::{BareJid, FullJid};
 use crate::protocol::link::{Failure, Loss};
+use crate::protocol::logins::Urgency;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
 use crate::protocol::sasl::Mechanisms;
 use crate::protocol::stanza::{self, Incoming, Listed, Request};
@@ -83,7 +84,8 @@ impl Visit {
                 refused_mechanisms,
             };
             let (connector, bounds) = (door.connector.clone(), door.bounds.clone());
-            let mut session = session::start(connector, credential, Arc::from([]), instead.take(), bounds, Plan::Plain);
+            let (to, services) = (instead.take(), Arc::from([]));
+            let mut session = session::start(connector, credential, services, to, bounds, Plan::Plain, Urgency::New);
             let mut event = session.events.recv().await.map(|event| *event);
             if let Some(Event::MechanismsRefused(refused)) = event {
                 refused_mechanisms = refused;
@@ -94,8 +96,8 @@ impl Visit {
                     let patience = door.connector.options().request_timeout;
                     return Ok(Self { session, requests: Requests::new(patience), patience, router, loss: None });
                 }
-                Some(Event::Failed(Failure::Redirected(host))) => instead = Some(host),
-                Some(Event::Failed(failure)) => return Err(failure),
+                Some(Event::Failed { failure: Failure::Redirected(host), .. }) => instead = Some(host),
+                Some(Event::Failed { failure, .. }) => return Err(failure),
                 Some(
                     Event::MechanismsRefused(_)
                     | Event::Down(..)
@@ -202,7 +204,7 @@ impl Visit {
                     self.loss = Some(loss);
                     return Err(NoAnswer::Disconnected);
                 }
-                Some(Event::Failed(_) | Event::MechanismsRefused(_)) | None => return Err(NoAnswer::Disconnected),
+                Some(Event::Failed { .. } | Event::MechanismsRefused(_)) | None => return Err(NoAnswer::Disconnected),
             }
         }
     }
@@ -219,7 +221,11 @@ impl Visit {
                     }
                 }
                 // A full outbox means that nothing is read there: then this answer is not missed either.
-                Incoming::Request(request) => drop(self.session.outbox.try_send(Box::new(stanza::reply(&request)))),
+                Incoming::Request(request) => {
+                    if let Some(answer) = stanza::reply(&request) {
+                        drop(self.session.outbox.try_send(Box::new(answer)));
+                    }
+                }
                 Incoming::Other => {}
             }
         }

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use super::backoff::{Backoff, Dice};
+use super::logins::Urgency;
 use super::sasl::Mechanisms;
 use crate::domain::moment::Moment;
 use crate::domain::status::{ConnectOutcome, DisconnectReason, GapReason};
 
 /// An online session at least this long shows that connecting works.
 const STABLE: Duration = Duration::from_mins(1);
-/// The first try after the loss of a session comes within 5 s (interface section 6, promise 7).
-const FIRST_TRY: Duration = Duration::from_millis(4500);
+/// The first try after the loss of a session comes within 5 s (interface section 6, promise 7). Its turn comes within
+/// [`super::logins::LONGEST_HOLD`] more.
+const FIRST_TRY: Duration = Duration::from_millis(3900);
 /// `see-other-host` is followed this often in a row.
 const MOST_HOPS: u32 = 3;
 
@@ -83,6 +85,8 @@ pub enum Loss {
     Closed,
     /// Nothing came back in time.
     Timeout,
+    /// The peer took nothing of what was sent in time.
+    Unread,
     /// Another session bound our resource.
     Conflict,
     /// The peer named another host.
@@ -102,7 +106,7 @@ impl Loss {
         match self {
             Self::Stopped => DisconnectReason::Stopped,
             Self::Network(_) | Self::Closed => DisconnectReason::Network,
-            Self::Timeout => DisconnectReason::Timeout,
+            Self::Timeout | Self::Unread => DisconnectReason::Timeout,
             Self::Conflict => DisconnectReason::Conflict,
             Self::Redirected(_) => DisconnectReason::Redirected,
             Self::Throttled(_) | Self::StreamError(_) => DisconnectReason::StreamError,
@@ -119,6 +123,7 @@ impl Loss {
             Self::Network(_)
             | Self::Closed
             | Self::Timeout
+            | Self::Unread
             | Self::Redirected(_)
             | Self::Throttled(_)
             | Self::StreamError(_)
@@ -134,6 +139,7 @@ impl Loss {
             Self::Network(why) | Self::Protocol(why) => why.clone(),
             Self::Closed => "the server closed the stream".to_owned(),
             Self::Timeout => "the link answered nothing".to_owned(),
+            Self::Unread => "the server does not read what is sent to it".to_owned(),
             Self::Conflict => "another session bound the same resource: is a second router running?".to_owned(),
             Self::Redirected(host) => format!("the server sent us to {host}"),
             Self::Throttled(why) => format!("the server asked for patience: {why}"),
@@ -146,7 +152,7 @@ impl Loss {
     #[must_use]
     pub fn leaves_resumption(&self) -> bool {
         match self {
-            Self::Network(_) | Self::Timeout => true,
+            Self::Network(_) | Self::Timeout | Self::Unread => true,
             Self::Stopped
             | Self::Closed
             | Self::Conflict
@@ -168,6 +174,7 @@ pub struct Link {
     conflict: Backoff,
     throttled: Backoff,
     hops: u32,
+    urgency: Urgency,
     refused_mechanisms: Mechanisms,
 }
 
@@ -216,6 +223,7 @@ impl Link {
             throttled: Backoff::at_least(Duration::from_secs(10), Duration::from_mins(15)),
             hops: 0,
             refused_mechanisms: Mechanisms::default(),
+            urgency: Urgency::New,
         }
     }
 
@@ -228,6 +236,12 @@ impl Link {
     /// A log-in found out which mechanisms the server refuses, though it offers them.
     pub fn mechanisms_refused(&mut self, refused: Mechanisms) {
         self.refused_mechanisms = refused;
+    }
+
+    /// How urgent the next log-in is.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        self.urgency
     }
 
     /// Where it stands.
@@ -245,6 +259,7 @@ impl Link {
     /// A session is up.
     pub fn connected(&mut self, now: Moment) {
         self.refused.reset();
+        self.urgency = Urgency::Lost;
         self.state = State::Up { since: now };
     }
 
@@ -255,6 +270,7 @@ impl Link {
         {
             return next;
         }
+        self.urgency = Urgency::Failing;
         let pause = match failure {
             Failure::Refused(_) => self.refused.next(&mut self.dice),
             // Nothing of it changes within seconds.
@@ -292,6 +308,7 @@ impl Link {
             Loss::Network(_)
             | Loss::Closed
             | Loss::Timeout
+            | Loss::Unread
             | Loss::Redirected(_)
             | Loss::StreamError(_)
             | Loss::Protocol(_) => {

@@ -111,6 +111,7 @@ fn collect_files(value: &Value, keys: &'static [Key], found: &mut BTreeSet<PathB
             | Kind::Bytes { .. }
             | Kind::Secret
             | Kind::Secrets
+            | Kind::List(_)
             | Kind::Lists { .. } => {}
         }
     }

@@ -42,12 +42,13 @@ pub(super) enum Beginning {
     Resumed(FullJid, Acknowledgement),
 }
 
-/// Connects, logs in, and resumes what was lost or binds. Keeps in `refused` which mechanisms the server refuses.
+/// Connects, logs in, and resumes what was lost or binds. Takes `lost` when the server is asked for it; keeps in `refused`
+/// which log-in mechanisms the server refuses.
 pub(super) async fn login(
     connector: &Connector,
     credential: &Credential,
     instead: Option<&str>,
-    lost: Option<Resumption>,
+    lost: &mut Option<Resumption>,
     refused: &mut Mechanisms,
 ) -> Result<(Stream, Beginning), Failure> {
     let domain = credential.jid.domain().as_str();
@@ -58,7 +59,7 @@ pub(super) async fn login(
     let mut stream = stream.restart(domain).await.map_err(|fault| failure::of_io(&fault))?;
     let offered = features(&mut stream).await?;
     let manageable = offered.management;
-    if let Some(lost) = lost.filter(|_| manageable) {
+    if let Some(lost) = lost.take_if(|_| manageable) {
         let own = lost.own().clone();
         // Less than for the whole log-in, so that a server that leaves this one question open is known by it.
         let patience = connector.options().request_timeout / 2;

@@ -5,6 +5,7 @@ use xmpp_parsers::jid::FullJid;
 
 use super::*;
 use crate::domain::service::{Service, ServiceKind};
+use crate::seed::properties;
 
 const OWN: &str = "front@acme.test/router";
 
@@ -301,7 +302,9 @@ fn stanza() -> impl Strategy<Value = String> {
     })
 }
 
-proptest! {
+properties! {
+    cases: 256;
+
     #[test]
     fn well_formed_elements_are_read_as_the_library_reads_them(xml in stanza()) {
         let ours = whole(&xml);
