@@ -178,7 +178,7 @@ fn count(rounds: &str) -> Result<u32, Failure> {
 /// Checks the server's last message.
 fn check_signature(message: &str, key: &hmac::Key, signed: &str) -> Result<(), Failure> {
     match attributes(message)?[..] {
-        [('v', signature), ..] => {
+        [('v', signature), ref more @ ..] if more.iter().all(|(name, _)| *name != 'e') => {
             let signature = BASE64.decode(signature).map_err(|_| broken("a signature that is not base64"))?;
             let checked = hmac::verify(key, signed.as_bytes(), &signature);
             checked.map_err(|_| broken("it does not know the password: its signature is wrong"))

@@ -87,12 +87,13 @@ mod tests {
 
     #[test]
     fn c9_a_condition_that_is_none_is_not_repeated() {
-        let long = "x".repeat(250_000);
-        assert_eq!(read(&format!("<failure><{long}/></failure>")), Challenge::Failure("undefined-condition"));
-        assert_eq!(
-            read(&format!("<failure><{long}/><not-authorized/></failure>")),
-            Challenge::Failure("not-authorized")
-        );
+        let condition = |name: &str| Element::bare(name.to_owned(), ns::SASL);
+        let long = condition(&"x".repeat(250_000));
+        let failure = Element::builder("failure", ns::SASL).append(long).build();
+        assert_eq!(challenge(&failure), Challenge::Failure("undefined-condition"));
+        let (mut failure, named) = (failure, condition("not-authorized"));
+        failure.append_child(named);
+        assert_eq!(challenge(&failure), Challenge::Failure("not-authorized"));
     }
 
     #[test]
