@@ -17,6 +17,7 @@ pub mod logins;
 pub mod notification;
 pub mod requests;
 pub mod resync;
+pub mod sasl;
 pub mod stanza;
 pub mod subscription;
 pub mod surplus;

@@ -14,4 +14,4 @@ mod stream;
 mod tls;
 mod turns;
 
-pub use stream::messages;
+pub use stream::{Frame, frames, messages};

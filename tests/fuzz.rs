@@ -9,10 +9,16 @@
 mod configuration;
 #[path = "fuzz/mutation.rs"]
 mod mutation;
+#[path = "fuzz/notification.rs"]
+mod notification;
 #[path = "fuzz/rules.rs"]
 mod rules;
+#[path = "fuzz/sasl.rs"]
+mod sasl;
 #[path = "support/seed.rs"]
 mod seed;
+#[path = "fuzz/stream.rs"]
+mod stream;
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -66,4 +72,19 @@ fn a_rule_is_refused_or_answers_whatever_its_text() {
 #[test]
 fn a_configuration_is_taken_or_its_problems_are_named_whatever_its_text() {
     fuzz("configuration", configuration::WORDS, configuration::run);
+}
+
+#[test]
+fn a_stream_is_read_as_an_independent_parser_reads_it_in_whatever_pieces_it_arrives() {
+    fuzz("stream", stream::WORDS, stream::run);
+}
+
+#[test]
+fn a_message_is_read_and_what_comes_out_of_it_is_in_proportion() {
+    fuzz("notification", notification::WORDS, notification::run);
+}
+
+#[test]
+fn no_sequence_of_log_in_messages_is_believed_without_the_signature() {
+    fuzz("sasl", sasl::WORDS, sasl::run);
 }

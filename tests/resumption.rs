@@ -12,6 +12,7 @@ use onsip_router::domain::secret::Secret;
 use onsip_router::protocol::acknowledgement::Resumption;
 use onsip_router::protocol::link::Loss;
 use onsip_router::protocol::logins::Urgency;
+use onsip_router::protocol::sasl::Mechanisms;
 use onsip_router::simulator::{Request, Simulator, Stall};
 use onsip_router::xmpp::connector::Connector;
 use onsip_router::xmpp::login::Credential;
@@ -234,7 +235,12 @@ impl Loop {
             ping_interval: SOON,
         };
         let jid = self.anna.clone();
-        let credential = Credential { jid, password: Secret::from(PASSWORD.to_owned()), resource: RESOURCE.to_owned() };
+        let credential = Credential {
+            jid,
+            password: Secret::from(PASSWORD.to_owned()),
+            resource: RESOURCE.to_owned(),
+            refused_mechanisms: Mechanisms::default(),
+        };
         let (connector, bounds) = (Connector::new(options).unwrap(), Bounds::new(1, None));
         session::start(connector, credential, Arc::from([]), None, bounds, plan, Urgency::New)
     }

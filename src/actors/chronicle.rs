@@ -17,6 +17,7 @@ use crate::protocol::account::Account;
 use crate::protocol::authorization::Authorization;
 use crate::protocol::coverage::Change;
 use crate::protocol::link::{Failure, Loss};
+use crate::protocol::sasl::Mechanisms;
 use crate::protocol::subscription::{Fact, Memory};
 
 /// Seconds by which clocks may differ before an operator should see to it.
@@ -88,6 +89,12 @@ pub(super) fn resumption(house: &House, name: &AccountName, outcome: ResumptionO
             warn!(account = %name, "the server acknowledges too little: this session cannot be resumed after a loss");
         }
     }
+}
+
+/// The server refuses log-in mechanisms that it offers.
+pub(super) fn mechanisms_refused(name: &AccountName, refused: Mechanisms) {
+    let mechanisms = refused.names().join(", ");
+    warn!(account = %name, mechanisms, "the server refuses log-in mechanisms that it offers; others are tried");
 }
 
 /// A session did not come up.

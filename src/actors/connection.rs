@@ -180,6 +180,7 @@ impl Connection {
             jid: self.account.jid.clone(),
             password: self.account.password.clone(),
             resource: self.account.resource.clone(),
+            refused_mechanisms: self.machine.refused_mechanisms(),
         };
         let Access { connector, bounds, .. } = self.access.clone();
         let (plan, urgency) = (self.lost.clone().map_or(Plan::Managed, Plan::Resume), self.machine.urgency());
@@ -330,6 +331,10 @@ impl StreamHandler<Box<Event>> for Connection {
             Event::Unresumable => chronicle::resumption(&self.house, &self.name, ResumptionOutcome::GivenUp),
             Event::Received(received, at, room, upto) => self.received(received, at, room, upto, ctx),
             Event::Oversize(n) => self.house.metrics.rejected(RejectReason::Oversize, n),
+            Event::MechanismsRefused(refused) => {
+                chronicle::mechanisms_refused(&self.name, refused);
+                self.machine.mechanisms_refused(refused);
+            }
             Event::Failed { failure, unresumed } => {
                 self.live = None;
                 chronicle::failed(&self.house, &self.name, &failure);

@@ -28,6 +28,14 @@
 //! | [`MESSAGE_OUTPUT_BYTES`] | 1 MiB | the events of one message: four times the largest stanza | as with [`PARTS`] |
 //! | [`SHOWN_OUTPUT_BYTES`] | 4 MiB | the events of one answer | as with [`SHOWN_PARTS`] |
 //!
+//! # Log-in: what a server may ask for before it has proven anything
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`SCRAM_ROUNDS`] | 1,000,000 | computed for each log-in; servers have 4,096 to some 600,000 | the log-in fails: `connects_total{outcome="protocol"}` |
+//! | [`LEAST_SCRAM_ROUNDS`] | 4,096 | RFC 5802 and RFC 7677; with less our proof gives the password away | the same |
+//! | [`SCRAM_MESSAGE_BYTES`] | 4 KiB | nonce and salt have some dozens of bytes, and we send the nonce back | the same |
+//!
 //! # Room: what may be under way between the network and the disk
 //!
 //! | limit | value | why | what happens beyond |
@@ -138,6 +146,15 @@ pub const SHOWN_PARTS: usize = 4_096;
 pub const MESSAGE_OUTPUT_BYTES: usize = 1024 * 1024;
 /// Bytes of the events that come out of one answer to a request for items.
 pub const SHOWN_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
+
+// ---- log-in -----------------------------------------------------------------------------------------------------
+
+/// Rounds of SCRAM that are computed at most.
+pub const SCRAM_ROUNDS: u32 = 1_000_000;
+/// Rounds of SCRAM that a server must ask for at least.
+pub const LEAST_SCRAM_ROUNDS: u32 = 4_096;
+/// Bytes of one SCRAM message of a server.
+pub const SCRAM_MESSAGE_BYTES: usize = 4 * 1024;
 
 // ---- room -------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ use super::backoff::Dice;
 use super::link::{Failure, Link, Loss, Next, State};
 use super::logins::Urgency;
 use super::requests::Reply;
+use super::sasl::Mechanisms;
 use crate::domain::moment::Moment;
 use crate::domain::status::AccountState;
 
@@ -102,6 +103,17 @@ impl Account {
         self.link.connected(now);
         self.own = Some(own);
         self.tick(now)
+    }
+
+    /// A log-in found out which mechanisms the server refuses, though it offers them.
+    pub fn mechanisms_refused(&mut self, refused: Mechanisms) {
+        self.link.mechanisms_refused(refused);
+    }
+
+    /// Returns the log-in mechanisms that the server is known to offer and to refuse.
+    #[must_use]
+    pub fn refused_mechanisms(&self) -> Mechanisms {
+        self.link.refused_mechanisms()
     }
 
     /// No session came about.

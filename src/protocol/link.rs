@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::backoff::{Backoff, Dice};
 use super::logins::Urgency;
+use super::sasl::Mechanisms;
 use crate::domain::moment::Moment;
 use crate::domain::status::{ConnectOutcome, DisconnectReason, GapReason};
 
@@ -28,6 +29,8 @@ pub enum Failure {
     Timeout,
     /// The peer broke the protocol, or offers no mechanism we may use.
     Protocol(String),
+    /// The peer offers no log-in mechanism that we may use, or refuses all of them.
+    NoMechanism(String),
     /// The peer asked for patience: `temporary-auth-failure`, `resource-constraint`, `policy-violation`.
     Throttled(String),
     /// The peer named another host (RFC 6120 section 4.9.3.19).
@@ -43,7 +46,7 @@ impl Failure {
             Self::Tls(_) => ConnectOutcome::Tls,
             Self::Network(_) => ConnectOutcome::Network,
             Self::Timeout => ConnectOutcome::Timeout,
-            Self::Protocol(_) | Self::Redirected(_) => ConnectOutcome::Protocol,
+            Self::Protocol(_) | Self::NoMechanism(_) | Self::Redirected(_) => ConnectOutcome::Protocol,
             Self::Throttled(_) => ConnectOutcome::Throttled,
         }
     }
@@ -54,7 +57,7 @@ impl Failure {
         match self {
             Self::Refused(why) => format!("the server rejected the credentials: {why}"),
             Self::Tls(why) => format!("TLS: {why}"),
-            Self::Network(why) | Self::Protocol(why) => why.clone(),
+            Self::Network(why) | Self::Protocol(why) | Self::NoMechanism(why) => why.clone(),
             Self::Timeout => "the server did not answer in time".to_owned(),
             Self::Throttled(why) => format!("the server asked for patience: {why}"),
             Self::Redirected(host) => format!("the server sent us to {host}"),
@@ -66,7 +69,7 @@ impl Failure {
     pub fn leaves_resumption(&self) -> bool {
         match self {
             Self::Network(_) | Self::Timeout | Self::Tls(_) | Self::Throttled(_) | Self::Redirected(_) => true,
-            Self::Refused(_) | Self::Protocol(_) => false,
+            Self::Refused(_) | Self::Protocol(_) | Self::NoMechanism(_) => false,
         }
     }
 }
@@ -172,6 +175,7 @@ pub struct Link {
     throttled: Backoff,
     hops: u32,
     urgency: Urgency,
+    refused_mechanisms: Mechanisms,
 }
 
 /// Where the link stands.
@@ -218,8 +222,20 @@ impl Link {
             conflict: Backoff::at_least(Duration::from_secs(15), Duration::from_mins(10)),
             throttled: Backoff::at_least(Duration::from_secs(10), Duration::from_mins(15)),
             hops: 0,
+            refused_mechanisms: Mechanisms::default(),
             urgency: Urgency::New,
         }
+    }
+
+    /// Returns the log-in mechanisms that the server is known to offer and to refuse: the next log-in begins with another.
+    #[must_use]
+    pub fn refused_mechanisms(&self) -> Mechanisms {
+        self.refused_mechanisms
+    }
+
+    /// A log-in found out which mechanisms the server refuses, though it offers them.
+    pub fn mechanisms_refused(&mut self, refused: Mechanisms) {
+        self.refused_mechanisms = refused;
     }
 
     /// How urgent the next log-in is.
@@ -257,7 +273,8 @@ impl Link {
         self.urgency = Urgency::Failing;
         let pause = match failure {
             Failure::Refused(_) => self.refused.next(&mut self.dice),
-            Failure::Throttled(_) => self.throttled.next(&mut self.dice),
+            // Nothing of it changes within seconds.
+            Failure::Throttled(_) | Failure::NoMechanism(_) => self.throttled.next(&mut self.dice),
             Failure::Tls(_)
             | Failure::Network(_)
             | Failure::Timeout

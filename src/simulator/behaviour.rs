@@ -73,6 +73,20 @@ pub enum Login {
     End(&'static str, String),
     /// None at all.
     Silence,
+    /// `invalid-mechanism` to all mechanisms but PLAIN, which alone works; whether the stream ends with that.
+    OnlyPlain {
+        /// Whether it does.
+        closes: bool,
+    },
+    /// With SCRAM this challenge, in which `NONCE` stands for the client's nonce; no proof is right then.
+    Challenge(String),
+    /// With SCRAM success, whatever the client says.
+    Believe {
+        /// Whether in place of a challenge.
+        early: bool,
+        /// The data of the success, before base64.
+        data: String,
+    },
 }
 
 /// Answer to resource binding.

@@ -260,7 +260,7 @@ async fn addresses(targets: &[Target], patience: Duration) -> Result<Vec<SocketA
 fn is_of_this_address(failure: &Failure) -> bool {
     match failure {
         Failure::Network(_) | Failure::Timeout | Failure::Tls(_) | Failure::Protocol(_) => true,
-        Failure::Refused(_) | Failure::Throttled(_) | Failure::Redirected(_) => false,
+        Failure::Refused(_) | Failure::Throttled(_) | Failure::NoMechanism(_) | Failure::Redirected(_) => false,
     }
 }
 

@@ -43,12 +43,3 @@ pub(super) fn of_stream(error: StreamError) -> Failure {
         StreamError::Other(condition) => Failure::Protocol(format!("the server closed the stream: {condition}")),
     }
 }
-
-/// A log-in that failed with this SASL condition (RFC 6120 section 6.5).
-pub(super) fn of_sasl(condition: &str) -> Failure {
-    match condition {
-        "not-authorized" | "account-disabled" | "credentials-expired" => Failure::Refused(condition.to_owned()),
-        "temporary-auth-failure" => Failure::Throttled(condition.to_owned()),
-        other => Failure::Protocol(format!("log-in failed: {other}")),
-    }
-}

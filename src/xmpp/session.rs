@@ -26,6 +26,7 @@ use crate::protocol::hearing::Hearing;
 use crate::protocol::link::{Failure, Loss};
 use crate::protocol::logins::Urgency;
 use crate::protocol::notification::Notification;
+use crate::protocol::sasl::Mechanisms;
 use crate::protocol::stanza;
 use batch::Batch;
 pub use batch::{Messages, Room};
@@ -51,6 +52,8 @@ pub enum Event {
     Up(FullJid),
     /// The one of this full JID that was lost goes on.
     Resumed(FullJid),
+    /// Known before it came up or did not: these log-in mechanisms the server offers and refuses.
+    MechanismsRefused(Mechanisms),
     /// It did not come up.
     Failed {
         /// Why.
@@ -147,11 +150,16 @@ pub fn start(
         let server = connector.options().host.as_deref().unwrap_or(domain);
         let turn = bounds.logins.turn(server, domain, urgency).await;
         // On the heap, and freed when it is done: a task is as large as the largest thing it ever waits for.
-        let up = Box::pin(begin(&connector, &credential, instead, plan)).await;
+        let known = credential.refused_mechanisms;
+        let mut refused = known;
+        let up = Box::pin(begin(&connector, &credential, instead, plan, &mut refused)).await;
         if up.is_ok() {
             turn.succeeded();
         } else {
             drop(turn);
+        }
+        if refused != known && inbox.send(Box::new(Event::MechanismsRefused(refused))).await.is_err() {
+            return;
         }
         let end = match up {
             Ok((stream, up, own, counters)) => {
@@ -184,6 +192,7 @@ async fn begin(
     credential: &Credential,
     instead: Option<String>,
     plan: Plan,
+    refused: &mut Mechanisms,
 ) -> Result<(Stream, Event, FullJid, Acknowledgement), (Failure, bool)> {
     let (managed, mut lost) = match plan {
         Plan::Plain => (false, None),
@@ -192,7 +201,7 @@ async fn begin(
     };
     let resumes = lost.is_some();
     let patience = connector.options().request_timeout;
-    let up = timeout(patience, login(connector, credential, instead.as_deref(), &mut lost)).await;
+    let up = timeout(patience, login(connector, credential, instead.as_deref(), &mut lost, refused)).await;
     let up = up.unwrap_or(Err(Failure::Timeout));
     let (stream, beginning) = up.map_err(|failure| (failure, resumes && lost.is_none()))?;
     Ok(match beginning {

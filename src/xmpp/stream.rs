@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use crate::domain::limits::UNSENT_BYTES;
 use crate::protocol::hearing::Hearing;
 use crate::protocol::notification::Notification;
-pub(super) use frame::Frame;
+pub use frame::Frame;
 use intake::Intake;
 pub(super) use silence::Patience;
 use silence::{Length, Silence};
@@ -36,20 +36,34 @@ mod writer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotXmpp;
 
-/// The messages in the bytes of a stream, from its header on, as a session reads them; for measurements. None if that is
-/// not XMPP.
+/// Returns the frames in the bytes of a stream, from its header on, as a session reads them where they arrive in these
+/// `pieces`; and whether it ended, nothing where it is not XMPP. For measurements and tests.
 #[must_use]
-pub fn messages(bytes: &[u8], hearing: &Hearing) -> Option<Vec<Notification>> {
-    let (mut intake, mut notes, mut at) = (Intake::new(), Vec::new(), 0);
-    loop {
-        let (taken, frame) = intake.take(&bytes[at..], hearing).ok()?;
-        at += taken;
-        match frame {
-            Some(Frame::Note(note)) => notes.push(note),
-            Some(Frame::Management(_) | Frame::Element(_) | Frame::Oversize { .. }) => {}
-            None => return Some(notes),
+pub fn frames<'b>(pieces: impl IntoIterator<Item = &'b [u8]>, hearing: &Hearing) -> (Vec<Frame>, Option<bool>) {
+    let (mut intake, mut frames) = (Intake::new(), Vec::new());
+    for piece in pieces {
+        let mut at = 0;
+        loop {
+            let Ok((taken, frame)) = intake.take(&piece[at..], hearing) else { return (frames, None) };
+            at += taken;
+            match frame {
+                Some(frame) => frames.push(frame),
+                None => break,
+            }
         }
     }
+    (frames, Some(intake.is_closed()))
+}
+
+/// Returns the messages in the bytes of a stream, as [`frames`] does; none if that is not XMPP.
+#[must_use]
+pub fn messages(bytes: &[u8], hearing: &Hearing) -> Option<Vec<Notification>> {
+    let (frames, read) = frames([bytes], hearing);
+    let notes = frames.into_iter().filter_map(|frame| match frame {
+        Frame::Note(note) => Some(note),
+        Frame::Management(_) | Frame::Element(_) | Frame::Oversize { .. } => None,
+    });
+    read.map(|_| notes.collect())
 }
 
 /// Who reads a stream.
@@ -134,7 +148,10 @@ impl Stream {
     }
 
     fn clean(self) -> io::Result<Self> {
-        let clean = self.unread.is_empty() && self.intake.is_empty() && self.unsent.is_empty();
+        // White space between two elements says nothing, also between two streams (RFC 6120 section 11.7).
+        let clean = self.unread.iter().all(|byte| b" \t\r\n".contains(byte))
+            && self.intake.is_empty()
+            && self.unsent.is_empty();
         if clean { Ok(self) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 

@@ -13,7 +13,7 @@ use crate::protocol::stanza::{self, Management, Outset};
 
 /// One top-level element.
 #[derive(Debug)]
-pub(in crate::xmpp) enum Frame {
+pub enum Frame {
     /// A message.
     Note(Notification),
     /// What the server says about the stream itself.
