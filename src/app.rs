@@ -20,7 +20,7 @@ use crate::http::{self, Server};
 use crate::metrics::Metrics;
 use crate::metrics::history::STEP;
 use crate::otel::{self, Traces};
-use crate::store::{OpenError, Room, Store};
+use crate::store::{OpenError, Room, Store, StoreError};
 
 /// How often it is written down that what is covered still is.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -53,19 +53,38 @@ pub enum StartError {
     },
     /// The database of `[store]` cannot be had.
     #[error("store.url: {0}")]
-    Store(#[from] OpenError),
+    Store(OpenError),
     /// The means to connect cannot be made.
     #[error("xmpp: {0}")]
     Xmpp(io::Error),
     /// The metrics clash with each other.
     #[error("metrics: {0}")]
-    Metrics(#[from] crate::metrics::Error),
+    Metrics(crate::metrics::Error),
     /// Traces cannot be exported.
     #[error("otel: {0}")]
-    Otel(#[from] otel::StartError),
+    Otel(otel::StartError),
     /// The actors are gone before they began.
     #[error("the actors did not start")]
     Actors,
+}
+
+// What each says has its fault in it already: as a source it would be told twice.
+impl From<OpenError> for StartError {
+    fn from(fault: OpenError) -> Self {
+        Self::Store(fault)
+    }
+}
+
+impl From<crate::metrics::Error> for StartError {
+    fn from(fault: crate::metrics::Error) -> Self {
+        Self::Metrics(fault)
+    }
+}
+
+impl From<otel::StartError> for StartError {
+    fn from(fault: otel::StartError) -> Self {
+        Self::Otel(fault)
+    }
 }
 
 /// Why a new configuration was not taken over.
@@ -169,6 +188,11 @@ impl App {
             self.fleet.send(Apply(new)).await.map_err(|_| ReloadError::Stopping)?.map_err(ReloadError::Xmpp)?;
         self.fleet.send(Reopen).await.map_err(|_| ReloadError::Stopping)?;
         Ok(changes)
+    }
+
+    /// Returns once the store has failed for good, with what it failed with: the process is to end then.
+    pub async fn failed(&self) -> StoreError {
+        self.house.failed().await
     }
 
     /// Counts a reload.

@@ -4,11 +4,13 @@
 
 pub mod canary;
 pub mod event;
+pub mod host;
 pub mod identity;
 pub mod leg;
 pub mod limits;
 pub mod moment;
 pub mod name;
+pub mod printable;
 pub mod secret;
 pub mod service;
 pub mod status;

@@ -24,6 +24,8 @@
 //! |---|---|
 //! | what is said to the service, and how its answers are read | [`protocol::stanza`] |
 //! | when to connect again, after which failure | [`protocol::link`] |
+//! | whose turn it is to log in | [`protocol::logins`] |
+//! | the limits on what comes from outside | [`domain::limits`] |
 //! | what is acknowledged, and what a lost session is resumed with | [`protocol::acknowledgement`] |
 //! | the hourly authorization | [`protocol::authorization`]; by whose clock it ends: [`protocol::clock`] |
 //! | listing, reuse, approval, renewal of subscriptions | [`protocol::subscription`]; its error table in `subscription/verdict.rs` |
@@ -47,7 +49,8 @@
 //! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |
 //! | how a sink keeps its connection, and when it gives it up | `sinks/link.rs` |
 //! | the router's own events that try a sink out | [`domain::canary`], `actors/sink/canary.rs` |
-//! | trusted certificates | [`tls`] |
+//! | trusted certificates, and the names in them | [`tls`] |
+//! | which addresses of a name are tried, and which a server may send us to | [`dial`] |
 //! | rules | [`routing::rule`] |
 //! | a metric | the table in [`metrics::table`] |
 //! | a board, an alert, the runbook | `tests/dashboards/` (boards), `dashboards/` (the rest) |
@@ -65,7 +68,7 @@
 //! # Who may know whom
 //!
 //! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
-//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`} →
+//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`, `dial`} →
 //! `settings` → `domain`.
 //! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
 
@@ -74,6 +77,7 @@ pub mod app;
 pub mod board;
 pub mod cli;
 pub mod config;
+pub mod dial;
 pub mod domain;
 pub mod feed;
 pub mod http;

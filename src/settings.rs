@@ -51,6 +51,8 @@ pub enum Absent {
 pub enum Kind {
     /// A text.
     Text(Text),
+    /// The path of a file that connections are made from: watched, and taken over when it changes.
+    File,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// `true` or `false`.
@@ -76,6 +78,8 @@ pub enum Kind {
     Secret,
     /// One secret or a list of them.
     Secrets,
+    /// A list of texts.
+    List(Text),
     /// A table of lists of texts.
     Lists {
         /// What the keys of the table look like.

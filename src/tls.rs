@@ -6,9 +6,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+mod service_name;
+use crate::domain::limits::CONFIGURATION_FILE;
+use crate::settings::files;
 
 /// A certificate to show to the server, and its key: PEM files.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,42 @@ pub struct Identity<'a> {
 /// # Errors
 /// If a file cannot be read or holds something else.
 pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> io::Result<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots(ca_file)?);
+    match identity {
+        None => Ok(config.with_no_client_auth()),
+        Some(Identity { certificate, key }) => {
+            let key = files::read_bytes(key, CONFIGURATION_FILE)?;
+            let key = PrivateKeyDer::from_pem_slice(&key).map_err(io::Error::other)?;
+            config.with_client_auth_cert(certificates(certificate)?, key).map_err(io::Error::other)
+        }
+    }
+}
+
+/// A client that trusts the same, of servers whose certificates may also carry their domain as the name of a service: as
+/// an SRV-ID for one of `services`, e.g. `_xmpp-client`, or as an XMPP address (RFC 6120 section 13.7.1.2).
+///
+/// # Errors
+/// As [`client`].
+pub fn client_of_service(ca_file: Option<&Path>, services: &'static [&'static str]) -> io::Result<ClientConfig> {
+    let (roots, provider) = (Arc::new(roots(ca_file)?), provider());
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+    let usual = usual.build().map_err(io::Error::other)?;
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous() // it asks the usual one, and where only the name is not found, looks for it in the other forms
+        .with_custom_certificate_verifier(Arc::new(service_name::Verifier::new(usual, &roots, &provider, services)));
+    Ok(config.with_no_client_auth())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn roots(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
@@ -31,22 +73,12 @@ pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> io::Res
             roots.add(certificate).map_err(io::Error::other)?;
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots);
-    match identity {
-        None => Ok(config.with_no_client_auth()),
-        Some(Identity { certificate, key }) => {
-            let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
-            config.with_client_auth_cert(certificates(certificate)?, key).map_err(io::Error::other)
-        }
-    }
+    Ok(roots)
 }
 
 fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_file_iter(path).map_err(io::Error::other)?.collect::<Result<_, _>>().map_err(io::Error::other)
+    let pem = files::read_bytes(path, CONFIGURATION_FILE)?;
+    CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
 /// What is wrong with a PEM file of certificate authorities, as a sentence for the operator.
@@ -55,11 +87,8 @@ fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 /// That sentence.
 pub fn check_authorities(path: &Path) -> Result<(), String> {
     let shown = path.display();
-    let read = CertificateDer::pem_file_iter(path).map_err(|fault| match fault {
-        rustls::pki_types::pem::Error::Io(fault) => format!("cannot read {shown}: {}", fault.kind()),
-        _ => format!("{shown} is no PEM file"),
-    })?;
-    let certificates: Result<Vec<_>, _> = read.collect();
+    let pem = files::read_bytes(path, CONFIGURATION_FILE).map_err(|fault| format!("{shown}: {fault}"))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|_| format!("{shown} is no well-formed PEM file"))?;
     match RootCertStore::empty().add_parsable_certificates(certificates) {
         (0, 0) => Err(format!("{shown} holds no PEM certificate")),

@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 11] = [
     &["xmpp", "store", "sinks", "http"],
     &["metrics", "otel"],
     &["board", "feed"],
-    &["protocol", "routing", "retry", "tls"],
+    &["protocol", "routing", "retry", "tls", "dial"],
     &["settings"],
     &["domain"],
 ];

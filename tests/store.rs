@@ -222,8 +222,10 @@ async fn the_ledger_holds_one_line_per_subscription() {
         state: "pending".to_owned(),
         lease_until: None,
         renewed: Some(at(1)),
+        assigned: false,
     };
-    let newer = LedgerEntry { subid: Some("x1".into()), lease_until: Some(at(9)), ..entry("front", "/me/a") };
+    let newer =
+        LedgerEntry { assigned: true, subid: Some("x1".into()), lease_until: Some(at(9)), ..entry("front", "/me/a") };
     for line in [entry("front", "/me/a"), entry("back", "/me/a"), newer.clone()] {
         store.write_ledger(line).await.unwrap();
     }

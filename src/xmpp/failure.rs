@@ -37,6 +37,7 @@ pub(super) fn not_xmpp() -> Failure {
 pub(super) fn of_stream(error: StreamError) -> Failure {
     match error {
         StreamError::SeeOtherHost(host) => Failure::Redirected(host),
+        StreamError::Malformed(what) => Failure::Protocol(format!("the server closed the stream: {what}")),
         StreamError::Throttled(condition) => Failure::Throttled(condition),
         StreamError::Conflict => Failure::Throttled("conflict".to_owned()),
         StreamError::Other(condition) => Failure::Protocol(format!("the server closed the stream: {condition}")),

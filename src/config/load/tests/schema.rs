@@ -87,6 +87,7 @@ fn names(keys: &'static [Key]) -> Vec<&'static str> {
         Kind::Section(keys) | Kind::Named { keys, .. } => names(keys),
         Kind::Typed { keys, types, .. } => types.iter().flat_map(|one| names(one.keys)).chain(names(keys)).collect(),
         Kind::Text(_)
+        | Kind::File
         | Kind::OneOf(_)
         | Kind::Flag
         | Kind::Whole { .. }
@@ -94,6 +95,7 @@ fn names(keys: &'static [Key]) -> Vec<&'static str> {
         | Kind::Secret
         | Kind::Secrets
         | Kind::Bytes { .. }
+        | Kind::List(_)
         | Kind::Lists { .. } => Vec::new(),
     };
     keys.iter().flat_map(|key| std::iter::once(key.name).chain(below(key))).collect()
