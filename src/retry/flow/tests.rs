@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::retry::calls::MOST;
 use crate::retry::outage::PROBE;
+use crate::seed::properties;
 
 fn at(millis: u64) -> Moment {
     Moment::virtual_at(Duration::from_millis(millis), Timestamp::UNIX_EPOCH)
@@ -328,9 +329,7 @@ fn a_sink_that_asks_us_to_stop_rests_until_its_time_or_until_it_is_hurried() {
     run(&mut flow, &mut queue, at(0), at(3_500_000), &mut |_, _| true, &mut |batch, _| vec![Answer::Stop; batch.len()]);
     assert_eq!(queue.tries.len(), 1);
     flow.hurry(at(3_500_000));
-    run_quietly(&mut flow, &mut queue, at(3_500_000), at(3_500_100), &mut |batch, _| {
-        vec![Answer::Passed; batch.len()]
-    });
+    run_quietly(&mut flow, &mut queue, at(3_500_000), at(3_500_100), &mut |batch, _| vec![Answer::Passed; batch.len()]);
     assert!(flow.is_up() && queue.events.is_empty());
 }
 
@@ -413,9 +412,7 @@ fn a2_what_refuses_everything_is_the_sink_s_state_and_nothing_is_lost() {
         for n in 0..events {
             queue.add(&format!("call {n}"), at(0));
         }
-        run_quietly(&mut flow, &mut queue, at(0), at(3_000), &mut |batch, _| {
-            vec![Answer::Failed(None); batch.len()]
-        });
+        run_quietly(&mut flow, &mut queue, at(0), at(3_000), &mut |batch, _| vec![Answer::Failed(None); batch.len()]);
         run_quietly(&mut flow, &mut queue, at(3_000), at(3_600_000), &mut |batch, _| {
             refusals(&BTreeSet::new(), false, batch)
         });
@@ -482,10 +479,14 @@ fn a2_poison_that_is_the_oldest_of_every_probe_keeps_no_sink_down() {
         assert_eq!(queue.delivered.len(), 200, "{count}");
         queue.add("one more", at(3_600_000));
         flow.news();
-        run_quietly(&mut flow, &mut queue, at(3_600_000), at(4_000_000), &mut |batch, _| refusals(&poison, true, batch));
+        run_quietly(&mut flow, &mut queue, at(3_600_000), at(4_000_000), &mut |batch, _| {
+            refusals(&poison, true, batch)
+        });
         queue.add("and one", at(4_000_000));
         flow.news();
-        run_quietly(&mut flow, &mut queue, at(4_000_000), at(8_000_000), &mut |batch, _| refusals(&poison, true, batch));
+        run_quietly(&mut flow, &mut queue, at(4_000_000), at(8_000_000), &mut |batch, _| {
+            refusals(&poison, true, batch)
+        });
         assert_eq!(queue.dead.len(), count, "{flow:?}");
     }
 }
@@ -524,8 +525,8 @@ fn a1_a_sink_that_runs_out_of_time_is_handed_less_and_more_again_once_it_takes_i
     assert_eq!(sizes, [256, 80, 32, 64, 128, 128, 32, 8]);
 }
 
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+properties! {
+    cases: 256;
 
     /// A sink that refuses everything from time to time, and some calls always.
     #[test]
