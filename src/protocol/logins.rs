@@ -193,6 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seed::properties;
 
     fn at(millis: u64) -> Moment {
         Moment::virtual_at(Duration::from_millis(millis), "2026-01-01T00:00:00Z".parse().unwrap())
@@ -312,7 +313,9 @@ mod tests {
         assert_eq!(queue.turns(at(1000)).len(), 9, "the slots of those that take long, and no more");
     }
 
-    proptest! {
+    properties! {
+        cases: 256;
+
         #[test]
         fn who_leaves_whenever_leaves_nothing_behind(
             steps in proptest::collection::vec((0..4u8, 0..3usize, 0..3usize, 0..2000u64), 1..200)

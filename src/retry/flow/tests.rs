@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::retry::calls::MOST;
 use crate::retry::outage::PROBE;
+use crate::seed::properties;
 
 fn at(millis: u64) -> Moment {
     Moment::virtual_at(Duration::from_millis(millis), Timestamp::UNIX_EPOCH)
@@ -522,8 +523,8 @@ fn a1_a_sink_that_runs_out_of_time_is_handed_less_and_more_again_once_it_takes_i
     assert_eq!(sizes, [256, 80, 32, 64, 128, 128, 32, 8]);
 }
 
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+properties! {
+    cases: 256;
 
     /// A sink that refuses everything from time to time, and some calls always.
     #[test]
