@@ -35,6 +35,8 @@ pub mod subscription;
 mod tests;
 mod trail;
 
+/// A store that fails for so long, by what does not pass by itself, has failed for good.
+pub(crate) const GIVE_UP: Duration = Duration::from_mins(1);
 /// How long to wait for a router that is being rebuilt.
 const REBUILD: Duration = Duration::from_millis(50);
 
@@ -53,6 +55,8 @@ pub struct House {
     router: RwLock<Option<Addr<Router>>>,
     /// Sinks whose queue is full and which want receiving to stop for it.
     full: watch::Sender<BTreeSet<SinkName>>,
+    /// What the store has failed with for good, if it has.
+    failed: watch::Sender<Option<StoreError>>,
 }
 
 /// How accounts reach the service; replaced as a whole when its configuration changes.
@@ -78,6 +82,7 @@ impl House {
             feed,
             router: RwLock::new(None),
             full: watch::Sender::default(),
+            failed: watch::Sender::default(),
         }
     }
 
@@ -109,9 +114,45 @@ impl House {
     }
 
     /// The store could not write or read.
-    fn store_failed(&self, fault: &StoreError) {
+    pub(crate) fn store_failed(&self, fault: &StoreError) {
         if let Some(fault) = fault.fault() {
             self.metrics.store_fault(fault);
+        }
+        if fault.is_final() {
+            self.fail(fault);
+        }
+    }
+
+    /// The store has failed for good: nothing is committed or acknowledged any more, and the process is to end.
+    pub(crate) fn fail(&self, fault: &StoreError) {
+        let first = self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            failed.get_or_insert_with(|| fault.clone());
+            first
+        });
+        if first {
+            self.board.view().store_fault = fault.fault();
+            tracing::error!(%fault, "the store has failed for good: nothing is acknowledged any more, and the router ends");
+        }
+    }
+
+    /// Whether nothing will be committed any more: the store was closed, or has failed for good.
+    fn is_over(&self) -> bool {
+        self.failed.borrow().is_some() || self.store.is_closed()
+    }
+
+    /// Returns once the store has failed for good, with what it failed with.
+    pub async fn failed(&self) -> StoreError {
+        let mut failed = self.failed.subscribe();
+        tokio::select! {
+            failed = failed.wait_for(Option::is_some) => {
+                // The sender lives as long as the house.
+                failed.ok().and_then(|failed| failed.clone()).unwrap_or(StoreError::Gone)
+            }
+            fault = self.store.ended() => {
+                self.store_failed(&fault);
+                fault
+            }
         }
     }
 
@@ -123,8 +164,9 @@ impl House {
         *self.router.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
     }
 
-    /// Hands something to the router and returns once it is committed, also if the router has to be rebuilt meanwhile.
-    pub(crate) async fn commit<M>(&self, message: M)
+    /// Hands something to the router and returns once it is committed, also if the router has to be rebuilt meanwhile. False
+    /// if it never will be, because the store is closed or has failed for good: it must not be acknowledged.
+    pub(crate) async fn commit<M>(&self, message: M) -> bool
     where
         M: Message<Result = bool> + Clone + Send + 'static,
         Router: Handler<M>,
@@ -133,7 +175,10 @@ impl House {
             if let Some(router) = self.router()
                 && router.send(message.clone()).await.is_ok_and(|committed| committed)
             {
-                return;
+                return true;
+            }
+            if self.is_over() {
+                return false;
             }
             tokio::time::sleep(REBUILD).await;
         }

@@ -9,9 +9,9 @@ use actix::{Actor, Addr};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::actors::House;
 use crate::actors::fleet::{Apply, Changes, Fleet, Shutdown};
 use crate::actors::sink::Reopen;
+use crate::actors::{GIVE_UP, House};
 use crate::board::Board;
 use crate::config::Config;
 use crate::domain::moment::Moment;
@@ -20,7 +20,7 @@ use crate::http::{self, Server};
 use crate::metrics::Metrics;
 use crate::metrics::history::STEP;
 use crate::otel::{self, Traces};
-use crate::store::{OpenError, Room, Store};
+use crate::store::{OpenError, Room, Store, StoreError};
 
 /// How often it is written down that what is covered still is.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -53,19 +53,38 @@ pub enum StartError {
     },
     /// The database of `[store]` cannot be had.
     #[error("store.url: {0}")]
-    Store(#[from] OpenError),
+    Store(OpenError),
     /// The means to connect cannot be made.
     #[error("xmpp: {0}")]
     Xmpp(io::Error),
     /// The metrics clash with each other.
     #[error("metrics: {0}")]
-    Metrics(#[from] crate::metrics::Error),
+    Metrics(crate::metrics::Error),
     /// Traces cannot be exported.
     #[error("otel: {0}")]
-    Otel(#[from] otel::StartError),
+    Otel(otel::StartError),
     /// The actors are gone before they began.
     #[error("the actors did not start")]
     Actors,
+}
+
+// What each says has its fault in it already: as a source it would be told twice.
+impl From<OpenError> for StartError {
+    fn from(fault: OpenError) -> Self {
+        Self::Store(fault)
+    }
+}
+
+impl From<crate::metrics::Error> for StartError {
+    fn from(fault: crate::metrics::Error) -> Self {
+        Self::Metrics(fault)
+    }
+}
+
+impl From<otel::StartError> for StartError {
+    fn from(fault: otel::StartError) -> Self {
+        Self::Otel(fault)
+    }
 }
 
 /// Why a new configuration was not taken over.
@@ -171,6 +190,11 @@ impl App {
         Ok(changes)
     }
 
+    /// Returns once the store has failed for good, with what it failed with: the process is to end then.
+    pub async fn failed(&self) -> StoreError {
+        self.house.failed().await
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, applied: bool) {
         self.house.metrics.config_reload(applied);
@@ -197,9 +221,19 @@ impl App {
 
 /// A restart takes the last of these as the beginning of what it missed.
 async fn stay_covered(house: Arc<House>) {
+    let mut failing = None;
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        covered_until(&house, Moment::now()).await;
+        let now = Moment::now();
+        let Err(fault) = covered_until(&house, now).await else {
+            failing = None;
+            continue;
+        };
+        house.store_failed(&fault);
+        // Where no events come, nobody else finds out.
+        if fault.lasts() && now.since(*failing.get_or_insert(now)) >= GIVE_UP {
+            house.fail(&fault);
+        }
     }
 }
 
@@ -215,10 +249,12 @@ async fn measure(house: Arc<House>) {
     }
 }
 
-async fn covered_until(house: &House, moment: Moment) {
-    if let Err(fault) = house.store.extend_coverage(moment.utc()).await {
+async fn covered_until(house: &House, moment: Moment) -> Result<(), StoreError> {
+    let written = house.store.extend_coverage(moment.utc()).await;
+    if let Err(fault) = &written {
         tracing::warn!(%fault, "the time of coverage could not be written");
     }
+    written
 }
 
 /// What is counted becomes history.

@@ -24,6 +24,8 @@
 //! |---|---|
 //! | what is said to the service, and how its answers are read | [`protocol::stanza`] |
 //! | when to connect again, after which failure | [`protocol::link`] |
+//! | whose turn it is to log in | [`protocol::logins`] |
+//! | the limits on what comes from outside | [`domain::limits`] |
 //! | what is acknowledged, and what a lost session is resumed with | [`protocol::acknowledgement`] |
 //! | the hourly authorization | [`protocol::authorization`]; by whose clock it ends: [`protocol::clock`] |
 //! | listing, reuse, approval, renewal of subscriptions | [`protocol::subscription`]; its error table in `subscription/verdict.rs` |
@@ -38,6 +40,9 @@
 //! | XML, what of it is refused, and how much of it is kept | `xmpp/stream/` |
 //! | which message says what | [`protocol::notification`] |
 //! | tables, pruning | [`store`] and `migrations/` |
+//! | how much of anything may come from outside | [`domain::limits`] |
+//! | what goes into one commit of all that waits | `actors/router/rounds.rs`; what a refused or failed one does: `router.rs` |
+//! | by which time things grow old in the store | `store/time.rs`, [`domain::moment::SteadyTime`] |
 //! | what one commit writes, and what it decides from memory | `store/transaction.rs`; `window.rs`, `memory.rs` |
 //! | how legs and ids get from the journal into their tables | `store/journal.rs`, `posting.rs` |
 //! | how it is known without a look that something is new | `store/sieve.rs`; `recall.rs` fills it |
@@ -47,7 +52,8 @@
 //! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |
 //! | how a sink keeps its connection, and when it gives it up | `sinks/link.rs` |
 //! | the router's own events that try a sink out | [`domain::canary`], `actors/sink/canary.rs` |
-//! | trusted certificates | [`tls`] |
+//! | trusted certificates, and the names in them | [`tls`] |
+//! | which addresses of a name are tried, and which a server may send us to | [`dial`] |
 //! | rules | [`routing::rule`] |
 //! | a metric | the table in [`metrics::table`] |
 //! | a board, an alert, the runbook | `tests/dashboards/` (boards), `dashboards/` (the rest) |
@@ -65,7 +71,7 @@
 //! # Who may know whom
 //!
 //! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
-//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`} →
+//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`, `dial`} →
 //! `settings` → `domain`.
 //! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
 
@@ -74,6 +80,7 @@ pub mod app;
 pub mod board;
 pub mod cli;
 pub mod config;
+pub mod dial;
 pub mod domain;
 pub mod feed;
 pub mod http;
@@ -82,6 +89,9 @@ pub mod otel;
 pub mod protocol;
 pub mod retry;
 pub mod routing;
+#[cfg(test)]
+#[path = "../tests/support/seed.rs"]
+mod seed;
 pub mod settings;
 pub mod simulator;
 pub mod sinks;

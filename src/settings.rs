@@ -51,6 +51,8 @@ pub enum Absent {
 pub enum Kind {
     /// A text.
     Text(Text),
+    /// The path of a file that connections are made from: watched, and taken over when it changes.
+    File,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// `true` or `false`.

@@ -9,7 +9,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -49,6 +50,7 @@ mod shedding;
 mod sieve;
 #[cfg(test)]
 mod tests;
+mod time;
 mod transaction;
 mod window;
 mod writer;
@@ -60,10 +62,11 @@ pub use repair::{RepairError, Repaired};
 pub use room::Room;
 
 use ledger::LedgerKey;
-use lock::Watch;
+use lock::{Lock, Watch};
 use memory::Memory;
 use opening::Opened;
 use options::Options;
+use time::Time;
 use transaction::Scribe;
 use window::Window;
 use writer::{Operation, WAITING, Work, Writer, Written};
@@ -81,6 +84,7 @@ pub struct Store {
     memory: Arc<Memory>,
     window: Arc<Window>,
     ownership: Arc<Ownership>,
+    time: Arc<Time>,
     path: Arc<Path>,
 }
 
@@ -88,8 +92,14 @@ pub struct Store {
 #[derive(Debug)]
 struct Ownership {
     ours: bool,
+    /// Whether nothing may be written at all.
+    reads: bool,
     watch: Watch,
     touched: Mutex<Option<SystemTime>>,
+    /// Whether somebody asked to close it: who finds it gone without that has found a fault.
+    closing: AtomicBool,
+    /// What the writer ended with, if it was not asked to.
+    fault: Arc<OnceLock<StoreError>>,
 }
 
 impl Store {
@@ -111,23 +121,46 @@ impl Store {
         Self::begin(opening::beside(options).await?, Memory::default()).await
     }
 
+    /// Opens an existing database only to look at how much each sink is owed, and at dead letters, also while a router owns
+    /// it. Writes nothing. Anything else asked of it gets [`StoreError::Closed`].
+    pub async fn to_read(options: &Options) -> Result<Self, OpenError> {
+        let (path, readers) = opening::to_read(options).await?;
+        let time = async { Time::of(&mut *readers.acquire().await?, false).await }.await;
+        let time = time.map_err(|fault| OpenError::of(path.clone(), fault))?;
+        let (writer, _) = mpsc::channel(1);
+        let ownership = Ownership {
+            ours: false,
+            reads: true,
+            watch: Lock::watch_of(&path),
+            touched: Mutex::default(),
+            closing: AtomicBool::new(true),
+            fault: Arc::default(),
+        };
+        let (memory, window) = Default::default();
+        Ok(Self { writer, readers, memory, window, ownership: ownership.into(), time: time.into(), path: path.into() })
+    }
+
     /// The writer has a thread of its own: between two of its statements it must not wait for anybody's turn.
     async fn begin(opened: Opened, memory: Memory) -> Result<Self, OpenError> {
         let Opened { path, writer: connection, readers, lock } = opened;
         let (ours, watch) = (lock.is_ours(), lock.watch());
-        let ownership = Ownership { ours, touched: Mutex::new(watch.touched()), watch };
+        let touched = Mutex::new(watch.touched());
+        let fault = Arc::new(OnceLock::new());
+        let closing = AtomicBool::new(false);
+        let ownership = Ownership { ours, reads: false, touched, watch, closing, fault: Arc::clone(&fault) };
         let scribe = match Scribe::new(connection, lock, memory).await {
             Ok(scribe) => scribe,
             Err(fault) => return Err(OpenError::of(path, fault)),
         };
         let (writer, inbox) = mpsc::channel(WAITING);
         let (memory, window) = (Arc::clone(&scribe.memory), Arc::clone(&scribe.window));
-        let writing = Writer { scribe, readers: readers.clone(), inbox }.run();
+        let time = Arc::clone(&scribe.time);
+        let writing = Writer { scribe, readers: readers.clone(), inbox, fault }.run();
         let begun = tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
             std::thread::Builder::new().name("store".to_owned()).spawn(move || runtime.block_on(writing))
         });
         match begun {
-            Ok(_) => Ok(Self { writer, readers, memory, window, ownership: ownership.into(), path: path.into() }),
+            Ok(_) => Ok(Self { writer, readers, memory, window, ownership: ownership.into(), time, path: path.into() }),
             Err(fault) => Err(OpenError::Io { path, detail: fault.to_string() }),
         }
     }
@@ -144,7 +177,10 @@ impl Store {
     /// The newest part of the queue, where we own it; after an operator changed something, as it is then. Else there are
     /// only rows.
     async fn window(&self) -> Result<Option<&Window>, StoreError> {
-        let Ownership { ours, watch, touched } = &*self.ownership;
+        let Ownership { ours, reads, watch, touched, .. } = &*self.ownership;
+        if *reads {
+            return Ok(None);
+        }
         let now = watch.touched();
         let before = std::mem::replace(&mut *touched.lock().unwrap_or_else(PoisonError::into_inner), now);
         if !ours || before != now {
@@ -155,7 +191,9 @@ impl Store {
 
     /// What of `recall` is known.
     pub async fn recall(&self, recall: Recall) -> Result<Recalled, StoreError> {
-        recall::recall(&self.readers, &self.memory, &recall).await
+        let mut recalled = recall::recall(&self.readers, &self.memory, &recall).await?;
+        self.time.recalled(&mut recalled);
+        Ok(recalled)
     }
 
     /// Live legs of a service (short name) untouched since `ringing`, or since `answered` where they were answered; the
@@ -168,7 +206,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Leg>, StoreError> {
         self.post().await?;
-        recall::stale(&self.readers, service, ringing, answered, limit.into()).await
+        let [ringing, answered] = [ringing, answered].map(|limit| self.time.inside(limit));
+        if self.time.is_unsettled() {
+            return Ok(Vec::new());
+        }
+        let mut legs = recall::stale(&self.readers, service, ringing, answered, limit.into()).await?;
+        self.time.legs(&mut legs);
+        Ok(legs)
     }
 
     /// How many legs of a service (short name) are live.
@@ -178,25 +222,29 @@ impl Store {
     }
 
     /// Writes `commit` and says of each of its events whether it is new. One that is not is owed to nobody.
-    pub async fn commit(&self, commit: Commit) -> Result<Vec<bool>, StoreError> {
+    pub async fn commit(&self, mut commit: Commit) -> Result<Vec<bool>, StoreError> {
+        self.time.commit(&mut commit);
         self.window.room().await;
         Ok(self.write(Work::Commit(commit)).await?.new)
     }
 
     /// What is owed to `sink` beyond the position `after` (0: from the beginning), in queue order.
     pub async fn due(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<Owed>, StoreError> {
-        let pick = Pick { after, until: i64::MAX, without: Vec::new(), first_below: None, limit };
-        picking::pick(self, sink, &pick).await
+        self.pick(sink, &Pick { after, until: i64::MAX, without: Vec::new(), first_below: None, limit }).await
     }
 
     /// What is owed to `sink` and asked for by `pick`, in queue order.
     pub async fn pick(&self, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
-        picking::pick(self, sink, pick).await
+        let mut owed = picking::pick(self, sink, pick).await?;
+        self.time.owed(&mut owed);
+        Ok(owed)
     }
 
     /// What is owed to `sink` of these calls (partition keys), in queue order.
     pub async fn of_calls(&self, sink: &SinkName, calls: &[Arc<str>], limit: usize) -> Result<Vec<Owed>, StoreError> {
-        picking::of_calls(self, sink, calls, limit).await
+        let mut owed = picking::of_calls(self, sink, calls, limit).await?;
+        self.time.owed(&mut owed);
+        Ok(owed)
     }
 
     /// The newest position owed to `sink`, if anything is.
@@ -206,7 +254,9 @@ impl Store {
 
     /// Takes the oldest events from `sink`, a few hundred at most, while it is beyond `bounds`. They are lost to it.
     pub async fn shed(&self, sink: &SinkName, bounds: Bounds) -> Result<Shed, StoreError> {
-        Ok(self.write(Work::Shed(sink.clone(), bounds)).await?.shed)
+        let received = self.time.inside(bounds.received);
+        let received = if self.time.is_unsettled() { Timestamp::MIN } else { received };
+        Ok(self.write(Work::Shed(sink.clone(), Bounds { received, ..bounds })).await?.shed)
     }
 
     /// Remembers how deliveries to `sink` ended. A position that is not owed is left alone.
@@ -219,7 +269,7 @@ impl Store {
 
     /// How much is owed to `sink`, at a cost that does not grow with it.
     pub async fn depth(&self, sink: &SinkName) -> Result<Depth, StoreError> {
-        picking::depth(self, sink).await
+        Ok(self.time.depth(picking::depth(self, sink).await?))
     }
 
     /// The sinks that are owed anything, configured or not.
@@ -229,7 +279,9 @@ impl Store {
 
     /// The dead letters of `sink` beyond the position `after` (0: from the beginning), in queue order.
     pub async fn dead(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        dead::list(&self.readers, sink, after, limit).await
+        let mut letters = dead::list(&self.readers, sink, after, limit).await?;
+        self.time.dead(&mut letters);
+        Ok(letters)
     }
 
     /// Makes dead letters owed again at their old positions, as if never tried. Says how many there were.
@@ -288,6 +340,10 @@ impl Store {
     /// Forgets what is too old at `now`: event ids and untouched calls after 7 days, ended legs after 24 h.
     pub async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
         self.post().await?;
+        let now = self.time.inside(now);
+        if self.time.is_unsettled() {
+            return Ok(());
+        }
         while self.write(Work::Prune(now)).await?.more {}
         Ok(())
     }
@@ -341,13 +397,56 @@ impl Store {
 
     /// Finishes what waits, folds the log into the database and lets go of it. Later calls get [`StoreError::Closed`].
     pub async fn close(&self) -> Result<(), StoreError> {
+        if self.writer.is_closed() {
+            return Err(self.gone());
+        }
+        self.ownership.closing.store(true, Ordering::Relaxed);
         self.write(Work::Close).await.map(drop)
+    }
+
+    /// Whether it was closed, or is being.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.ownership.closing.load(Ordering::Relaxed)
+    }
+
+    /// Why nobody writes any more.
+    fn gone(&self) -> StoreError {
+        match self.ownership.fault.get() {
+            Some(fault) => fault.clone(),
+            None if self.is_closed() => StoreError::Closed,
+            None => StoreError::Gone,
+        }
+    }
+
+    /// Returns once nobody writes any more, with the reason.
+    pub async fn ended(&self) -> StoreError {
+        self.writer.closed().await;
+        self.gone()
+    }
+
+    /// From now on every transaction fails like this, or goes as it may.
+    #[cfg(test)]
+    pub(crate) async fn fail_with(&self, fault: Option<StoreError>) {
+        let _ = self.write(Work::Fail(fault)).await;
+    }
+
+    /// From now on every transaction is refused that holds an event with this text.
+    #[cfg(test)]
+    pub(crate) async fn refuse(&self, text: &'static str) {
+        let _ = self.write(Work::Refuse(text)).await;
+    }
+
+    /// Has the thread that writes panic.
+    #[cfg(test)]
+    pub(crate) async fn startle(&self) {
+        let _ = self.write(Work::Panic).await;
     }
 
     async fn write(&self, work: Work) -> Result<Written, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.writer.send(Operation { work, answer }).await.map_err(|_| StoreError::Closed)?;
-        answered.await.map_err(|_| StoreError::Closed)?
+        self.writer.send(Operation { work, answer }).await.map_err(|_| self.gone())?;
+        answered.await.map_err(|_| self.gone())?
     }
 }
 
@@ -429,4 +528,6 @@ pub struct LedgerEntry {
     pub lease_until: Option<Timestamp>,
     /// When it was last renewed or made.
     pub renewed: Option<Timestamp>,
+    /// Whether this router made it, under a resource that the server had assigned in place of the one asked for.
+    pub assigned: bool,
 }

@@ -6,10 +6,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+mod service_name;
 use crate::domain::limits::CONFIGURATION_FILE;
 use crate::settings::files;
 
@@ -27,18 +30,10 @@ pub struct Identity<'a> {
 /// # Errors
 /// If a file cannot be read or holds something else.
 pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> io::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
-            roots.add(certificate).map_err(io::Error::other)?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
-        .with_root_certificates(roots);
+        .with_root_certificates(roots(ca_file)?);
     match identity {
         None => Ok(config.with_no_client_auth()),
         Some(Identity { certificate, key }) => {
@@ -47,6 +42,38 @@ pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> io::Res
             config.with_client_auth_cert(certificates(certificate)?, key).map_err(io::Error::other)
         }
     }
+}
+
+/// A client that trusts the same, of servers whose certificates may also carry their domain as the name of a service: as
+/// an SRV-ID for one of `services`, e.g. `_xmpp-client`, or as an XMPP address (RFC 6120 section 13.7.1.2).
+///
+/// # Errors
+/// As [`client`].
+pub fn client_of_service(ca_file: Option<&Path>, services: &'static [&'static str]) -> io::Result<ClientConfig> {
+    let (roots, provider) = (Arc::new(roots(ca_file)?), provider());
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+    let usual = usual.build().map_err(io::Error::other)?;
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous() // it asks the usual one, and where only the name is not found, looks for it in the other forms
+        .with_custom_certificate_verifier(Arc::new(service_name::Verifier::new(usual, &roots, &provider, services)));
+    Ok(config.with_no_client_auth())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn roots(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = ca_file {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(io::Error::other)?;
+        }
+    }
+    Ok(roots)
 }
 
 fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {

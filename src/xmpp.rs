@@ -9,7 +9,9 @@ pub mod login;
 pub mod options;
 mod sasl;
 pub mod session;
+mod srv;
 mod stream;
 mod tls;
+mod turns;
 
-pub use stream::messages;
+pub use stream::{Frame, frames, messages};

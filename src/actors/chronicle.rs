@@ -17,7 +17,11 @@ use crate::protocol::account::Account;
 use crate::protocol::authorization::Authorization;
 use crate::protocol::coverage::Change;
 use crate::protocol::link::{Failure, Loss};
+use crate::protocol::sasl::Mechanisms;
 use crate::protocol::subscription::{Fact, Memory};
+
+/// Seconds by which clocks may differ before an operator should see to it.
+const CLOCKS_APART: f64 = 60.0;
 
 /// An account's state changed; one that waits, or was refused, tries again at `retry_at`.
 pub(super) fn account(
@@ -87,6 +91,12 @@ pub(super) fn resumption(house: &House, name: &AccountName, outcome: ResumptionO
     }
 }
 
+/// The server refuses log-in mechanisms that it offers.
+pub(super) fn mechanisms_refused(name: &AccountName, refused: Mechanisms) {
+    let mechanisms = refused.names().join(", ");
+    warn!(account = %name, mechanisms, "the server refuses log-in mechanisms that it offers; others are tried");
+}
+
 /// A session did not come up.
 pub(super) fn failed(house: &House, name: &AccountName, failure: &Failure) {
     house.metrics.connected(failure.outcome());
@@ -102,6 +112,7 @@ pub(super) fn lost(house: &House, name: &AccountName, loss: &Loss) {
         Loss::Network(_)
         | Loss::Closed
         | Loss::Timeout
+        | Loss::Unread
         | Loss::Redirected(_)
         | Loss::Throttled(_)
         | Loss::StreamError(_)
@@ -133,9 +144,17 @@ pub(super) fn granted(house: &House, name: &AccountName, sip_address: &str, mach
 /// The service told its time.
 pub(super) fn clock(house: &House, name: &AccountName, ahead: Option<SignedDuration>) {
     let seconds = ahead.map(|ahead| ahead.as_secs_f64());
-    debug!(account = %name, seconds, "the service's clock is ahead of ours");
-    if let Some(status) = house.board.view().accounts.get_mut(name) {
-        status.clock_ahead_seconds = seconds;
+    let apart = |seconds: Option<f64>| seconds.is_some_and(|seconds| seconds.abs() >= CLOCKS_APART);
+    let before = house
+        .board
+        .view()
+        .accounts
+        .get_mut(name)
+        .and_then(|status| std::mem::replace(&mut status.clock_ahead_seconds, seconds));
+    if apart(seconds) && !apart(before) {
+        warn!(account = %name, seconds, "the service's clock is ahead of ours (behind, if below 0): set this machine's clock");
+    } else {
+        debug!(account = %name, seconds, "the service's clock is ahead of ours");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The router actor: decides what is an event, where it goes, and writes both down in one commit.
 //!
-//! Batches that arrive while a commit is under way are committed together in the next one. It
-//! remembers nothing between commits, so it can be rebuilt at any time.
+//! Batches that arrive while a commit is under way are committed together in the next one, large ones in pieces
+//! ([`rounds`]). It remembers nothing between commits, so it can be rebuilt at any time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,11 @@ use tokio::sync::oneshot;
 
 use super::fleet::{ActorDied, Fleet, Role};
 use super::sink::{SinkActor, Wake};
-use super::{House, Obituary};
+use super::{GIVE_UP, House, Obituary};
+use crate::domain::limits::ROUND_BYTES;
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
+use crate::domain::status::RejectReason;
 use crate::protocol::admission::Reception;
 use crate::protocol::coverage::{Change, Gap};
 use crate::protocol::legs::{Legs, Verdict, Wanted};
@@ -22,11 +24,17 @@ use crate::routing::Routes;
 use crate::store::{Commit, Recall, StoreError};
 use ageing::Age;
 use gaps::Gaps;
+use rounds::{Line, Piece, Place};
 use tally::Tally;
+use units::{Unit, Units};
 
 mod ageing;
 mod gaps;
+mod rounds;
 mod tally;
+#[cfg(test)]
+mod tests;
+mod units;
 
 pub use ageing::Stale;
 
@@ -83,8 +91,7 @@ pub struct Router {
     house: Arc<House>,
     routes: Arc<Routes>,
     sinks: Vec<(SinkName, Addr<SinkActor>)>,
-    waiting: Vec<(Batch, oneshot::Sender<bool>)>,
-    committing: bool,
+    line: Line,
     stale: Stale,
     /// When this life began.
     born: Moment,
@@ -99,135 +106,206 @@ impl Router {
             sinks: reroute.sinks,
             stale: reroute.stale,
             born: Moment::now(),
-            waiting: Vec::new(),
-            committing: false,
+            line: Line::default(),
             _obituary: Obituary::new(fleet, ActorDied { role: Role::Router, life }),
         }
     }
 
     fn take(&mut self, batch: Batch, ctx: &mut Context<Self>) -> ResponseFuture<bool> {
         let (asker, committed) = oneshot::channel();
-        self.waiting.push((batch, asker));
+        self.line.add(batch, asker);
         self.commit(ctx);
         Box::pin(async move { committed.await.unwrap_or(false) })
     }
 
     fn commit(&mut self, ctx: &mut Context<Self>) {
-        self.house.metrics.router_batches(self.waiting.len());
+        self.house.metrics.router_batches(self.line.len());
         self.house.measure_store();
-        if self.committing || self.waiting.is_empty() {
+        let pieces = self.line.take();
+        if pieces.is_empty() {
             return;
         }
-        self.committing = true;
-        let (batches, askers): (Vec<_>, Vec<_>) = self.waiting.drain(..).unzip();
         let (house, routes) = (Arc::clone(&self.house), Arc::clone(&self.routes));
-        let round = async move { round(&house, &routes, batches).await };
-        ctx.spawn(round.into_actor(self).map(move |woken, this, ctx| {
-            for asker in askers {
-                let _ = asker.send(true);
-            }
+        let round = async move { round(&house, &routes, pieces).await };
+        ctx.spawn(round.into_actor(self).map(move |done, this, ctx| {
+            let Some(Done { reached, woken, .. }) = done else {
+                // The store is closed, or has failed for good: what is not committed is not promised.
+                this.line.give_up();
+                return;
+            };
+            this.line.done(reached);
             for (name, sink) in this.sinks.iter().filter(|(name, _)| woken.contains(name)) {
                 if let Err(SendError::Closed(_)) = sink.try_send(Wake) {
                     tracing::debug!(sink = %name, "the sink is being rebuilt");
                 }
             }
-            this.committing = false;
             this.commit(ctx);
         }));
     }
 }
 
-impl Batch {
-    fn cover(&self) -> Option<&Cover> {
-        match self {
-            Self::Cover(cover) => Some(cover),
-            Self::Deliver(_) | Self::Age(_) => None,
-        }
-    }
-
-    fn age(&self) -> Option<&Age> {
-        match self {
-            Self::Age(age) => Some(age),
-            Self::Deliver(_) | Self::Cover(_) => None,
-        }
-    }
+/// What a round did.
+struct Done {
+    /// Of each piece: up to where it is committed; nothing where all of its batch is.
+    reached: Vec<Option<Place>>,
+    /// The sinks that are owed something.
+    woken: Vec<SinkName>,
+    tally: Tally,
 }
 
-/// One group commit, tried until it succeeds; returns the sinks that are owed something.
-async fn round(house: &House, routes: &Routes, batches: Vec<Batch>) -> Vec<SinkName> {
-    let mut troubled = false;
+/// One group commit, tried until something of it succeeds. Nothing comes of it once the store is closed or has failed for
+/// good.
+///
+/// A commit that is refused for what is in it is tried with half of it, until the one thing that is at fault is alone. That
+/// is left out and counted: it must not stop everybody else for ever.
+async fn round(house: &House, routes: &Routes, pieces: Vec<Piece>) -> Option<Done> {
+    let (mut failing, mut troubled) = (None, false);
+    let mut most = usize::MAX;
     house.room().await;
     loop {
-        match attempt(house, routes, &batches).await {
-            Ok((tally, woken)) => {
+        let units = Units::of(&pieces, Moment::now());
+        let refused = match attempt(house, routes, &pieces, units, most).await {
+            Ok(mut done) => {
                 if troubled {
                     tracing::info!("the store takes events again");
                 }
                 house.board.view().store_fault = None;
-                tally.tell(house);
-                return woken;
+                std::mem::take(&mut done.tally).tell(house);
+                return Some(done);
             }
-            Err(StoreError::Closed) => return Vec::new(), // the end: what is not committed is not promised
-            Err(fault) => {
+            Err((StoreError::Closed, _)) => return None,
+            Err((fault @ StoreError::Refused(_), refused)) if refused > 0 => {
                 house.store_failed(&fault);
+                tracing::debug!(%fault, things = refused, "a commit is refused for what is in it");
+                if refused == 1 {
+                    return Some(leave_out(house, &pieces, &fault));
+                }
+                refused
+            }
+            Err((fault, _)) => {
+                house.store_failed(&fault);
+                if house.is_over() {
+                    return None;
+                }
                 house.board.view().store_fault = fault.fault();
+                let now = Moment::now();
+                let since = *failing.get_or_insert(now);
+                if fault.lasts() && now.since(since) >= GIVE_UP {
+                    house.fail(&fault);
+                    return None;
+                }
                 if !std::mem::replace(&mut troubled, true) {
                     tracing::error!(%fault, "events cannot be committed; receiving stops until they can");
                 }
                 tokio::time::sleep(PAUSE).await;
+                continue;
             }
-        }
+        };
+        most = refused / 2;
     }
 }
 
-async fn attempt(house: &House, routes: &Routes, batches: &[Batch]) -> Result<(Tally, Vec<SinkName>), StoreError> {
-    let mut tally = Tally::of(&house.traces);
-    let sightings = tally.admit(batches);
-    let covers: Vec<_> = batches.iter().filter_map(Batch::cover).collect();
+/// Leaves out the first thing there is, which the store refuses whatever is beside it.
+fn leave_out(house: &House, pieces: &[Piece], fault: &StoreError) -> Done {
+    let units = Units::of(pieces, Moment::now());
+    let first = units.all.first();
+    let account = first.and_then(|(_, unit)| unit.account());
+    tracing::error!(account = account.map(tracing::field::display), %fault, "the store can never take this: it is left out");
+    house.metrics.rejected(RejectReason::Refused, 1);
+    let mut done = Done { reached: units.reached(pieces, 1), woken: Vec::new(), tally: Tally::of(&house.traces) };
+    done.tally.reject(units.rejected, &done.reached);
+    std::mem::take(&mut done.tally).tell(house);
+    done
+}
+
+/// Commits as many things of `pieces` as fit, `most` at most. With an error: how many things were tried.
+async fn attempt(
+    house: &House,
+    routes: &Routes,
+    pieces: &[Piece],
+    units: Units<'_>,
+    most: usize,
+) -> Result<Done, (StoreError, usize)> {
+    let most = most.min(units.all.len());
+    let failed = |fault: StoreError| (fault, most);
+    let mut recall = Recall::default();
     let mut wanted = Wanted::default();
-    let sightings: Vec<_> = sightings.into_iter().map(|sighting| (sighting, wanted.add(sighting))).collect();
-    let ages: Vec<_> = batches.iter().filter_map(Batch::age).collect();
-    wanted.legs.extend(ages.iter().flat_map(|age| age.legs.iter().cloned()));
-    if wanted == Wanted::default() && covers.is_empty() {
-        return Ok((tally, Vec::new()));
+    let mut names = Vec::with_capacity(most);
+    for (_, unit) in units.all.iter().take(most) {
+        names.push(match unit {
+            Unit::Seen(sighting) => wanted.add(*sighting),
+            Unit::Cover(cover) => {
+                wanted.calls.push(Gap::partition(&cover.account));
+                recall.coverage.push(cover.account.clone());
+                None
+            }
+            Unit::Age(age) => {
+                wanted.legs.extend(age.legs.iter().cloned());
+                None
+            }
+        });
     }
-    let Wanted { events, legs, nodes, mut calls } = wanted;
-    calls.extend(covers.iter().map(|cover| Gap::partition(&cover.account)));
-    let coverage = covers.iter().map(|cover| cover.account.clone()).collect();
-    let recalled = house.store.recall(Recall { events, legs, nodes, calls, coverage }).await?;
+    let mut done = Done { reached: Vec::new(), woken: Vec::new(), tally: Tally::of(&house.traces) };
+    if wanted == Wanted::default() && recall.coverage.is_empty() {
+        done.reached = units.reached(pieces, most);
+        done.tally.reject(units.rejected, &done.reached);
+        return Ok(done);
+    }
+    let Wanted { events, legs, nodes, calls } = wanted;
+    let recalled = house.store.recall(Recall { events, legs, nodes, calls, ..recall }).await.map_err(failed)?;
+    let now = Moment::now();
     let mut legs = Legs::recalled(recalled.events, recalled.legs, recalled.calls);
     let mut gaps = Gaps::recalled(recalled.coverage);
     let mut commit = Commit::default();
-    for cover in covers {
-        if let Some(gap) = gaps.note(cover) {
-            let event = gap.event(legs.next_of(&Gap::partition(&gap.account)));
-            commit.events.push(tally.tell_gap(&gap, &event, routes));
+    let (mut seen, mut bytes) = (0, 0);
+    for ((_, unit), names) in units.all.iter().zip(names) {
+        let before = commit.events.len();
+        let mut whole = true;
+        match *unit {
+            Unit::Seen(sighting) => match legs.see(sighting, names) {
+                Verdict::New(events) => {
+                    commit.events.extend(events.iter().map(|event| done.tally.emit(sighting, event, routes)));
+                }
+                Verdict::Partly(events) => {
+                    commit.events.extend(events.iter().map(|event| done.tally.emit(sighting, event, routes)));
+                    whole = false;
+                }
+                Verdict::Duplicate(kind) => done.tally.duplicate(sighting, kind),
+            },
+            Unit::Cover(cover) => {
+                if let Some(gap) = gaps.note(cover) {
+                    let event = gap.event(legs.next_of(&Gap::partition(&gap.account)));
+                    commit.events.push(done.tally.tell_gap(&gap, &event, routes));
+                }
+            }
+            Unit::Age(age) => {
+                for event in age.carry_out(&mut legs, now) {
+                    commit.events.push(done.tally.enqueue(&event, routes));
+                }
+            }
+        }
+        bytes += commit.events[before..].iter().map(|event| event.body.len()).sum::<usize>();
+        if !whole {
+            break;
+        }
+        seen += 1;
+        if bytes >= ROUND_BYTES {
+            break;
         }
     }
     commit.coverage = gaps.changes();
-    for (sighting, names) in sightings {
-        match legs.see(sighting, names) {
-            Verdict::New(events) => {
-                for event in events {
-                    commit.events.push(tally.emit(sighting, &event, routes));
-                }
-            }
-            Verdict::Duplicate(kind) => tally.duplicate(sighting, kind),
-        }
-    }
-    for event in ages.iter().flat_map(|age| age.carry_out(&mut legs)) {
-        commit.events.push(tally.enqueue(&event, routes));
-    }
     (commit.legs, commit.calls) = legs.changes();
+    done.reached = units.reached(pieces, seen);
+    done.tally.reject(units.rejected, &done.reached);
     if commit.events.is_empty() && commit.coverage.is_empty() && commit.legs.is_empty() {
-        return Ok((tally, Vec::new()));
+        return Ok(done);
     }
-    let mut woken: Vec<_> = commit.events.iter().flat_map(|event| event.owed.iter().cloned()).collect();
-    woken.sort();
-    woken.dedup();
-    tally.commits(Moment::now());
-    house.store.commit(commit).await?;
-    Ok((tally, woken))
+    done.woken = commit.events.iter().flat_map(|event| event.owed.iter().cloned()).collect();
+    done.woken.sort();
+    done.woken.dedup();
+    done.tally.commits(Moment::now());
+    house.store.commit(commit).await.map_err(failed)?;
+    Ok(done)
 }
 
 impl Actor for Router {

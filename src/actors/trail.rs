@@ -46,11 +46,17 @@ impl Trail {
         })
     }
 
-    /// It is on the disk; the commit began at `begun`.
-    pub(super) fn committed(self, traces: &Traces, begun: Option<Moment>, now: Timestamp) {
+    /// Whether it comes from the same node as `other`: that is told once of events that come together.
+    pub(super) fn is_of_the_node_of(&self, other: &Self) -> bool {
+        self.account == other.account && self.origin == other.origin
+    }
+
+    /// It is on the disk; the commit began at `begun`. Its node is shown in the log if that `tells_node`.
+    pub(super) fn committed(self, traces: &Traces, begun: Option<Moment>, now: Timestamp, tells_node: bool) {
         let Self { id, kind, account, origin, received } = self;
         let (service, node) = origin.unzip();
-        debug!(account, service, node, event_id = %id, r#type = kind.as_str(), "event committed");
+        let shown = node.as_deref().filter(|_| tells_node);
+        debug!(account, service, node = shown, event_id = %id, r#type = kind.as_str(), "event committed");
         if !traces.want(&id) {
             return;
         }

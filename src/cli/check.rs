@@ -22,7 +22,8 @@ mod connect;
 #[command(after_help = "\
 Prints one problem per line, beginning with the key it is about.
 With --connect, logs in under a resource of its own, so a running daemon is not disturbed, and changes no subscription.
-Exit codes: 0 nothing is wrong, 78 bad configuration, 1 an account failed, or anything else.
+It also looks at the tables of `postgres` sinks, and writes nothing there.
+Exit codes: 0 nothing is wrong, 78 bad configuration, 1 an account or a sink failed, or anything else.
 
 Examples:
   onsip-router check --config /etc/onsip-router
@@ -32,7 +33,7 @@ pub struct Args {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Also log each enabled account in once, authorize it and list its subscriptions
+    /// Also log each enabled account in once, authorize it and list its subscriptions, and look at the tables of sinks
     #[arg(long)]
     pub connect: bool,
     /// Show which sinks the event in this JSON file (- is standard input) would reach, and why

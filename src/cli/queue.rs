@@ -82,7 +82,10 @@ impl Args {
 
     async fn go(&self, config: &Config) -> Result<Report> {
         match &self.action {
-            Action::List(args) => list::list(&Queue::open(config, &args.choice).await?, args).await,
+            Action::List(args) => {
+                let store = Store::to_read(&config.store).await?;
+                list::list(&Queue::of(store, config, &args.choice).await?, args).await
+            }
             Action::Show(args) => show::show(&Queue::open(config, &args.choice).await?, args).await,
             Action::Retry(args) => retry::retry(&Queue::open(config, &args.choice).await?, args).await,
             Action::Purge(args) => purge::purge(&Queue::open(config, &args.choice).await?, args).await,
@@ -103,7 +106,10 @@ struct Queue<'a> {
 
 impl<'a> Queue<'a> {
     async fn open(config: &'a Config, choice: &Choice) -> Result<Self> {
-        let store = Store::beside(&config.store).await?;
+        Self::of(Store::beside(&config.store).await?, config, choice).await
+    }
+
+    async fn of(store: Store, config: &'a Config, choice: &Choice) -> Result<Self> {
         let mut sinks: Vec<_> = config.sinks.keys().cloned().chain(store.holding().await?).collect();
         sinks.sort();
         sinks.dedup();

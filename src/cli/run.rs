@@ -20,8 +20,8 @@ const LAST_RESORT: Duration = Duration::from_secs(9);
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 SIGTERM and SIGINT stop it cleanly, SIGHUP reads the configuration again. So does a change of the configuration files, or
-of the files its secrets are in, unless the configuration says `watch_config = false`. A configuration with a problem
-changes nothing.
+of the files of secrets, certificates and keys that they name, unless the configuration says `watch_config = false`. A
+configuration with a problem changes nothing.
 Exit codes: 0 clean stop, 78 bad configuration, 1 anything else.
 
 Example:
@@ -72,18 +72,22 @@ async fn serve(mut running: Running, logging: &log::Logging) -> anyhow::Result<(
     logging.count_in(app.metrics());
     running.watch();
     running.follow(&app).await; // what changed before the watch began
-    loop {
+    let fault = loop {
         tokio::select! {
             _ = hangup.recv() => running.reload(&app).await,
             () = running.stirred() => running.follow(&app).await,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            fault = app.failed() => break Some(fault),
         }
-    }
+    };
     tracing::info!("stopping");
     if timeout(LAST_RESORT, app.stop()).await.is_err() {
         tracing::warn!("not everything stopped in time");
     }
     tracing::info!("stopped");
-    Ok(())
+    match fault {
+        Some(fault) => Err(anyhow::Error::new(fault).context("the store has failed for good")),
+        None => Ok(()),
+    }
 }

@@ -16,7 +16,9 @@ use crate::domain::name::NodeName;
 use crate::domain::service::Service;
 use crate::domain::{BareJid, FullJid};
 use crate::protocol::link::{Failure, Loss};
+use crate::protocol::logins::Urgency;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
+use crate::protocol::sasl::Mechanisms;
 use crate::protocol::stanza::{self, Incoming, Listed, Request};
 use crate::protocol::subscription::moved;
 use crate::xmpp::connector::Connector;
@@ -73,24 +75,36 @@ impl Visit {
     pub async fn begin(door: &Door, account: &Account) -> Result<Self, Failure> {
         let router = account.jid.with_resource_str(&account.resource);
         let router = router.map_err(|fault| Failure::Protocol(format!("the configured resource: {fault}")))?;
-        let mut instead = None;
+        let (mut instead, mut refused_mechanisms) = (None, Mechanisms::default());
         for _ in 0..=MOST_HOSTS {
             let credential = Credential {
                 jid: account.jid.clone(),
                 password: account.password.clone(),
                 resource: format!("{}-{:016x}", door.name, rand::random::<u64>()),
+                refused_mechanisms,
             };
             let (connector, bounds) = (door.connector.clone(), door.bounds.clone());
-            let mut session = session::start(connector, credential, Arc::from([]), instead.take(), bounds, Plan::Plain);
-            match session.events.recv().await.map(|event| *event) {
+            let (to, services) = (instead.take(), Arc::from([]));
+            let mut session = session::start(connector, credential, services, to, bounds, Plan::Plain, Urgency::New);
+            let mut event = session.events.recv().await.map(|event| *event);
+            if let Some(Event::MechanismsRefused(refused)) = event {
+                refused_mechanisms = refused;
+                event = session.events.recv().await.map(|event| *event);
+            }
+            match event {
                 Some(Event::Up(_)) => {
                     let patience = door.connector.options().request_timeout;
                     return Ok(Self { session, requests: Requests::new(patience), patience, router, loss: None });
                 }
-                Some(Event::Failed(Failure::Redirected(host))) => instead = Some(host),
-                Some(Event::Failed(failure)) => return Err(failure),
+                Some(Event::Failed { failure: Failure::Redirected(host), .. }) => instead = Some(host),
+                Some(Event::Failed { failure, .. }) => return Err(failure),
                 Some(
-                    Event::Down(..) | Event::Received(..) | Event::Oversize(_) | Event::Resumed(_) | Event::Unresumable,
+                    Event::MechanismsRefused(_)
+                    | Event::Down(..)
+                    | Event::Received(..)
+                    | Event::Oversize(_)
+                    | Event::Resumed(_)
+                    | Event::Unresumable,
                 )
                 | None => {
                     return Err(Failure::Network("the session ended as it began".to_owned()));
@@ -190,7 +204,7 @@ impl Visit {
                     self.loss = Some(loss);
                     return Err(NoAnswer::Disconnected);
                 }
-                Some(Event::Failed(_)) | None => return Err(NoAnswer::Disconnected),
+                Some(Event::Failed { .. } | Event::MechanismsRefused(_)) | None => return Err(NoAnswer::Disconnected),
             }
         }
     }
@@ -207,7 +221,11 @@ impl Visit {
                     }
                 }
                 // A full outbox means that nothing is read there: then this answer is not missed either.
-                Incoming::Request(request) => drop(self.session.outbox.try_send(Box::new(stanza::reply(&request)))),
+                Incoming::Request(request) => {
+                    if let Some(answer) = stanza::reply(&request) {
+                        drop(self.session.outbox.try_send(Box::new(answer)));
+                    }
+                }
                 Incoming::Other => {}
             }
         }

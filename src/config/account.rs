@@ -6,7 +6,7 @@ use xmpp_parsers::jid::ResourcePart;
 
 use super::address::{JID, NODE, RESOURCE, SERVICE, SIP_ADDRESS, carried_by_xml};
 use super::{Account, Onsip};
-use crate::domain::BareJid;
+use crate::domain::host;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
 use crate::settings::problem::{Path, Problems};
@@ -67,7 +67,7 @@ impl Account {
         onsip: Option<&Onsip>,
         problems: &mut Problems,
     ) -> Option<Self> {
-        let jid: Option<BareJid> = section.get("jid");
+        let jid = section.get("jid").map(host::jid_in_unicode);
         let password = section.secret("password", path, problems);
         if let Some(Err(message)) = password.as_ref().map(|password| carried_by_xml(password.expose())) {
             problems.add(path.join("password"), message);

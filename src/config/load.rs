@@ -31,7 +31,7 @@ impl Config {
             name: "watch_config",
             kind: Kind::Flag,
             absent: Absent::Default("true"),
-            help: "Whether changed configuration files, and files of secrets, are taken over without a SIGHUP.",
+            help: "Whether changed configuration files, and the files of secrets, certificates and keys they name, are taken over without a SIGHUP.",
         },
         section("xmpp", xmpp::options::Options::KEYS, "How to reach the server."),
         section("onsip", Onsip::KEYS, "What is particular to the service."),
@@ -71,7 +71,7 @@ impl Config {
         let env: Environment = env.collect();
         let mut problems = Problems::default();
         let (merged, unread) = merged(paths, &env, &mut problems);
-        let sources = Sources::of(paths, &merged);
+        let sources = Sources::of(paths, Self::KEYS, &merged);
         if unread {
             return (Err(problems.sorted()), sources);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Onsip;
 use super::address::{SERVICES_DOMAIN, auth};
-use crate::domain::BareJid;
+use crate::domain::{BareJid, host};
 use crate::protocol::legs::Ages;
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind};
@@ -72,7 +72,7 @@ impl Onsip {
 
     /// Reads the section.
     pub fn read(section: &Section<'_>) -> Option<Self> {
-        let services_domain: String = section.get("services_domain")?;
+        let services_domain = host::unicode(&section.get::<String>("services_domain")?);
         Some(Self {
             auth: BareJid::new(&auth(&services_domain)).ok()?,
             authorize: section.get("authorize")?,

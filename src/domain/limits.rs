@@ -28,6 +28,14 @@
 //! | [`MESSAGE_OUTPUT_BYTES`] | 1 MiB | the events of one message: four times the largest stanza | as with [`PARTS`] |
 //! | [`SHOWN_OUTPUT_BYTES`] | 4 MiB | the events of one answer | as with [`SHOWN_PARTS`] |
 //!
+//! # Log-in: what a server may ask for before it has proven anything
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`SCRAM_ROUNDS`] | 1,000,000 | computed for each log-in; servers have 4,096 to some 600,000 | the log-in fails: `connects_total{outcome="protocol"}` |
+//! | [`LEAST_SCRAM_ROUNDS`] | 4,096 | RFC 5802 and RFC 7677; with less our proof gives the password away | the same |
+//! | [`SCRAM_MESSAGE_BYTES`] | 4 KiB | nonce and salt have some dozens of bytes, and we send the nonce back | the same |
+//!
 //! # Room: what may be under way between the network and the disk
 //!
 //! | limit | value | why | what happens beyond |
@@ -70,28 +78,30 @@
 //! | [`RULE_STEPS`] | 100,000 | every event waits while the rules are evaluated; three loops within one another over fifty elements are more | the same |
 //! | [`RULE_LOOP`] | 32 rounds | what a loop over a list or map of the event is taken for; ours are shorter | – |
 //!
-//! # Files: what an operator hands over
+//! # Sessions: what a server may say of itself, and leave unread
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`CONDITION_BYTES`] | 64 | the longest condition that a standard names has 31 | it is cut, and ends with `…` |
+//! | [`REDIRECT_BYTES`] | 4,096 | a JID and a node name, percent-encoded | the redirect is as if it named nothing |
+//! | [`MECHANISM_BYTES`], [`MECHANISMS`] | 20, 64 | RFC 4422 section 3.1; servers offer under ten | passed over |
+//! | [`ADDRESS_BYTES`], [`AUTHORIZED_ADDRESSES`] | 1,024, 10,000 | a SIP address; all phones of a large company | passed over |
+//! | [`STREAM_ID_BYTES`] | 1,024 | servers use some 20 | the stream cannot be resumed |
+//! | [`REQUEST_ID_BYTES`] | 1,024 | servers use some 20; the answer must repeat it | not answered, counted |
+//! | [`OUTBOX_BYTES`] | 1 MiB | one request of each of a thousand nodes | the connection ends |
+//! | [`UNACKNOWLEDGED_BYTES`] | 256 KiB | 128 requests of 2 KiB | the session cannot be resumed after a loss |
+//!
+//! # Operators and callers: files, log lines, HTTP
 //!
 //! | limit | value | why | what happens beyond |
 //! |---|---|---|---|
 //! | [`CONFIGURATION_FILE`] | 16 MiB | 10,000 accounts take 3 MiB | the file is a problem of the configuration |
 //! | [`SECRET_FILE`] | 64 KiB | the longest secret is a credentials file of 2 KiB | the key is a problem of the configuration |
-//!
-//! # The log: what lines may wait for
-//!
-//! | limit | value | why | what happens beyond |
-//! |---|---|---|---|
 //! | [`LOG_BUFFER`] | 1 MiB | about 4,000 lines: seconds of a busy router at level debug | lines are dropped, `log_lines_dropped_total` |
 //! | [`LOG_HELD`] | 4 MiB | a held line of each account of a large fleet | the line is written at once |
 //! | [`LOG_SUBJECTS`] | 65,536 | a few things per account of a large fleet | the others of one place in the code count as one |
 //! | [`LOG_FOREIGN_SUBJECTS`] | 64 | more than a healthy library says in ten seconds | all other lines of that library count as one |
-//!
-//! # The HTTP port: what its callers may hold
-//!
-//! | limit | value | why | what happens beyond |
-//! |---|---|---|---|
-//! | [`HTTP_CONNECTIONS`] | 256; one in eight of the open files allowed, but [`HTTP_CONNECTIONS_LEAST`] | scrapers, browsers and scripts of a large installation | who was silent longest is closed; `http_connections_evicted_total` |
-//! | [`HTTP_HEAD`] | 10 s | a head is one packet | the connection is closed |
+//! | [`HTTP_CONNECTIONS`] | 256 | scrapers, browsers and scripts of a large installation | who was silent longest is closed, `http_connections_evicted_total` |
 //! | [`HTTP_STALL`] | 20 s | any network takes some bytes of an answer in that time | the connection is closed, `http_connections_evicted_total` |
 
 use std::time::Duration;
@@ -136,6 +146,15 @@ pub const SHOWN_PARTS: usize = 4_096;
 pub const MESSAGE_OUTPUT_BYTES: usize = 1024 * 1024;
 /// Bytes of the events that come out of one answer to a request for items.
 pub const SHOWN_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
+
+// ---- log-in -----------------------------------------------------------------------------------------------------
+
+/// Rounds of SCRAM that are computed at most.
+pub const SCRAM_ROUNDS: u32 = 1_000_000;
+/// Rounds of SCRAM that a server must ask for at least.
+pub const LEAST_SCRAM_ROUNDS: u32 = 4_096;
+/// Bytes of one SCRAM message of a server.
+pub const SCRAM_MESSAGE_BYTES: usize = 4 * 1024;
 
 // ---- room -------------------------------------------------------------------------------------------------------
 
@@ -195,38 +214,72 @@ pub const RULE_STEPS: usize = 100_000;
 /// Rounds that a loop over a list or map of the event is counted as.
 pub const RULE_LOOP: usize = 32;
 
-// ---- what the operator hands over --------------------------------------------------------------------------------
+// ---- sessions ------------------------------------------------------------------------------------------------------
+
+/// Bytes kept of the name of a condition: what a server calls an error reaches logs, the API and pages.
+pub const CONDITION_BYTES: usize = 64;
+/// Bytes of the address that a redirect names.
+pub const REDIRECT_BYTES: usize = 4096;
+/// Bytes of the name of a log-in mechanism (RFC 4422 section 3.1).
+pub const MECHANISM_BYTES: usize = 20;
+/// Mechanisms that a server may offer.
+pub const MECHANISMS: usize = 64;
+/// Bytes of an address that an authorization names.
+pub const ADDRESS_BYTES: usize = 1024;
+/// Bytes of the id by which a stream is resumed.
+pub const STREAM_ID_BYTES: usize = 1024;
+/// Bytes of the id of a request of the server's.
+pub const REQUEST_ID_BYTES: usize = 1024;
+/// Bytes that wait to be sent to a server.
+pub const OUTBOX_BYTES: usize = 1024 * 1024;
+/// Bytes that were sent and are kept until the server acknowledges them.
+pub const UNACKNOWLEDGED_BYTES: usize = 256 * 1024;
+/// Addresses that an authorization may name.
+pub const AUTHORIZED_ADDRESSES: usize = 10_000;
+
+// ---- operators and callers -----------------------------------------------------------------------------------------
 
 /// Bytes of a file that configures something: settings, certificates, faults, an event to check.
 pub const CONFIGURATION_FILE: u64 = 16 << 20;
-
 /// Bytes of a file that holds one secret.
 pub const SECRET_FILE: u64 = 64 << 10;
-
-// ---- the log -----------------------------------------------------------------------------------------------------
-
 /// Bytes of log lines that wait for standard error to take them; as many again may be with the writer.
 pub const LOG_BUFFER: usize = 1 << 20;
-
 /// Bytes of log lines that are held back as repeats.
 pub const LOG_HELD: usize = 4 << 20;
-
 /// Things whose log lines are told apart when repeats are held back.
 pub const LOG_SUBJECTS: usize = 1 << 16;
-
 /// Messages of libraries that are told apart when repeats are held back. A peer may have a say in their text.
 pub const LOG_FOREIGN_SUBJECTS: usize = 64;
-
-// ---- the HTTP port -----------------------------------------------------------------------------------------------
-
 /// Connections to the HTTP port at once.
 pub const HTTP_CONNECTIONS: usize = 256;
-
 /// Connections to the HTTP port at once where few open files are allowed.
 pub const HTTP_CONNECTIONS_LEAST: usize = 8;
-
 /// How long the head of a request may take.
 pub const HTTP_HEAD: Duration = Duration::from_secs(10);
-
 /// How long an answer may wait for its reader to take any of it.
 pub const HTTP_STALL: Duration = Duration::from_secs(20);
+
+// ---- cutting ----------------------------------------------------------------------------------------------------------
+
+/// Returns `text`, or its beginning and `…` where it is longer than `most` bytes.
+#[must_use]
+pub fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(most)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_cut_between_two_characters() {
+        assert_eq!(cut("gone", 4), "gone");
+        assert_eq!(cut("gonee", 4), "gone…");
+        assert_eq!(cut("aää", 2), "a…");
+        assert_eq!(cut("ä", 0), "…");
+    }
+}

@@ -177,8 +177,10 @@ labels! {
         UnexpectedSender = "unexpected_sender",
         /// Not an event we can read.
         Malformed = "malformed",
-        /// Larger or deeper than the cap.
+        /// Beyond a limit of size, length, depth or number.
         Oversize = "oversize",
+        /// The store can never take what comes out of it.
+        Refused = "refused",
     }
 }
 
@@ -217,6 +219,10 @@ labels! {
         Refused = "refused",
         /// The file is damaged.
         Corrupt = "corrupt",
+        /// The disk could not make sure that what was written is there.
+        Sync = "sync",
+        /// The thread that writes the database is gone.
+        Gone = "gone",
     }
 }
 

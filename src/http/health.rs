@@ -77,6 +77,8 @@ fn explained(fault: StoreFault) -> &'static str {
         StoreFault::Busy => "another process holds the database",
         StoreFault::Refused => "the database refuses them",
         StoreFault::Corrupt => "the database is damaged",
+        StoreFault::Sync => "the disk could not make sure that what was written is there",
+        StoreFault::Gone => "the thread that writes the database is gone",
     }
 }
 

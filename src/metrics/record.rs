@@ -211,6 +211,12 @@ impl Metrics {
         self.router_batches_waiting.set(gauge(waiting));
     }
 
+    /// How many log-ins are under way, and how many wait for their turn.
+    pub fn logins(&self, under_way: usize, waiting: usize) {
+        self.logins_under_way.set(gauge(under_way));
+        self.logins_waiting.set(gauge(waiting));
+    }
+
     /// How many messages are read and not yet on the disk.
     pub fn messages_held(&self, messages: usize) {
         self.messages_in_hand.set(gauge(messages));

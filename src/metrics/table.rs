@@ -149,7 +149,7 @@ table! {
     requests_timed_out: IntCounter = "requests_timed_out_total" [],
         "Requests the server did not answer in time.";
     outbound_stanzas_dropped: IntCounter = "outbound_stanzas_dropped_total" [],
-        "Stanzas not sent because a connection's queue for sending was full.";
+        "Stanzas not sent because a connection's queue for sending was full, which ends it, or because they would be too long.";
 
     subscriptions: IntGaugeVec = "subscriptions" [Service, SubscriptionState],
         "Subscriptions by service and state.";
@@ -232,8 +232,13 @@ table! {
         "Changed legs and calls, and ids, that are in the journal and not in their tables yet.";
     router_batches_waiting: IntGauge = "router_batches_waiting" [],
         "Batches of events waiting for the router.";
+    logins_under_way: IntGauge = "logins_under_way" [],
+        "Attempts to log in that have begun and not ended, those included that the server keeps waiting.";
+    logins_waiting: IntGauge = "logins_waiting" [],
+        "Attempts to log in that wait for their turn.";
     messages_in_hand: IntGauge = "messages_in_hand" [],
-        "Messages read and not yet on the disk, over all accounts.";
+        "Room taken by messages that are read and not yet on the disk, over all accounts, in units of 2 KiB of the events that \
+        come out of them; a usual message takes one, and there are 2,048.";
     actor_restarts: IntCounterVec = "actor_restarts_total" [ActorKind],
         "Actors that had to be rebuilt, by kind.";
     feed_clients: IntGauge = "feed_clients" [],

@@ -7,7 +7,9 @@ use xmpp_parsers::jid::FullJid;
 use super::authorization::{Authorization, Outcome, Standing};
 use super::backoff::Dice;
 use super::link::{Failure, Link, Loss, Next, State};
+use super::logins::Urgency;
 use super::requests::Reply;
+use super::sasl::Mechanisms;
 use crate::domain::moment::Moment;
 use crate::domain::status::AccountState;
 
@@ -103,6 +105,17 @@ impl Account {
         self.tick(now)
     }
 
+    /// A log-in found out which mechanisms the server refuses, though it offers them.
+    pub fn mechanisms_refused(&mut self, refused: Mechanisms) {
+        self.link.mechanisms_refused(refused);
+    }
+
+    /// Returns the log-in mechanisms that the server is known to offer and to refuse.
+    #[must_use]
+    pub fn refused_mechanisms(&self) -> Mechanisms {
+        self.link.refused_mechanisms()
+    }
+
     /// No session came about.
     pub fn failed(&mut self, failure: &Failure, now: Moment) -> Vec<Command> {
         let next = self.link.failed(failure, now);
@@ -175,6 +188,12 @@ impl Account {
         let authorization = self.own.as_ref().and(self.authorization.as_ref()).and_then(Authorization::deadline);
         let patience = self.held.as_ref().map(|held| held.until);
         self.link.deadline().into_iter().chain(authorization).chain(patience).min()
+    }
+
+    /// How urgent the next log-in is.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        self.link.urgency()
     }
 
     /// The bound full JID, while connected.

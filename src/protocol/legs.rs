@@ -15,6 +15,7 @@ use crate::domain::event::{
 };
 use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
+use crate::domain::limits::ENDED_AT_ONCE;
 use crate::domain::name::{ItemId, NodeName};
 use crate::domain::service::{Service, ServiceKind};
 use emission::{Ending, ending, envelope, origin, publish_time, receipt};
@@ -68,6 +69,8 @@ pub struct Wanted {
 pub enum Verdict {
     /// New events, in order.
     New(Vec<Event>),
+    /// New events, in order, after which there are more: the same is to be seen again once these are committed.
+    Partly(Vec<Event>),
     /// A copy of an event of this type that was seen before.
     Duplicate(EventType),
 }
@@ -128,8 +131,8 @@ impl Legs {
                 let names = names.unwrap_or_else(|| Names::of_end(service, node, item));
                 self.retract(sighting, names, node, item)
             }
-            Part::Purge { node } => Verdict::New(self.purge(sighting, node)),
-            Part::Rest { node, present, told_by } => Verdict::New(self.rest(sighting, node, present, told_by.as_ref())),
+            Part::Purge { node } => self.purge(sighting, node),
+            Part::Rest { node, present, told_by } => self.rest(sighting, node, present, told_by.as_ref()),
             Part::Subscription(_) => Verdict::New(Vec::new()),
         }
     }
@@ -223,7 +226,7 @@ impl Legs {
         Verdict::New(vec![self.end(ending, leg, id)])
     }
 
-    fn purge(&mut self, sighting: Sighting<'_>, node: &NodeName) -> Vec<Event> {
+    fn purge(&mut self, sighting: Sighting<'_>, node: &NodeName) -> Verdict {
         let live = self.live(sighting.service, node);
         self.end_all(sighting, live, EndReason::Purged)
     }
@@ -234,15 +237,16 @@ impl Legs {
         self.table.values().filter(here).cloned().collect()
     }
 
-    /// Ends live legs, the oldest first; those of one moment in the order of their items.
-    fn end_all(&mut self, sighting: Sighting<'_>, mut live: Vec<Arc<Leg>>, reason: EndReason) -> Vec<Event> {
+    /// Ends live legs, the oldest first; those of one moment in the order of their items. Only some where there are many.
+    fn end_all(&mut self, sighting: Sighting<'_>, mut live: Vec<Arc<Leg>>, reason: EndReason) -> Verdict {
         live.sort_by(|one, other| (one.began, &one.item).cmp(&(other.began, &other.item)));
-        live.into_iter()
-            .map(|leg| {
-                let id = end_event(&leg.token, Some(&leg.first_event));
-                self.end(ending(sighting, &leg, reason), leg, id)
-            })
-            .collect()
+        let all = live.len() <= ENDED_AT_ONCE;
+        let ended = live.into_iter().take(ENDED_AT_ONCE).map(|leg| {
+            let id = end_event(&leg.token, Some(&leg.first_event));
+            self.end(ending(sighting, &leg, reason), leg, id)
+        });
+        let events = ended.collect();
+        if all { Verdict::New(events) } else { Verdict::Partly(events) }
     }
 
     /// Ends a leg and makes the event of it.

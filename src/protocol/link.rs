@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use super::backoff::{Backoff, Dice};
+use super::logins::Urgency;
+use super::sasl::Mechanisms;
 use crate::domain::moment::Moment;
 use crate::domain::status::{ConnectOutcome, DisconnectReason, GapReason};
 
 /// An online session at least this long shows that connecting works.
 const STABLE: Duration = Duration::from_mins(1);
-/// The first try after the loss of a session comes within 5 s (interface section 6, promise 7).
-const FIRST_TRY: Duration = Duration::from_millis(4500);
+/// The first try after the loss of a session comes within 5 s (interface section 6, promise 7). Its turn comes within
+/// [`super::logins::LONGEST_HOLD`] more.
+const FIRST_TRY: Duration = Duration::from_millis(3900);
 /// `see-other-host` is followed this often in a row.
 const MOST_HOPS: u32 = 3;
 
@@ -26,6 +29,8 @@ pub enum Failure {
     Timeout,
     /// The peer broke the protocol, or offers no mechanism we may use.
     Protocol(String),
+    /// The peer offers no log-in mechanism that we may use, or refuses all of them.
+    NoMechanism(String),
     /// The peer asked for patience: `temporary-auth-failure`, `resource-constraint`, `policy-violation`.
     Throttled(String),
     /// The peer named another host (RFC 6120 section 4.9.3.19).
@@ -41,7 +46,7 @@ impl Failure {
             Self::Tls(_) => ConnectOutcome::Tls,
             Self::Network(_) => ConnectOutcome::Network,
             Self::Timeout => ConnectOutcome::Timeout,
-            Self::Protocol(_) | Self::Redirected(_) => ConnectOutcome::Protocol,
+            Self::Protocol(_) | Self::NoMechanism(_) | Self::Redirected(_) => ConnectOutcome::Protocol,
             Self::Throttled(_) => ConnectOutcome::Throttled,
         }
     }
@@ -52,7 +57,7 @@ impl Failure {
         match self {
             Self::Refused(why) => format!("the server rejected the credentials: {why}"),
             Self::Tls(why) => format!("TLS: {why}"),
-            Self::Network(why) | Self::Protocol(why) => why.clone(),
+            Self::Network(why) | Self::Protocol(why) | Self::NoMechanism(why) => why.clone(),
             Self::Timeout => "the server did not answer in time".to_owned(),
             Self::Throttled(why) => format!("the server asked for patience: {why}"),
             Self::Redirected(host) => format!("the server sent us to {host}"),
@@ -64,7 +69,7 @@ impl Failure {
     pub fn leaves_resumption(&self) -> bool {
         match self {
             Self::Network(_) | Self::Timeout | Self::Tls(_) | Self::Throttled(_) | Self::Redirected(_) => true,
-            Self::Refused(_) | Self::Protocol(_) => false,
+            Self::Refused(_) | Self::Protocol(_) | Self::NoMechanism(_) => false,
         }
     }
 }
@@ -80,6 +85,8 @@ pub enum Loss {
     Closed,
     /// Nothing came back in time.
     Timeout,
+    /// The peer took nothing of what was sent in time.
+    Unread,
     /// Another session bound our resource.
     Conflict,
     /// The peer named another host.
@@ -99,7 +106,7 @@ impl Loss {
         match self {
             Self::Stopped => DisconnectReason::Stopped,
             Self::Network(_) | Self::Closed => DisconnectReason::Network,
-            Self::Timeout => DisconnectReason::Timeout,
+            Self::Timeout | Self::Unread => DisconnectReason::Timeout,
             Self::Conflict => DisconnectReason::Conflict,
             Self::Redirected(_) => DisconnectReason::Redirected,
             Self::Throttled(_) | Self::StreamError(_) => DisconnectReason::StreamError,
@@ -116,6 +123,7 @@ impl Loss {
             Self::Network(_)
             | Self::Closed
             | Self::Timeout
+            | Self::Unread
             | Self::Redirected(_)
             | Self::Throttled(_)
             | Self::StreamError(_)
@@ -131,6 +139,7 @@ impl Loss {
             Self::Network(why) | Self::Protocol(why) => why.clone(),
             Self::Closed => "the server closed the stream".to_owned(),
             Self::Timeout => "the link answered nothing".to_owned(),
+            Self::Unread => "the server does not read what is sent to it".to_owned(),
             Self::Conflict => "another session bound the same resource: is a second router running?".to_owned(),
             Self::Redirected(host) => format!("the server sent us to {host}"),
             Self::Throttled(why) => format!("the server asked for patience: {why}"),
@@ -143,7 +152,7 @@ impl Loss {
     #[must_use]
     pub fn leaves_resumption(&self) -> bool {
         match self {
-            Self::Network(_) | Self::Timeout => true,
+            Self::Network(_) | Self::Timeout | Self::Unread => true,
             Self::Stopped
             | Self::Closed
             | Self::Conflict
@@ -165,6 +174,8 @@ pub struct Link {
     conflict: Backoff,
     throttled: Backoff,
     hops: u32,
+    urgency: Urgency,
+    refused_mechanisms: Mechanisms,
 }
 
 /// Where the link stands.
@@ -211,7 +222,26 @@ impl Link {
             conflict: Backoff::at_least(Duration::from_secs(15), Duration::from_mins(10)),
             throttled: Backoff::at_least(Duration::from_secs(10), Duration::from_mins(15)),
             hops: 0,
+            refused_mechanisms: Mechanisms::default(),
+            urgency: Urgency::New,
         }
+    }
+
+    /// Returns the log-in mechanisms that the server is known to offer and to refuse: the next log-in begins with another.
+    #[must_use]
+    pub fn refused_mechanisms(&self) -> Mechanisms {
+        self.refused_mechanisms
+    }
+
+    /// A log-in found out which mechanisms the server refuses, though it offers them.
+    pub fn mechanisms_refused(&mut self, refused: Mechanisms) {
+        self.refused_mechanisms = refused;
+    }
+
+    /// How urgent the next log-in is.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        self.urgency
     }
 
     /// Where it stands.
@@ -229,6 +259,7 @@ impl Link {
     /// A session is up.
     pub fn connected(&mut self, now: Moment) {
         self.refused.reset();
+        self.urgency = Urgency::Lost;
         self.state = State::Up { since: now };
     }
 
@@ -239,9 +270,11 @@ impl Link {
         {
             return next;
         }
+        self.urgency = Urgency::Failing;
         let pause = match failure {
             Failure::Refused(_) => self.refused.next(&mut self.dice),
-            Failure::Throttled(_) => self.throttled.next(&mut self.dice),
+            // Nothing of it changes within seconds.
+            Failure::Throttled(_) | Failure::NoMechanism(_) => self.throttled.next(&mut self.dice),
             Failure::Tls(_)
             | Failure::Network(_)
             | Failure::Timeout
@@ -275,6 +308,7 @@ impl Link {
             Loss::Network(_)
             | Loss::Closed
             | Loss::Timeout
+            | Loss::Unread
             | Loss::Redirected(_)
             | Loss::StreamError(_)
             | Loss::Protocol(_) => {

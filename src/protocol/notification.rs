@@ -13,6 +13,7 @@ use xmpp_parsers::jid::Jid;
 use super::hearing::Hearing;
 use super::stanza::Tag;
 use crate::domain::event::{CallFields, DialogState, RegistrationFields};
+use crate::domain::limits::{MESSAGE_OUTPUT_BYTES, SHOWN_OUTPUT_BYTES};
 use crate::domain::name::{AccountName, ItemId, NodeName, Subid};
 use crate::domain::service::ServiceKind;
 
@@ -20,6 +21,9 @@ mod fields;
 mod reading;
 
 pub use reading::{Reading, Wanted};
+
+/// Bytes of an event, and of what is remembered of it, besides the texts that the service chose.
+const EVENT_BYTES: usize = 1024;
 
 /// One message.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +44,8 @@ pub struct Notification {
     pub parts: Vec<Part>,
     /// How many parts could not be read.
     pub malformed: u64,
+    /// How many parts and headers were left out because they exceed a limit of [`crate::domain::limits`].
+    pub oversize: u64,
 }
 
 /// One thing a message says.
@@ -105,7 +111,71 @@ pub enum Content {
     Other(Option<String>),
 }
 
+impl Part {
+    /// Returns about how many bytes the queue takes for this part, in a message whose headers take so many `headers`.
+    #[must_use]
+    pub fn output(&self, headers: usize) -> usize {
+        // A node stands three times in an event, once of them with each byte escaped at worst.
+        let event = |node: &NodeName, item: &ItemId, content: usize| {
+            EVENT_BYTES + 5 * node.as_str().len() + 2 * item.as_str().len() + content + headers
+        };
+        match self {
+            Self::Item { node, item, content, .. } => event(node, item, content.output()),
+            Self::Retract { node, item } => event(node, item, 0),
+            // Nobody knows how many legs it ends; a few, as a rule.
+            Self::Purge { .. } | Self::Rest { .. } => 4 * EVENT_BYTES,
+            Self::Subscription(_) => 0,
+        }
+    }
+}
+
+impl Content {
+    fn output(&self) -> usize {
+        fn length(text: Option<&String>) -> usize {
+            text.map_or(0, String::len)
+        }
+        match self {
+            Self::Call(_, fields) => 2 * fields.texts().into_iter().flatten().map(str::len).sum::<usize>(),
+            Self::Registration(RegistrationFields { contact, received, device, expires, time }) => {
+                [contact, received, device, expires, time].map(|field| length(field.as_ref())).iter().sum()
+            }
+            // The quotation marks of its attributes are escaped.
+            Self::Other(payload) => length(payload.as_ref()) * 5 / 4,
+        }
+    }
+}
+
 impl Notification {
+    /// Returns how many bytes its headers take in each of its events.
+    #[must_use]
+    pub fn headers(&self) -> usize {
+        let subids: usize = self.subids.iter().map(|subid| subid.as_str().len() + 4).sum();
+        self.collection.as_ref().map_or(0, |collection| 2 * collection.as_str().len()) + subids
+    }
+
+    /// Returns about how many bytes the queue takes for all of it.
+    #[must_use]
+    pub fn output(&self) -> usize {
+        let headers = self.headers();
+        self.parts.iter().map(|part| part.output(headers)).sum()
+    }
+
+    /// Leaves out the last parts as long as what comes out of all of them is more than a message may cost.
+    pub(super) fn cut(&mut self) {
+        if self.parts.len() < 2 {
+            return; // each part is bounded by itself
+        }
+        let most = if self.asked.is_some() { SHOWN_OUTPUT_BYTES } else { MESSAGE_OUTPUT_BYTES };
+        let (headers, mut output) = (self.headers(), 0);
+        let kept = self.parts.iter().take_while(|part| {
+            output += part.output(headers);
+            output <= most
+        });
+        let kept = kept.count();
+        self.oversize += (self.parts.len() - kept) as u64;
+        self.parts.truncate(kept);
+    }
+
     /// Begins to read a message, of which only the start tag is there. From a stranger no parts are read, and none of
     /// an error, which only returns what somebody sent.
     pub fn begin(message: &impl Tag, hearing: &Hearing) -> Reading {

@@ -13,6 +13,7 @@ use xmpp_parsers::jid::FullJid;
 
 use super::notification::{Notification, Part};
 use super::stanza::ns;
+use crate::domain::limits::NAME_BYTES;
 use crate::domain::name::{AccountName, ItemId, NodeName};
 use crate::domain::service::Service;
 
@@ -54,17 +55,24 @@ impl Inquiry {
         let Some(pubsub) = answer.get_child("pubsub", ns::PUBSUB) else { return note };
         let mut blocks: BTreeMap<NodeName, Block> = BTreeMap::new();
         for items in pubsub.children().filter(|child| child.is("items", ns::PUBSUB)) {
-            let leaf = items.attr("node").filter(|node| !node.is_empty()).map_or(self.node.clone(), NodeName::from);
+            let leaf = items.attr("node").filter(|node| !node.is_empty());
+            if leaf.is_some_and(|node| node.len() > NAME_BYTES) {
+                note.oversize += 1;
+                continue;
+            }
+            let leaf = leaf.map_or(self.node.clone(), NodeName::from);
             let block = blocks.entry(leaf.clone()).or_default();
             for item in items.children().filter(|child| child.is("item", ns::PUBSUB)) {
                 match item.attr("id").filter(|id| !id.is_empty()) {
-                    Some(id) => block.present.push(id.into()),
-                    None => block.unclear = true,
+                    Some(id) if id.len() <= NAME_BYTES => block.present.push(id.into()),
+                    Some(_) | None => block.unclear = true,
                 }
                 note.read_item(&leaf, item, self.service.kind());
             }
         }
-        if !pubsub.has_child("set", ns::RESULT_SET) {
+        note.cut();
+        // Where something was left out, the answer does not show all there is.
+        if note.oversize == 0 && !pubsub.has_child("set", ns::RESULT_SET) {
             note.parts.extend(self.rests(blocks));
         }
         note

@@ -7,12 +7,16 @@ use minidom::{Element, ElementBuilder};
 use xmpp_parsers::jid::Jid;
 use xso::exports::rxml::NcName;
 
+use crate::domain::host::HostAndPort;
+use crate::domain::limits::{CONDITION_BYTES, cut};
+
 mod answer;
 mod features;
 mod greeting;
 mod management;
 mod request;
 mod sasl;
+mod size;
 mod tag;
 
 pub use answer::{Grant, Granted, Listed, Refusal, SubscribeReply, time};
@@ -21,6 +25,7 @@ pub use greeting::{goodbye, presence, reply, service_ping, session, time_request
 pub use management::{Management, acknowledge, ask, enable, is_stanza, management, resume};
 pub use request::{Request, iq};
 pub use sasl::{Challenge, challenge, sasl_auth, sasl_response};
+pub use size::size;
 pub use tag::Tag;
 
 pub(super) mod ns {
@@ -60,8 +65,10 @@ pub enum Incoming {
 pub enum StreamError {
     /// Another session bound our resource.
     Conflict,
-    /// Go to this host instead.
+    /// Go to this host instead; it is one.
     SeeOtherHost(String),
+    /// A condition whose content is not what it must be.
+    Malformed(&'static str),
     /// Come back later: `policy-violation`, `resource-constraint`.
     Throttled(String),
     /// Anything else, by its condition.
@@ -114,11 +121,19 @@ fn stream_condition(element: &Element) -> StreamError {
     let condition = element.children().find(|child| child.has_ns(ns::XMPP_STREAMS) && child.name() != "text");
     match condition.map(|c| (c.name(), c.text())) {
         Some(("conflict", _)) => StreamError::Conflict,
-        Some(("see-other-host", host)) if !host.trim().is_empty() => StreamError::SeeOtherHost(host.trim().to_owned()),
+        Some(("see-other-host", host)) => match HostAndPort::read(host.trim()) {
+            Some(host) => StreamError::SeeOtherHost(host.to_string()),
+            None => StreamError::Malformed("see-other-host names no host"),
+        },
         Some((name @ ("policy-violation" | "resource-constraint"), _)) => StreamError::Throttled(name.to_owned()),
-        Some((name, _)) => StreamError::Other(name.to_owned()),
+        Some((name, _)) => StreamError::Other(condition_name(name)),
         None => StreamError::Other("undefined-condition".to_owned()),
     }
+}
+
+/// The name of a condition as it may be shown.
+fn condition_name(name: &str) -> String {
+    cut(name, CONDITION_BYTES)
 }
 
 /// Attributes by plain name, which the builder of `minidom` wants checked.
@@ -166,7 +181,19 @@ mod tests {
         };
         assert_eq!(error("conflict", ""), StreamError::Conflict);
         assert_eq!(error("see-other-host", "b:5223"), StreamError::SeeOtherHost("b:5223".into()));
+        assert_eq!(error("see-other-host", " [::1] "), StreamError::SeeOtherHost("[::1]".into()));
+        for c10 in ["", " ", "a b", "b:99999", "b:x", "b.test\u{fffd}", "http://b.test/", &"b".repeat(300)] {
+            assert_eq!(error("see-other-host", c10), StreamError::Malformed("see-other-host names no host"), "{c10:?}");
+        }
         assert_eq!(error("policy-violation", ""), StreamError::Throttled("policy-violation".into()));
         assert_eq!(error("reset", ""), StreamError::Other("reset".into()));
+    }
+
+    #[test]
+    fn c9_the_condition_of_a_stream_error_is_cut() {
+        let (stream, streams, long) = (ns::STREAM, ns::XMPP_STREAMS, "x".repeat(5_000));
+        let error = format!("<error xmlns='{stream}'><{long} xmlns='{streams}'/></error>").parse().unwrap();
+        let Some(StreamError::Other(condition)) = stream_error(&error) else { unreachable!() };
+        assert_eq!(condition, format!("{}…", &long[..CONDITION_BYTES]));
     }
 }

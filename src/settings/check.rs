@@ -76,6 +76,7 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 fn setting(key: &Key, value: &Value, path: &Path, problems: &mut Problems) {
     let fault = match key.kind {
         Kind::Text(form) => text(value, form),
+        Kind::File => text(value, Text::ANY),
         Kind::OneOf(words) => one_of(value, words),
         Kind::Flag => flag(value),
         Kind::Whole { min, max } => number(value, min, max),

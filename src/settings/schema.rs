@@ -78,6 +78,7 @@ fn default(kind: Kind, text: &str) -> Value {
 fn kind(kind: Kind) -> Map<String, Value> {
     let schema = match kind {
         Kind::Text(form) => text(form),
+        Kind::File => text(Text::ANY),
         Kind::OneOf(words) => json!({ "type": "string", "enum": words }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Whole { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),

@@ -139,6 +139,7 @@ impl<'a> Section<'a> {
                     Kind::Named { keys, .. } => (keys, None),
                     Kind::Typed { keys, types, .. } => (keys, Some(type_of(table, types)?)),
                     Kind::Text(_)
+                    | Kind::File
                     | Kind::OneOf(_)
                     | Kind::Flag
                     | Kind::Whole { .. }

@@ -9,14 +9,16 @@ use std::{fs, io};
 use config::{Value, ValueKind};
 use sha2::{Digest, Sha256};
 
-use super::{files, layer};
+use super::section::{scalar, table, type_of};
+use super::{Key, Kind, files, layer};
 use crate::domain::limits::CONFIGURATION_FILE;
 
-/// The files and folders of a configuration, and the files its secrets are in.
+/// The files and folders of a configuration, and the files it names: those its secrets are in, and those that connections are
+/// made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     given: Vec<PathBuf>,
-    secrets: BTreeSet<PathBuf>,
+    named: BTreeSet<PathBuf>,
 }
 
 /// What all files of some [`Sources`] held at one moment.
@@ -35,13 +37,14 @@ impl Sources {
     /// The given paths, or the local file where there are none.
     pub fn given(paths: &[PathBuf]) -> Self {
         let given = if paths.is_empty() { vec![PathBuf::from(files::LOCAL)] } else { paths.to_vec() };
-        Self { given, secrets: BTreeSet::new() }
+        Self { given, named: BTreeSet::new() }
     }
 
-    /// The given paths and the files that `merged`, a whole configuration, names as places of secrets.
-    pub fn of(paths: &[PathBuf], merged: &Value) -> Self {
+    /// The given paths and the files that `merged`, a whole configuration with these keys, names.
+    pub fn of(paths: &[PathBuf], keys: &'static [Key], merged: &Value) -> Self {
         let mut sources = Self::given(paths);
-        collect_secrets(merged, &mut sources.secrets);
+        collect_secrets(merged, &mut sources.named);
+        collect_files(merged, keys, &mut sources.named);
         sources
     }
 
@@ -53,7 +56,7 @@ impl Sources {
     /// Every file there is now, the given ones also if they are not there.
     pub fn files(&self) -> Vec<PathBuf> {
         let given = self.given.iter().flat_map(|path| files::listed(path).unwrap_or_else(|_| vec![path.clone()]));
-        given.chain(self.secrets.iter().cloned()).collect()
+        given.chain(self.named.iter().cloned()).collect()
     }
 
     /// What they hold now.
@@ -86,13 +89,55 @@ fn collect_secrets(value: &Value, found: &mut BTreeSet<PathBuf>) {
     }
 }
 
+/// Adds what is written under keys of the kind [`Kind::File`].
+fn collect_files(value: &Value, keys: &'static [Key], found: &mut BTreeSet<PathBuf>) {
+    let Some(written) = table(value) else { return };
+    for (key, value) in keys.iter().filter_map(|key| Some((key, written.get(key.name)?))) {
+        let tables = || table(value).into_iter().flat_map(|tables| tables.values());
+        match key.kind {
+            Kind::File => found.extend(scalar(value).filter(|path| !path.is_empty()).map(PathBuf::from)),
+            Kind::Section(keys) => collect_files(value, keys, found),
+            Kind::Named { keys, .. } => tables().for_each(|value| collect_files(value, keys, found)),
+            Kind::Typed { keys, types, .. } => tables().for_each(|value| {
+                let own = table(value).and_then(|table| type_of(table, types));
+                collect_files(value, keys, found);
+                collect_files(value, own.map_or(&[], |own| own.keys), found);
+            }),
+            Kind::Text(_)
+            | Kind::OneOf(_)
+            | Kind::Flag
+            | Kind::Whole { .. }
+            | Kind::Duration { .. }
+            | Kind::Bytes { .. }
+            | Kind::Secret
+            | Kind::Secrets
+            | Kind::List(_)
+            | Kind::Lists { .. } => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::settings::layer::{Layer, merge};
+    use crate::settings::{Absent, Text, Type};
+
+    const fn file(name: &'static str) -> Key {
+        Key { name, kind: Kind::File, absent: Absent::Fine, help: "" }
+    }
+
+    const SINK: Type = Type { name: "file", help: "", keys: &[file("ca_file")], lacks: None };
+    const KEYS: &[Key] = &[
+        Key { kind: Kind::Section(&[file("ca_file")]), ..file("xmpp") },
+        Key {
+            kind: Kind::Typed { what: "sink", name: Text::ANY, keys: &[file("key")], types: &[SINK] },
+            ..file("sinks")
+        },
+    ];
 
     fn sources(paths: &[PathBuf], toml: &str) -> Sources {
-        Sources::of(paths, &merge(&vec![Layer::toml(toml).unwrap()]))
+        Sources::of(paths, KEYS, &merge(&vec![Layer::toml(toml).unwrap()]))
     }
 
     #[test]
@@ -101,6 +146,14 @@ mod tests {
                     secret = [{ env = 'E' }, { file = 'new' }]\n[http]\ntoken = { file = 'token' }";
         let files = sources(&["a.toml".into()], toml).files();
         assert_eq!(files, ["a.toml", "new", "pw", "token"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn b4_the_files_that_connections_are_made_from_belong_to_it() {
+        let toml = "[xmpp]\nca_file = 'ca'\n[sinks.a]\ntype = 'file'\nca_file = 'own'\nkey = 'key'\nx = 'no'\n\
+                    [sinks.b]\ntype = 'other'\nca_file = 'no'";
+        let files = sources(&["a.toml".into()], toml).files();
+        assert_eq!(files, ["a.toml", "ca", "key", "own"].map(PathBuf::from));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Behaviour {
     pub pings: bool,
     /// How long a lost session can be resumed (XEP-0198); `None`: stream management is not offered.
     pub resumable_for: Option<Duration>,
+    /// Whether a stream that cannot be resumed is closed, in place of waiting for a binding.
+    pub closes_unresumed: bool,
     /// How long every answer to a request is held back.
     pub reply_delay: Duration,
 }
@@ -54,6 +56,7 @@ impl Default for Behaviour {
             time: Answering::AsDocumented,
             pings: true,
             resumable_for: None,
+            closes_unresumed: false,
             reply_delay: Duration::ZERO,
         }
     }
@@ -70,6 +73,20 @@ pub enum Login {
     End(&'static str, String),
     /// None at all.
     Silence,
+    /// `invalid-mechanism` to all mechanisms but PLAIN, which alone works; whether the stream ends with that.
+    OnlyPlain {
+        /// Whether it does.
+        closes: bool,
+    },
+    /// With SCRAM this challenge, in which `NONCE` stands for the client's nonce; no proof is right then.
+    Challenge(String),
+    /// With SCRAM success, whatever the client says.
+    Believe {
+        /// Whether in place of a challenge.
+        early: bool,
+        /// The data of the success, before base64.
+        data: String,
+    },
 }
 
 /// Answer to resource binding.

@@ -33,7 +33,7 @@ impl Mechanism {
 pub(super) struct ClientFirst<'a> {
     gs2: &'a str,
     bare: &'a str,
-    nonce: &'a str,
+    pub(super) nonce: &'a str,
     pub(super) user: String,
 }
 
@@ -68,7 +68,8 @@ impl Challenge {
         password: &str,
         nonce: &str,
     ) -> Option<(Self, String)> {
-        let (password, salt) = (Password::Plain(password.to_owned()), first.user.as_bytes());
+        let password = Password::Plain(stringprep::saslprep(password).ok()?.into_owned());
+        let salt = first.user.as_bytes();
         let salted = match mechanism {
             Mechanism::Plain => return None,
             Mechanism::ScramSha1 => Sha1::derive(&password, salt, ITERATIONS),

@@ -1,6 +1,9 @@
 //! What the addresses of all peers have in common, as their users write them. Must not know any protocol.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+
+use crate::domain::host;
 
 /// Refuses an address with a user or a password in it: addresses are shown.
 pub(super) fn without_credentials(text: &str) -> Result<(), String> {
@@ -8,6 +11,17 @@ pub(super) fn without_credentials(text: &str) -> Result<(), String> {
         return Err("must not hold credentials; they belong into the keys `username` and `password`".to_owned());
     }
     Ok(())
+}
+
+/// Writes the host of the URL `text` in A-labels: the libraries that read URLs of other schemes than HTTP leave it as it is.
+pub(super) fn with_ascii_host(text: &str) -> Cow<'_, str> {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let length = text[start..].find([':', '/', '?', '#', '[']).unwrap_or(text.len() - start);
+    let name = &text[start..start + length];
+    match host::ascii(name) {
+        Some(ascii) if !name.is_ascii() => Cow::Owned(format!("{}{ascii}{}", &text[..start], &text[start + length..])),
+        Some(_) | None => Cow::Borrowed(text),
+    }
 }
 
 /// The two parts of `HOST` or `HOST:PORT`. An IPv6 address stands in brackets there, and comes without them.
@@ -42,6 +56,20 @@ mod tests {
         for bad in ["", ":1", "a:", "a:x", "a:70000", "::1", "[a]:1", "[127.0.0.1]", "[::1", "a/b", "a?x", "a b", "a#"]
         {
             assert_eq!(host_and_port(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn b8_hosts_in_urls_are_written_in_a_labels() {
+        for (text, ascii) in [
+            ("redis://münchen.example:6379/0", "redis://xn--mnchen-3ya.example:6379/0"),
+            ("münchen.example", "xn--mnchen-3ya.example"),
+            ("amqps://MÜNCHEN.example/x", "amqps://xn--mnchen-3ya.example/x"),
+            ("redis://a.example/ü", "redis://a.example/ü"),
+            ("redis://[::1]:1", "redis://[::1]:1"),
+            ("", ""),
+        ] {
+            assert_eq!(with_ascii_host(text), ascii);
         }
     }
 

@@ -9,27 +9,27 @@ use rustls::ClientConfig;
 
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
-use crate::settings::{Absent, Key, Kind, Text};
+use crate::settings::{Absent, Key, Kind};
 use crate::tls::{self, Identity};
 
 /// PEM file of certificate authorities.
 pub(super) const CA_FILE: Key = Key {
     name: "ca_file",
-    kind: Kind::Text(Text::ANY),
+    kind: Kind::File,
     absent: Absent::Fine,
     help: "PEM file of certificate authorities trusted besides the system's.",
 };
 /// PEM file of the certificate to show.
 pub(super) const CLIENT_CERTIFICATE: Key = Key {
     name: "client_certificate",
-    kind: Kind::Text(Text::ANY),
+    kind: Kind::File,
     absent: Absent::Fine,
     help: "PEM file of a certificate to show to the server.",
 };
 /// PEM file of its key.
 pub(super) const CLIENT_KEY: Key = Key {
     name: "client_key",
-    kind: Kind::Text(Text::ANY),
+    kind: Kind::File,
     absent: Absent::Fine,
     help: "PEM file of the private key of `client_certificate`.",
 };

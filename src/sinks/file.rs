@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::line::{self, Lines};
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Sink};
 use crate::domain::moment::Moment;
 use crate::settings::problem::{self, Problems};
 use crate::settings::section::Section;
@@ -132,9 +132,10 @@ impl Sink for AppendedFile {
         true
     }
 
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+    async fn hand_over(&mut self, batch: &Batch) {
+        let places = batch.begin_together(0..batch.parcels().len());
         let failed = |whole, reason: &dyn std::fmt::Display| {
-            line::answers(parcels.len(), whole, &format!("{}: {reason}", self.path.display()))
+            line::answer(batch, whole, &format!("{}: {reason}", self.path.display()));
         };
         // A batch whose caller gave up waiting may still be under way on a disk that hangs.
         let Ok(mut appender) = self.appender.clone().try_lock_owned() else {
@@ -143,9 +144,9 @@ impl Sink for AppendedFile {
         if std::mem::take(&mut self.reopen) {
             appender.file = None;
         }
-        let lines = Lines::of(parcels);
+        let lines = Lines::of(batch.parcels());
         match tokio::task::spawn_blocking(move || appender.append(&lines)).await {
-            Ok((_, Ok(()))) => vec![Ok(()); parcels.len()],
+            Ok((_, Ok(()))) => batch.answer_together(places, &Ok(())),
             Ok((whole, Err(error))) => failed(whole, &error),
             Err(stopped) => failed(0, &stopped),
         }
@@ -295,6 +296,7 @@ fn take_back(file: &File, before: u64, written: usize, whole: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sinks::Parcel;
 
     fn lines(bodies: &[&str]) -> Lines {
         let parcel = |body: &&str| Parcel { id: "i".into(), partition: "p".into(), body: (*body).into() };

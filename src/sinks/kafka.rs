@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use self::brokers::Brokers;
 use self::connection::Connection;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
+use super::link::{self, Kept};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink, credentials, link};
+use super::{Batch, Sink, credentials};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -133,7 +134,7 @@ impl Options {
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Kafka {
-        Kafka { options: self.clone(), connection: None }
+        Kafka { options: self.clone(), connection: Kept::default() }
     }
 }
 
@@ -141,17 +142,17 @@ impl Options {
 #[derive(Debug)]
 pub struct Kafka {
     options: Options,
-    connection: Option<Connection>,
+    connection: Kept<Connection>,
 }
 
 #[async_trait]
 impl Sink for Kafka {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        link::deliver(&mut self.connection, &self.options, parcels).await
+    async fn hand_over(&mut self, batch: &Batch) {
+        link::deliver(&mut self.connection, &self.options, batch).await;
     }
 
     /// Reads certificates anew, as they are renewed in place.
     async fn reopen(&mut self) {
-        self.connection = None;
+        self.connection = Kept::default();
     }
 }

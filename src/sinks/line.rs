@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 
-use super::{Failure, Parcel};
+use super::{Batch, Failure, Parcel};
 use crate::domain::printable;
 
 /// A batch of events, one line each.
@@ -63,10 +63,10 @@ pub(super) fn write(out: &mut impl Write, text: &[u8]) -> (usize, io::Result<()>
     (written, out.flush())
 }
 
-/// The answers for a batch of `count`, of which the first `whole` arrived; the rest may later.
-pub(super) fn answers(count: usize, whole: usize, reason: &str) -> Vec<Result<(), Failure>> {
-    let retry = || Err(Failure::Retry { reason: reason.to_owned(), after: None });
-    (0..count).map(|line| if line < whole { Ok(()) } else { retry() }).collect()
+/// Answers for a batch of which the first `whole` lines arrived; the rest may later.
+pub(super) fn answer(batch: &Batch, whole: usize, reason: &str) {
+    batch.answer_together(0..whole, &Ok(()));
+    batch.fail(Failure::Retry { reason: reason.to_owned(), after: None });
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use self::address::Address;
 use self::connection::Connection;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
+use super::link::{self, Kept};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink, credentials, link};
+use super::{Batch, Sink, credentials};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -19,9 +20,10 @@ use crate::settings::{Absent, Key, Kind, Text};
 mod address;
 mod connection;
 mod message;
+mod stream;
 
 /// How many messages a delivery may hand over at once.
-const BATCH: usize = 256;
+const BATCH: u16 = 256;
 
 /// The options of an `mqtt` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +108,7 @@ impl Options {
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Mqtt {
-        Mqtt { options: self.clone(), connection: None }
+        Mqtt { options: self.clone(), connection: Kept::default() }
     }
 }
 
@@ -114,16 +116,16 @@ impl Options {
 #[derive(Debug)]
 pub struct Mqtt {
     options: Options,
-    connection: Option<Connection>,
+    connection: Kept<Connection>,
 }
 
 #[async_trait]
 impl Sink for Mqtt {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        link::deliver(&mut self.connection, &self.options, parcels).await
+    async fn hand_over(&mut self, batch: &Batch) {
+        link::deliver(&mut self.connection, &self.options, batch).await;
     }
 
     fn batch(&self) -> usize {
-        BATCH
+        BATCH.into()
     }
 }

@@ -8,10 +8,12 @@ use async_trait::async_trait;
 
 use self::connection::Connection;
 use self::login::Login;
+use super::address::with_ascii_host;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
+use super::link::{self, Kept};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink, link};
+use super::{Batch, Sink};
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
@@ -111,7 +113,7 @@ impl Options {
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Nats {
-        Nats { options: self.clone(), connection: None }
+        Nats { options: self.clone(), connection: Kept::default() }
     }
 
     /// The servers, for a sentence.
@@ -124,13 +126,13 @@ impl Options {
 #[derive(Debug)]
 pub struct Nats {
     options: Options,
-    connection: Option<Connection>,
+    connection: Kept<Connection>,
 }
 
 #[async_trait]
 impl Sink for Nats {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        link::deliver(&mut self.connection, &self.options, parcels).await
+    async fn hand_over(&mut self, batch: &Batch) {
+        link::deliver(&mut self.connection, &self.options, batch).await;
     }
 }
 
@@ -139,7 +141,7 @@ fn servers(text: &str) -> Result<Vec<String>, String> {
     const EXPECTED: &str = "must be nats://HOST:PORT or tls://HOST:PORT, or several of them with commas between";
     const CREDENTIALS: &str = "must not hold credentials; they belong into the keys `user` and `password`, `token`, \
                                `nkey` or `credentials`";
-    let servers: Vec<_> = text.split(',').map(|server| server.trim().to_owned()).collect();
+    let servers: Vec<_> = text.split(',').map(|server| with_ascii_host(server.trim()).into_owned()).collect();
     for server in &servers {
         if server.contains('@') {
             return Err(CREDENTIALS.to_owned());

@@ -9,15 +9,20 @@ use self::address::Address;
 use self::connection::{Connection, Fault};
 use self::table::Table;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Failure, Sink};
+use crate::domain::host;
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
 
 mod address;
+mod bridge;
 mod connection;
 mod table;
+
+/// Calls of one delivery that are held up by a fault of the table before the rest of the delivery waits too.
+const EVIDENCE: usize = 4;
 
 /// The options of a `postgres` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +103,8 @@ impl Options {
     pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
         let encryption = Encryption::read(section, path, problems);
         let password = section.secret("password", path, problems);
-        let address = Address { host: section.get("host")?, port: section.whole("port")? };
+        let host: String = section.get("host")?;
+        let address = Address { host: host::ascii(&host).unwrap_or(host), port: section.whole("port")? };
         let tls = match section.get::<String>("tls").as_deref() {
             Some("off") => false,
             Some(_) => true,
@@ -120,6 +126,14 @@ impl Options {
             tls,
             encryption,
         })
+    }
+
+    /// Sees whether the table takes events, and changes nothing.
+    ///
+    /// # Errors
+    /// Why it does not, free of secrets.
+    pub async fn check(&self) -> Result<(), String> {
+        connection::check(self).await
     }
 
     /// The sink these options describe.
@@ -150,34 +164,41 @@ impl Postgres {
 
 #[async_trait]
 impl Sink for Postgres {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
+    async fn hand_over(&mut self, batch: &Batch) {
+        if batch.parcels().is_empty() {
+            return;
         }
-        let retry = |reason| Err(Failure::Retry { reason, after: None });
+        let retry = |reason: String| Failure::Retry { reason, after: None };
         // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
-            Err(reason) => return vec![retry(reason); parcels.len()],
+            Err(reason) => return batch.fail(retry(reason)),
         };
-        let mut answers = Vec::with_capacity(parcels.len());
+        let mut unclear = 0;
         // What the server refuses because of a row is cut in two until that row stands alone; in order, the first on top.
-        let mut pieces = vec![parcels];
+        let mut pieces: Vec<Vec<usize>> = vec![(0..batch.parcels().len()).collect()];
         while let Some(piece) = pieces.pop() {
-            match (connection.insert(piece).await, piece) {
-                (Ok(()), _) => answers.resize(answers.len() + piece.len(), Ok(())),
-                (Err(Fault::Row(reason)), [_]) => answers.push(Err(Failure::Reject { reason })),
-                (Err(Fault::Row(_)), _) => {
-                    let (first, second) = piece.split_at(piece.len() / 2);
-                    pieces.extend([second, first]);
+            let mut piece = batch.begin_together(piece);
+            let rows: Vec<_> = piece.iter().map(|place| &batch.parcels()[*place]).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            match (connection.insert(&rows).await, &piece[..]) {
+                (Ok(()), _) => batch.answer_together(piece, &Ok(())),
+                (Err(Fault::Row(reason)), [place]) => batch.answer(*place, Err(Failure::Reject { reason })),
+                (Err(Fault::Unclear(reason)), [place]) if unclear < EVIDENCE => {
+                    unclear += 1;
+                    batch.answer(*place, Err(retry(reason)));
                 }
-                (Err(Fault::Server(reason)), _) => {
-                    answers.resize(parcels.len(), retry(reason));
-                    return answers;
+                (Err(Fault::Row(_) | Fault::Unclear(_)), [_, _, ..]) => {
+                    let second = piece.split_off(piece.len() / 2);
+                    pieces.extend([second, piece]);
+                }
+                (Err(Fault::Server(reason) | Fault::Unclear(reason) | Fault::Row(reason)), _) => {
+                    return batch.fail(retry(reason));
                 }
             }
         }
         self.connection = Some(connection);
-        answers
     }
 }

@@ -25,6 +25,12 @@ pub enum StoreError {
     /// The file is damaged, or holds what this program did not write.
     #[error("the database is damaged, restore it from a backup: {0}")]
     Corrupt(Arc<str>),
+    /// The disk could not make sure that what was written is there: nobody knows what is. Nothing is written after that.
+    #[error("the disk could not make sure that what was written is there, check the disk: {0}")]
+    Sync(Arc<str>),
+    /// The thread that writes the database is gone, though nobody closed the store.
+    #[error("the thread that writes the database is gone")]
+    Gone,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -40,7 +46,27 @@ impl StoreError {
             Self::Busy(_) => Some(StoreFault::Busy),
             Self::Refused(_) => Some(StoreFault::Refused),
             Self::Corrupt(_) => Some(StoreFault::Corrupt),
+            Self::Sync(_) => Some(StoreFault::Sync),
+            Self::Gone => Some(StoreFault::Gone),
             Self::Closed => None,
+        }
+    }
+
+    /// Whether the store has failed for good: nothing will ever be written again by this process.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Sync(_) | Self::Gone => true,
+            Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Refused(_) | Self::Corrupt(_) | Self::Closed => false,
+        }
+    }
+
+    /// Whether waiting alone is no remedy: of a full disk somebody makes room, and whoever holds the database lets go of it.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::Corrupt(_) | Self::Sync(_) | Self::Gone => true,
+            Self::Full(_) | Self::Busy(_) | Self::Refused(_) | Self::Closed => false,
         }
     }
 
@@ -48,7 +74,13 @@ impl StoreError {
     pub(super) fn is_its_own(&self) -> bool {
         match self {
             Self::Refused(_) => true,
-            Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Corrupt(_) | Self::Closed => false,
+            Self::Full(_)
+            | Self::Io(_)
+            | Self::Busy(_)
+            | Self::Corrupt(_)
+            | Self::Sync(_)
+            | Self::Gone
+            | Self::Closed => false,
         }
     }
 }
@@ -64,6 +96,10 @@ mod code {
     pub(super) const FULL: i32 = 13;
     pub(super) const CANNOT_OPEN: i32 = 14;
     pub(super) const NOT_A_DATABASE: i32 = 26;
+    /// What a statement is refused for because of the values in it: too large, not allowed, of another type, out of range.
+    pub(super) const OF_CONTENT: [i32; 4] = [18, 19, 20, 25];
+    /// Extended codes: the file, or its folder, could not be synchronised.
+    pub(super) const SYNC: [i32; 2] = [1034, 1290];
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -74,18 +110,22 @@ impl From<sqlx::Error> for StoreError {
             E::Database(answer) => {
                 let extended: i32 = answer.code().and_then(|code| code.parse().ok()).unwrap_or_default();
                 match extended & 0xff {
+                    _ if code::SYNC.contains(&extended) => Self::Sync(text),
                     code::FULL => Self::Full(text),
                     code::IO | code::CANNOT_OPEN | code::READ_ONLY | code::NO_MEMORY => Self::Io(text),
                     code::BUSY | code::LOCKED => Self::Busy(text),
                     code::CORRUPT | code::NOT_A_DATABASE => Self::Corrupt(text),
-                    _ => Self::Refused(text),
+                    primary if code::OF_CONTENT.contains(&primary) => Self::Refused(text),
+                    // A fault of the database, whatever is being written: nothing of that must be given up for it.
+                    _ => Self::Io(text),
                 }
             }
-            E::Io(_) => Self::Io(text),
             E::PoolTimedOut => Self::Busy(text),
-            E::PoolClosed | E::WorkerCrashed => Self::Closed,
+            E::PoolClosed => Self::Closed,
+            E::WorkerCrashed => Self::Gone,
             E::Decode(_) | E::ColumnDecode { .. } => Self::Corrupt(text),
-            _ => Self::Refused(text),
+            E::Encode(_) => Self::Refused(text),
+            _ => Self::Io(text),
         }
     }
 }
@@ -152,6 +192,16 @@ pub enum OpenError {
         path: PathBuf,
         /// Commits that cannot be read.
         commits: usize,
+    },
+    /// The write-ahead log beside it is another database's, or that of another time.
+    #[error(
+        "{} is not the database that the log {}-wal beside it belongs to, as when a backup was put back: remove {}-wal and \
+        {}-shm, and only the backup counts; if the log was put back together with the database, remove {}.lock instead",
+        .path.display(), .path.display(), .path.display(), .path.display(), .path.display()
+    )]
+    Restored {
+        /// The database.
+        path: PathBuf,
     },
     /// Written by a newer version of this program.
     #[error(

@@ -120,7 +120,9 @@ impl Store {
 
     /// The newest dead letters of `sink`, the newest first.
     pub async fn latest_dead(&self, sink: &SinkName, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        dead::latest(&self.readers, sink, limit).await
+        let mut letters = dead::latest(&self.readers, sink, limit).await?;
+        self.time.dead(&mut letters);
+        Ok(letters)
     }
 
     /// The positions of a part of what `sink` holds, beyond `after`, in queue order.
@@ -152,7 +154,7 @@ impl Store {
         let rows: Vec<Row> = sqlx::query_as(STANDINGS).bind(event.position).fetch_all(&self.readers).await?;
         let standings = rows.into_iter().map(Row::standing).collect::<Result<Vec<_>, _>>()?;
         // Between the two looks the last sink may have got it.
-        Ok((!standings.is_empty()).then(|| Found {
+        let mut found = (!standings.is_empty()).then(|| Found {
             position: event.position,
             id: event.id,
             partition: event.partition,
@@ -160,6 +162,10 @@ impl Store {
             body: event.body.as_ref().to_owned(),
             intact: event.intact,
             standings,
-        }))
+        });
+        if let Some(found) = &mut found {
+            self.time.found(found);
+        }
+        Ok(found)
     }
 }

@@ -4,6 +4,7 @@
 //! what is written.
 
 use std::fs::{File, FileTimes, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ impl Lock {
     /// Locks a database. The system lets go of it when the process ends, however it ends.
     pub(super) fn hold(database: &Path) -> Result<Self, OpenError> {
         let path = beside(database);
-        let file = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(&path);
+        let file = OpenOptions::new().create(true).read(true).append(true).mode(PRIVATE).open(&path);
         let file = file.map_err(|error| unopened(&path, &error))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { file: Some(file), held: true, path: path.into() }),
@@ -38,6 +39,30 @@ impl Lock {
     pub(super) fn of(database: &Path) -> Self {
         let path = beside(database);
         Self { file: OpenOptions::new().append(true).open(&path).ok(), held: false, path: path.into() }
+    }
+
+    /// Whether somebody owns the database. Changes nothing, and keeps nobody from it for longer than this takes.
+    pub(super) fn is_held(database: &Path) -> bool {
+        File::open(beside(database)).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// The stamps one of which the database has, as they are written down beside it; none if nothing is.
+    pub(super) fn stamps(&self) -> Vec<i64> {
+        let mut text = String::new();
+        let read = self.file.as_ref().map(|mut file| file.rewind().and_then(|()| file.read_to_string(&mut text)));
+        if !matches!(read, Some(Ok(_))) {
+            return Vec::new();
+        }
+        text.split_whitespace().filter_map(|stamp| stamp.parse().ok()).collect()
+    }
+
+    /// Writes down the stamps one of which the database has, and makes sure that they are there.
+    pub(super) fn stamp(&self, stamps: &[i64]) -> io::Result<()> {
+        let Some(mut file) = self.file.as_ref().filter(|_| self.held) else { return Ok(()) };
+        let text: Vec<String> = stamps.iter().map(i64::to_string).collect();
+        file.set_len(0)?;
+        file.write_all(text.join(" ").as_bytes())?;
+        file.sync_data()
     }
 
     /// Whether it is held by us.
@@ -56,6 +81,11 @@ impl Lock {
     /// When it was touched last.
     pub(super) fn watch(&self) -> Watch {
         Watch { path: Arc::clone(&self.path) }
+    }
+
+    /// When the lock of a database was touched last, whoever holds it.
+    pub(super) fn watch_of(database: &Path) -> Watch {
+        Watch { path: beside(database).into() }
     }
 }
 

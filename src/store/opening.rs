@@ -22,6 +22,11 @@ use super::options::Options;
 /// The newest schema.
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
+/// Folds the log into the file and empties it.
+pub(super) const FOLD: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+pub(super) const STAMP: &str = "SELECT stamp FROM clock";
+pub(super) const SET_STAMP: &str = "UPDATE clock SET stamp = ?1";
+
 /// `application_id` of our files, as the first migration sets it.
 const OURS: i64 = 1_869_509_488;
 /// Permissions of the files we make: events hold names and numbers of callers.
@@ -49,7 +54,8 @@ pub(super) struct Opened {
 pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let path = path_of(&options.url)?;
     let lock = Lock::hold(&path)?;
-    if has_content(&path)? {
+    if has_content(&path, true)? {
+        check_log(&path, &lock).await?;
         match examine(&path)? {
             Log::Whole => {}
             Log::LastCommitBroken => {
@@ -66,23 +72,87 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let mut writer = writer(&path, true).await?;
     give_room_back(&mut writer).await.map_err(|error| refused(&path, error))?;
     MIGRATOR.run(&mut writer).await.map_err(|error| refused(&path, sqlx::Error::Migrate(Box::new(error))))?;
-    Ok(Opened { writer, readers: readers(&path).await?, lock, path })
+    fold(&mut writer, &lock).await.map_err(|fault| OpenError::of(path.clone(), fault))?;
+    Ok(Opened { writer, readers: readers(&path, false).await?, lock, path })
 }
 
 /// Opens an existing database without owning it.
 pub(super) async fn beside(options: &Options) -> Result<Opened, OpenError> {
     let path = path_of(&options.url)?;
     // Without an owner the log is folded in by whoever opens it: what is damaged would be gone without a word.
-    if has_content(&path)?
-        && let Ok(_lock) = Lock::hold(&path)
-        && let Log::Damaged { commits } = examine(&path)?
+    if has_content(&path, true)?
+        && let Ok(lock) = Lock::hold(&path)
     {
-        return Err(OpenError::Log { path, commits });
+        check_log(&path, &lock).await?;
+        if let Log::Damaged { commits } = examine(&path)? {
+            return Err(OpenError::Log { path, commits });
+        }
     }
     {
         let lock = Lock::of(&path);
         existing(path, lock).await
     }
+}
+
+/// Opens an existing database to look at it: writes nothing at all, not even beside it, as long as no router left a log there.
+/// Returns its path, and what reads it.
+pub(super) async fn to_read(options: &Options) -> Result<(PathBuf, SqlitePool), OpenError> {
+    let path = path_of(&options.url)?;
+    if !has_content(&path, false)? {
+        return Err(OpenError::Absent { path });
+    }
+    let owned = Lock::is_held(&path);
+    // Whoever reads a log changes the index beside it. Without either, the file is all there is.
+    let immutable = !owned && !has_log(&path);
+    if !owned && let Log::Damaged { commits } = examine(&path)? {
+        return Err(OpenError::Log { path, commits });
+    }
+    let (found, known) = (schema(&path, immutable).await?, newest_schema());
+    if found < known {
+        return Err(OpenError::Older { path, found, known });
+    }
+    let readers = readers(&path, immutable).await?;
+    Ok((path, readers))
+}
+
+/// Makes sure that a log beside the database is its own: SQLite would write another one's pages into it. Only the owner may
+/// ask.
+async fn check_log(path: &Path, lock: &Lock) -> Result<(), OpenError> {
+    let stamps = lock.stamps();
+    if stamps.is_empty() || !has_log(path) {
+        return Ok(());
+    }
+    // Without its log, which is how it was when the log was folded in last.
+    let Ok(mut alone) = connect_options(path).read_only(true).immutable(true).connect().await else { return Ok(()) };
+    let stamp: Result<i64, _> = sqlx::query_scalar(STAMP).fetch_one(&mut alone).await;
+    let _ = alone.close().await;
+    match stamp {
+        Ok(stamp) if !stamps.contains(&stamp) => Err(OpenError::Restored { path: path.to_owned() }),
+        // One of before there were stamps, or so damaged that the checks to come will say so.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Folds the log into the database, with another stamp.
+pub(super) async fn fold(connection: &mut SqliteConnection, lock: &Lock) -> Result<(), StoreError> {
+    if !lock.is_ours() {
+        sqlx::query(FOLD).execute(connection).await?;
+        return Ok(());
+    }
+    let before: i64 = sqlx::query_scalar(STAMP).fetch_one(&mut *connection).await?;
+    let stamp = i64::from(rand::random::<u32>()) + 1;
+    let unwritten = |error: io::Error| match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(error.to_string().into()),
+        _ => StoreError::Io(error.to_string().into()),
+    };
+    // Until the log is folded in, both may be found.
+    lock.stamp(&[before, stamp]).map_err(unwritten)?;
+    sqlx::query(SET_STAMP).bind(stamp).execute(&mut *connection).await?;
+    let (busy, ..): (i64, i64, i64) = sqlx::query_as(FOLD).fetch_one(connection).await?;
+    if busy == 0 {
+        lock.stamp(&[stamp]).map_err(unwritten)?;
+    }
+    Ok(())
 }
 
 /// A damaged log whose readable beginning was kept, and of which there is a copy.
@@ -100,6 +170,7 @@ pub(super) async fn owned(options: &Options) -> Result<(Opened, Option<CutOff>),
         return Err(OpenError::Absent { path });
     }
     let lock = Lock::hold(&path)?;
+    check_log(&path, &lock).await?;
     let cut_off = match examine(&path)? {
         Log::Whole | Log::LastCommitBroken => None,
         Log::Damaged { commits } => {
@@ -119,14 +190,14 @@ fn examine(path: &Path) -> Result<Log, OpenError> {
 }
 
 async fn existing(path: PathBuf, lock: Lock) -> Result<Opened, OpenError> {
-    if !has_content(&path)? {
+    if !has_content(&path, true)? {
         return Err(OpenError::Absent { path });
     }
-    let (found, known) = (schema(&path).await?, newest_schema());
+    let (found, known) = (schema(&path, false).await?, newest_schema());
     if found < known {
         return Err(OpenError::Older { path, found, known });
     }
-    Ok(Opened { writer: writer(&path, false).await?, readers: readers(&path).await?, lock, path })
+    Ok(Opened { writer: writer(&path, false).await?, readers: readers(&path, false).await?, lock, path })
 }
 
 async fn writer(path: &Path, create: bool) -> Result<SqliteConnection, OpenError> {
@@ -161,13 +232,13 @@ async fn give_room_back(writer: &mut SqliteConnection) -> Result<(), sqlx::Error
     Ok(())
 }
 
-async fn readers(path: &Path) -> Result<SqlitePool, OpenError> {
+async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, OpenError> {
     SqlitePoolOptions::new()
         .max_connections(READERS)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .connect_with(connect_options(path).read_only(true).pragma("cache_size", "-1000"))
+        .connect_with(connect_options(path).read_only(true).immutable(immutable).pragma("cache_size", "-1000"))
         .await
         .map_err(|error| refused(path, error))
 }
@@ -196,9 +267,9 @@ fn path_of(url: &str) -> Result<PathBuf, OpenError> {
 /// Whether there is a database to look into. Reads the fixed parts of the header
 /// (<https://www.sqlite.org/fileformat2.html>, section 1.3), as SQLite would rather open a strange file read-only
 /// than refuse it. Called only by the owner: closing a file drops the locks this process has on it.
-fn has_content(path: &Path) -> Result<bool, OpenError> {
+fn has_content(path: &Path, write: bool) -> Result<bool, OpenError> {
     let not_a_database = || OpenError::NotADatabase { path: path.to_owned() };
-    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+    let mut file = match OpenOptions::new().read(true).write(write).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) if error.kind() == ErrorKind::IsADirectory => return Err(not_a_database()),
@@ -251,13 +322,14 @@ async fn inspect(path: &Path) -> Result<(), OpenError> {
     if verdict != "ok" {
         return Err(OpenError::Corrupt { path: path.to_owned(), detail: verdict });
     }
-    schema(path).await.map(drop)
+    schema(path, false).await.map(drop)
 }
 
 /// The schema of one of our databases, 0 if it has none yet. Refuses those of others and of a newer version.
-async fn schema(path: &Path) -> Result<i64, OpenError> {
+async fn schema(path: &Path, immutable: bool) -> Result<i64, OpenError> {
     let failed = |error| refused(path, error);
-    let mut connection = connect_options(path).read_only(true).connect().await.map_err(failed)?;
+    let options = connect_options(path).read_only(true).immutable(immutable);
+    let mut connection = options.connect().await.map_err(failed)?;
     let (application, others, migrated): (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), \
                 count(*) FILTER (WHERE name <> '_sqlx_migrations'), \
@@ -316,6 +388,12 @@ fn refused(path: &Path, error: sqlx::Error) -> OpenError {
     {
         return OpenError::NotADatabase { path };
     }
+    // What the first statements of all are refused for as they stand is the file: no content is in question yet.
+    if let sqlx::Error::Database(answer) = &error
+        && answer.code().is_some_and(|code| code == "1")
+    {
+        return OpenError::Corrupt { path, detail: answer.message().to_owned() };
+    }
     OpenError::of(path, StoreError::from(error))
 }
 
@@ -329,8 +407,8 @@ impl OpenError {
             StoreError::Corrupt(detail) | StoreError::Refused(detail) => {
                 Self::Corrupt { path, detail: detail.to_string() }
             }
-            StoreError::Io(detail) => Self::Io { path, detail: detail.to_string() },
-            StoreError::Closed => Self::Io { path, detail: "closed".to_owned() },
+            StoreError::Io(detail) | StoreError::Sync(detail) => Self::Io { path, detail: detail.to_string() },
+            fault @ (StoreError::Gone | StoreError::Closed) => Self::Io { path, detail: fault.to_string() },
         }
     }
 }

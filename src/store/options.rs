@@ -14,7 +14,7 @@ impl Options {
     /// The keys of the section.
     pub const KEYS: &'static [Key] = &[Key {
         name: "url",
-        kind: Kind::Text(Text { check: url, pattern: Some("^sqlite://.") }),
+        kind: Kind::Text(Text { check: url, pattern: Some("^sqlite://[^?]+$") }),
         absent: Absent::Default("sqlite://onsip-router.db"),
         help: "State and delivery queue: sqlite://NAME is relative, sqlite:///PATH absolute.",
     }];
@@ -29,6 +29,25 @@ fn url(text: &str) -> Result<(), String> {
     match text.strip_prefix("sqlite://") {
         None | Some("" | "/") => Err("must be sqlite://NAME or sqlite:///PATH".to_owned()),
         Some(path) if path.starts_with('?') => Err("names no file".to_owned()),
+        Some(path) if path.contains('?') => Err("takes no options: leave out the `?` and what follows it".to_owned()),
+        Some(":memory:") => Err("names no file: what is only in memory is lost at the end".to_owned()),
         Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d_an_url_with_options_is_refused_and_makes_no_file_of_that_name() {
+        for good in ["sqlite://router.db", "sqlite:///var/lib/router.db", "sqlite://a#b.db"] {
+            assert_eq!(url(good), Ok(()), "{good}");
+        }
+        for bad in ["sqlite://x.db?mode=rwc", "sqlite:///x.db?", "sqlite://?", "sqlite://", "sqlite://:memory:", "x.db"]
+        {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+        assert!(url("sqlite://x.db?mode=rwc").unwrap_err().contains('?'));
     }
 }

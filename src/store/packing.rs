@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
 use super::checksum::{self, Parts};
 use super::error::StoreError;
 use super::rows::{Statements, values};
 use super::settling::DROP_RUN;
-use super::window::Packed;
+use super::window::{BITS, Packed};
+use crate::domain::name::SinkName;
 
 /// Keeps `rows` events.
 pub(super) fn keep(rows: usize) -> String {
@@ -25,6 +27,9 @@ static KEEP: Statements = Statements::new(keep);
 
 pub(super) const PACKS: &str =
     "SELECT first, last, debtors, body FROM packs WHERE first > ?1 AND first <= ?2 ORDER BY first LIMIT 8";
+pub(super) const DEBTOR: &str = "SELECT number, done, newest FROM sinks WHERE name = ?1";
+/// What comes right before the pack that the position `?1` is in.
+pub(super) const PACK_OF: &str = "SELECT coalesce(max(first), ?1) - 1 FROM packs WHERE first <= ?1";
 pub(super) const CLEAR: &str = "DELETE FROM packs WHERE first <= ?1";
 /// The packs between two positions.
 pub(super) const BETWEEN: &str = "SELECT first, last, debtors, body FROM packs \
@@ -172,6 +177,25 @@ pub(super) async fn bodies(
     Ok(rows.map(|row| (row.position, (row.body.as_ref().into(), row.is_intact()))).collect())
 }
 
+/// When the oldest event in packs was received that `sink` is owed.
+pub(super) async fn oldest(readers: &SqlitePool, sink: &SinkName) -> Result<Option<Timestamp>, StoreError> {
+    let debtor: Option<(i64, i64, i64)> = sqlx::query_as(DEBTOR).bind(sink.as_str()).fetch_optional(readers).await?;
+    let Some((number, mut after, newest)) = debtor.filter(|(number, ..)| *number < BITS) else { return Ok(None) };
+    let done = after;
+    after = sqlx::query_scalar(PACK_OF).bind(done).fetch_one(readers).await?;
+    loop {
+        let packs: Vec<Stored> = sqlx::query_as(PACKS).bind(after).bind(newest).fetch_all(readers).await?;
+        let Some((last, ..)) = packs.last() else { return Ok(None) };
+        after = *last;
+        for (first, last, debtors, body) in &packs {
+            let is_owed = |row: &Row<'_>| row.position > done && row.debtors & (1 << number) != 0;
+            if let Some(row) = unpack(body, (*first, *last, *debtors)).into_iter().find(is_owed) {
+                return super::timestamp(row.received).map(Some);
+            }
+        }
+    }
+}
+
 /// Keeps events as rows.
 pub(super) async fn keep_all(connection: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<(), StoreError> {
     for (statement, piece) in KEEP.pieces(rows) {
@@ -187,8 +211,6 @@ pub(super) async fn keep_all(connection: &mut SqliteConnection, rows: &[Row<'_>]
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::domain::identity::Token;
 

@@ -13,7 +13,11 @@ use super::error::{StoreError, unreadable};
 use super::queue::{self, by_bit, text};
 use super::window::{Glance, Packed};
 use super::{Depth, Owed, Pick, Store, packing};
+use crate::domain::limits::TAKEN_BYTES;
 use crate::domain::name::SinkName;
+
+/// Events that are read at once.
+const READ: usize = 256;
 
 /// What is owed to the sink `?1` between `?2` and `?3`, at most `?4`: what is to be read of it by way of a row and by way
 /// of a bit, its position first, and what is asked for besides.
@@ -94,6 +98,13 @@ pub(super) async fn pick(store: &Store, sink: &SinkName, pick: &Pick) -> Result<
     // First, since events only go from there to the rows.
     let Glance { owed, rows: may_be_rows } = window.pick(sink, pick);
     let older = if may_be_rows { rows(store, sink, pick).await? } else { Vec::new() };
+    let (mut bytes, mut events) = (older.iter().map(|owed| owed.body.len()).sum::<usize>(), older.len());
+    let fits = |event: &Packed| {
+        bytes += event.bytes;
+        events += 1;
+        events == 1 || bytes <= TAKEN_BYTES
+    };
+    let owed = owed.into_iter().take_while(fits).collect();
     joined(store, older, owed, pick.limit).await
 }
 
@@ -156,16 +167,27 @@ pub(super) async fn of_calls(
     joined(store, older, newer, limit).await
 }
 
-/// The events at `places`. One that was taken away meanwhile is owed to nobody.
+/// The events at `places`, as far as not too many bytes are taken at once.
 async fn read(store: &Store, places: Vec<Place>) -> Result<Vec<Owed>, StoreError> {
-    if places.is_empty() {
-        return Ok(Vec::new());
+    let (mut owed, mut bytes) = (Vec::new(), 0);
+    for places in places.chunks(READ) {
+        let read = read_all(store, places).await?;
+        bytes += read.iter().map(|owed| owed.body.len()).sum::<usize>();
+        owed.extend(read);
+        if bytes >= TAKEN_BYTES {
+            break;
+        }
     }
+    Ok(owed)
+}
+
+/// The events at `places`. One that was taken away meanwhile is owed to nobody.
+async fn read_all(store: &Store, places: &[Place]) -> Result<Vec<Owed>, StoreError> {
     let positions: Vec<i64> = places.iter().map(|(position, ..)| *position).collect();
     let kept: Vec<Kept> = sqlx::query_as(EVENTS).bind(text(&positions)?).fetch_all(&store.readers).await?;
     let events = kept.into_iter().map(Whole::from).map(|event| (event.position, event));
     let mut events: HashMap<i64, Whole> = events.collect();
-    let owed = |(position, attempts, failing_since): Place| {
+    let owed = |&(position, attempts, failing_since): &Place| {
         let event = events.remove(&position)?;
         Some(Owed {
             position,
@@ -178,7 +200,7 @@ async fn read(store: &Store, places: Vec<Place>) -> Result<Vec<Owed>, StoreError
             intact: event.intact,
         })
     };
-    Ok(places.into_iter().filter_map(owed).collect())
+    Ok(places.iter().filter_map(owed).collect())
 }
 
 /// The newest position owed to `sink`.
@@ -193,7 +215,15 @@ pub(super) async fn newest(store: &Store, sink: &SinkName) -> Result<Option<i64>
 /// How much is owed to `sink`: without rows nobody is asked.
 pub(super) async fn depth(store: &Store, sink: &SinkName) -> Result<Depth, StoreError> {
     match store.window().await?.map(|window| window.depth(sink)) {
-        None => queue::depth(&store.readers, sink).await,
+        None => {
+            let depth = queue::depth(&store.readers, sink).await?;
+            // What is in packs is newer than all rows.
+            let oldest = match depth.oldest {
+                None if depth.events > 0 => packing::oldest(&store.readers, sink).await?,
+                oldest => oldest,
+            };
+            Ok(Depth { oldest, ..depth })
+        }
         Some(None) => Ok(Depth::default()),
         Some(Some((debtor, rows, newer))) => {
             let older = if rows { queue::depth(&store.readers, sink).await?.oldest } else { None };

@@ -16,12 +16,15 @@ use super::memory::{Memory, Remembered};
 use super::{Recall, Recalled};
 use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
+use crate::domain::limits::LIVE_LEGS;
 
 pub(super) const KNOWN: &str = "SELECT asked.value FROM json_each(?1) AS asked \
     CROSS JOIN known ON known.id = coalesce(unhex(asked.value), CAST(asked.value AS BLOB))";
+/// Of each node the oldest [`crate::domain::limits::LIVE_LEGS`].
 pub(super) const LEGS: &str = "SELECT body FROM legs WHERE token IN (SELECT value FROM json_each(?1)) \
     UNION SELECT legs.body FROM json_each(?2) AS asked CROSS JOIN legs \
-    ON legs.service = asked.value ->> 0 AND legs.node = asked.value ->> 1 AND legs.ended IS NULL";
+    ON legs.rowid IN (SELECT live.rowid FROM legs AS live WHERE live.service = asked.value ->> 0 \
+        AND live.node = asked.value ->> 1 AND live.ended IS NULL ORDER BY live.rowid LIMIT ?3)";
 pub(super) const CALLS: &str = "SELECT partition, sequence, answered_by FROM calls \
     WHERE partition IN (SELECT value FROM json_each(?1))";
 /// How many keys there are and soon will be: an id goes with a leg and a call at most.
@@ -44,7 +47,7 @@ pub(super) async fn recall(readers: &SqlitePool, memory: &Memory, recall: &Recal
     }
     if !asked.is_empty() || !recall.nodes.is_empty() {
         let query = sqlx::query_scalar(LEGS).bind(json!(asked).to_string()).bind(json!(recall.nodes).to_string());
-        let bodies = query.fetch_all(readers).await?;
+        let bodies = query.bind(i64::try_from(LIVE_LEGS).unwrap_or(i64::MAX)).fetch_all(readers).await?;
         let found = legs(&bodies)?.into_iter().filter(|leg| !outdated.contains(&leg.token));
         recalled.legs.extend(found.map(Arc::new));
     }

@@ -8,7 +8,7 @@ use sqlx::{FromRow, SqliteConnection};
 use super::Settlement;
 use super::error::StoreError;
 use super::queue::{by_bit, text};
-use crate::domain::moment::Moment;
+use crate::domain::limits::REASON_BYTES;
 use crate::domain::name::SinkName;
 
 /// Of a row of `events`: nobody is owed it, and nobody was given up for. The few sinks are asked one by one.
@@ -90,11 +90,12 @@ macro_rules! of {
     };
 }
 
-/// Remembers how deliveries to `sink` ended.
+/// Remembers how deliveries to `sink` ended, at `now` in the time of the store.
 pub(super) async fn settle(
     connection: &mut SqliteConnection,
     sink: &SinkName,
     settlements: &[(i64, Settlement)],
+    now: i64,
 ) -> Result<(), StoreError> {
     let Some(sink) = Debtor::of(connection, sink).await? else { return Ok(()) };
     let (mut done, mut retried, mut dead) = (Vec::new(), Vec::new(), Vec::new());
@@ -103,12 +104,11 @@ pub(super) async fn settle(
             Settlement::Delivered => done.push(*position),
             Settlement::Retried => retried.push(*position),
             Settlement::Dead { reason } => {
-                dead.push((*position, reason));
+                dead.push((*position, &reason[..reason.floor_char_boundary(REASON_BYTES)]));
                 done.push(*position);
             }
         }
     }
-    let now = Moment::now().utc().as_microsecond();
     if !retried.is_empty() {
         let positions = text(&retried)?;
         let again = sqlx::query(AGAIN).bind(sink.number).bind(&positions).bind(now);

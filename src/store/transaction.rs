@@ -12,10 +12,10 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::error::StoreError;
 use super::lock::Lock;
 use super::memory::{Added, Memory, Slice};
+use super::time::{self, Time};
 use super::window::{Debtor, Plan, Window};
 use super::writer::{Operation, Work, Written};
 use super::{Commit, coverage, dead, journal, ledger, packing, pruning, queue, settling, shedding};
-use crate::domain::moment::Moment;
 
 /// Says also whether another process has written since.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE; PRAGMA data_version";
@@ -30,7 +30,13 @@ pub(super) struct Scribe {
     pub(super) memory: Arc<Memory>,
     pub(super) window: Arc<Window>,
     pub(super) lock: Lock,
+    pub(super) time: Arc<Time>,
     version: i64,
+    /// What tests have the next transactions fail with.
+    #[cfg(test)]
+    pub(super) fault: Option<StoreError>,
+    #[cfg(test)]
+    pub(super) refuses: Option<&'static str>,
 }
 
 /// What a commit among the operations turned out to be.
@@ -44,6 +50,7 @@ impl Scribe {
     /// Takes over a database; if it is ours, events that were left in packs become rows.
     pub(super) async fn new(mut connection: SqliteConnection, lock: Lock, memory: Memory) -> Result<Self, StoreError> {
         let (mut version, window) = (0, Window::default());
+        let time = Time::of(&mut connection, lock.is_ours()).await?;
         if lock.is_ours() {
             version = sqlx::query_scalar(BEGIN).fetch_one(&mut connection).await?;
             packing::unpack_all(&mut connection).await?;
@@ -51,7 +58,30 @@ impl Scribe {
             sqlx::query("COMMIT").execute(&mut connection).await?;
             window.reset(sinks, rows_upto, next.max(memory.newest_number() + 1));
         }
-        Ok(Self { connection, memory: memory.into(), window: window.into(), lock, version })
+        Ok(Self {
+            connection,
+            memory: memory.into(),
+            window: window.into(),
+            lock,
+            time: time.into(),
+            version,
+            #[cfg(test)]
+            fault: None,
+            #[cfg(test)]
+            refuses: None,
+        })
+    }
+
+    /// Does what a test has asked for.
+    #[cfg(test)]
+    #[expect(clippy::panic, reason = "a test asked for it")]
+    pub(super) fn inject(&mut self, work: &Work) {
+        match work {
+            Work::Fail(fault) => self.fault.clone_from(fault),
+            Work::Refuse(text) => self.refuses = Some(text),
+            Work::Panic => panic!("asked to"),
+            _ => {}
+        }
     }
 
     /// Makes rows of the oldest events in packs, while there are too many.
@@ -82,6 +112,20 @@ impl Scribe {
         operations: &[Operation],
         slice: Option<&Slice>,
     ) -> Result<Vec<Written>, StoreError> {
+        #[cfg(test)]
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        #[cfg(test)]
+        if let Some(text) = self.refuses {
+            for operation in operations {
+                if let Work::Commit(commit) = &operation.work
+                    && commit.events.iter().any(|event| event.body.contains(text))
+                {
+                    return Err(StoreError::Refused(text.into()));
+                }
+            }
+        }
         let outcome = self.attempt(operations, slice).await;
         if outcome.is_err() {
             // SQLite may have rolled back by itself; then there is nothing to undo and this fails, as it should.
@@ -103,11 +147,13 @@ impl Scribe {
         if plan.is_none() {
             packing::unpack_all(&mut self.connection).await?;
         }
+        let now = self.time.now();
         let mut written = Vec::with_capacity(operations.len());
         let mut commits = numbered.into_iter();
         for operation in operations {
             let commit = if matches!(operation.work, Work::Commit(_)) { commits.next() } else { None };
-            written.push(carry_out(&mut self.connection, &operation.work, commit, plan.is_some(), &mut added).await?);
+            let (commit, planned) = (commit.unwrap_or_default(), plan.is_some());
+            written.push(carry_out(&mut self.connection, &operation.work, (commit, planned), now, &mut added).await?);
         }
         if let Some(slice) = slice {
             journal::post(&mut self.connection, slice).await?;
@@ -120,7 +166,11 @@ impl Scribe {
             None => Some(queue::standing(&mut self.connection).await?),
         };
         self.lock.touch();
-        write(&mut self.connection, plan.as_ref(), row, &added).await?;
+        let clock = self.time.due().filter(|_| self.lock.is_ours());
+        write(&mut self.connection, plan.as_ref(), (row, &added), clock).await?;
+        if let Some(clock) = clock {
+            self.time.written(clock);
+        }
         self.version = version;
         if let Some(slice) = slice {
             self.memory.posted(slice);
@@ -169,7 +219,7 @@ impl Scribe {
                 | Work::Fold
                 | Work::Close => {}
                 #[cfg(test)]
-                Work::MaxPages(_) => {}
+                Work::MaxPages(_) | Work::Fail(_) | Work::Refuse(_) | Work::Panic => {}
             }
         }
         self.window.complete(&mut plan);
@@ -181,8 +231,8 @@ impl Scribe {
 async fn write(
     connection: &mut SqliteConnection,
     plan: Option<&Plan>,
-    row: i64,
-    added: &Added,
+    (row, added): (i64, &Added),
+    clock: Option<(i64, i64)>,
 ) -> Result<(), StoreError> {
     let events = plan.map_or(&[][..], Plan::events);
     let freed = plan.and_then(|plan| plan.freed);
@@ -192,6 +242,7 @@ async fn write(
     statement.push_str(if freed.is_some() { FREE } else { "" });
     statement.push_str(&SINK.repeat(sinks.len()));
     statement.push_str(if added.is_empty() { "" } else { JOURNAL });
+    statement.push_str(if clock.is_some() { time::WRITE } else { "" });
     statement.push_str("COMMIT");
     let mut query = sqlx::query(AssertSqlSafe(statement));
     if let (Some(first), Some(last)) = (events.first(), events.last()) {
@@ -208,33 +259,36 @@ async fn write(
         let (checksum, body) = journal::row(row, added)?;
         query = query.bind(row).bind(checksum).bind(body);
     }
+    if let Some((behind, newest)) = clock {
+        query = query.bind(behind).bind(newest);
+    }
     query.execute(connection).await?;
     Ok(())
 }
 
-/// Carries out one operation, as far as it was not `planned`. What it changes of legs and calls is `added`.
+/// Carries out one operation at `now` (in the time of the store), as far as it was not `planned`. What it changes of legs and calls is `added`.
 async fn carry_out(
     connection: &mut SqliteConnection,
     work: &Work,
-    numbered: Option<Numbered>,
-    planned: bool,
+    (numbered, planned): (Numbered, bool),
+    now: i64,
     added: &mut Added,
 ) -> Result<Written, StoreError> {
     let mut written = Written::default();
     match work {
         Work::Commit(commit) => {
-            let Numbered { first, fresh } = numbered.unwrap_or_default();
+            let Numbered { first, fresh } = numbered;
             if !planned {
                 queue::write(connection, &commit.events, &fresh, first).await?;
             }
             written.new = fresh;
-            let touched = touched(commit).as_microsecond();
+            let touched = touched(commit).map_or(now, Timestamp::as_microsecond);
             added.legs.extend_from_slice(&commit.legs);
             added.calls.extend(commit.calls.iter().map(|call| (call.clone(), touched)));
             coverage::write(connection, &commit.coverage).await?;
         }
         Work::Settle(..) if planned => {}
-        Work::Settle(sink, settlements) => settling::settle(connection, sink, settlements).await?,
+        Work::Settle(sink, settlements) => settling::settle(connection, sink, settlements, now).await?,
         Work::WriteLedger(entry) => ledger::write(connection, entry).await?,
         Work::ForgetLedger(key) => ledger::forget(connection, key).await?,
         Work::ExtendCoverage(now) => coverage::extend(connection, *now).await?,
@@ -248,13 +302,13 @@ async fn carry_out(
         Work::Shrink => written.more = pruning::shrink(connection).await?,
         Work::Post | Work::Unpack | Work::Close | Work::Fold => {}
         #[cfg(test)]
-        Work::MaxPages(_) => {}
+        Work::MaxPages(_) | Work::Fail(_) | Work::Refuse(_) | Work::Panic => {}
     }
     Ok(written)
 }
 
-/// The newest receipt a commit knows of.
-fn touched(commit: &Commit) -> Timestamp {
+/// The newest receipt a commit knows of, if it knows any.
+fn touched(commit: &Commit) -> Option<Timestamp> {
     let receipts = commit.events.iter().map(|event| event.received);
-    receipts.chain(commit.legs.iter().map(|leg| leg.touched)).max().unwrap_or_else(|| Moment::now().utc())
+    receipts.chain(commit.legs.iter().map(|leg| leg.touched)).max()
 }

@@ -2,6 +2,8 @@
 //!
 //! Must not know who asks, nor what the tables hold.
 
+use std::sync::{Arc, OnceLock};
+
 use jiff::Timestamp;
 use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
@@ -9,16 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::StoreError;
 use super::ledger::LedgerKey;
 use super::transaction::Scribe;
-use super::{Bounds, Commit, LedgerEntry, Settlement, Shed};
+use super::{Bounds, Commit, LedgerEntry, Settlement, Shed, opening};
 use crate::domain::name::SinkName;
 
 /// Operations that may wait; further callers wait for a place.
 pub(super) const WAITING: usize = 1024;
 /// Operations in one transaction.
 const GROUP: usize = 256;
-
-/// Folds the log into the file and empties it.
-const FOLD: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// What there is to write.
 #[derive(Debug)]
@@ -44,6 +43,13 @@ pub(super) enum Work {
     Close,
     #[cfg(test)]
     MaxPages(i64),
+    /// From now on every transaction fails like this, or as it may.
+    #[cfg(test)]
+    Fail(Option<StoreError>),
+    #[cfg(test)]
+    Refuse(&'static str),
+    #[cfg(test)]
+    Panic,
 }
 
 /// What came of it.
@@ -60,13 +66,15 @@ pub(super) struct Written {
 }
 
 impl Work {
-    /// What is done alone and outside of any transaction: its statement.
-    fn alone(&self) -> Option<sqlx::AssertSqlSafe<String>> {
+    /// Does what is done alone and outside of any transaction, if it is that.
+    async fn alone(&self, scribe: &mut Scribe) -> Option<Result<(), StoreError>> {
         #[cfg(test)]
         if let Self::MaxPages(pages) = self {
-            return Some(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")));
+            let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            let set = sqlx::query(statement).execute(&mut scribe.connection).await;
+            return Some(set.map(drop).map_err(StoreError::from));
         }
-        matches!(self, Self::Fold).then(|| sqlx::AssertSqlSafe(FOLD.to_owned()))
+        if let Self::Fold = self { Some(opening::fold(&mut scribe.connection, &scribe.lock).await) } else { None }
     }
 }
 
@@ -82,6 +90,8 @@ pub(super) struct Writer {
     pub(super) scribe: Scribe,
     pub(super) readers: SqlitePool,
     pub(super) inbox: mpsc::Receiver<Operation>,
+    /// Where it leaves what it ends with, if nobody asked it to.
+    pub(super) fault: Arc<OnceLock<StoreError>>,
 }
 
 impl Writer {
@@ -98,12 +108,26 @@ impl Writer {
                 self.inbox.close();
                 farewells.extend(closes);
             }
+            #[cfg(test)]
+            for operation in &operations {
+                self.scribe.inject(&operation.work);
+            }
             // Where there is no room for rows, there is none for what comes either, and that is told.
             let _ = self.scribe.spill().await;
             let answers = self.write(&operations).await;
+            let ends =
+                answers.iter().find_map(|answer| answer.as_ref().err().filter(|fault| fault.is_final()).cloned());
+            let ended = ends.is_some();
+            if let Some(fault) = ends {
+                let _ = self.fault.set(fault);
+            }
             for (operation, answer) in operations.into_iter().zip(answers) {
                 // A caller who has gone away needs no answer.
                 let _ = operation.answer.send(answer);
+            }
+            if ended {
+                // Nobody knows what of all that is on the disk: only a look at it can tell, which is that of the next start.
+                return;
             }
             for fold in folds {
                 let folded = self.write(std::slice::from_ref(&fold)).await.pop();
@@ -125,7 +149,7 @@ impl Writer {
             }
         }
         self.readers.close().await;
-        let checkpoint = sqlx::query(FOLD).execute(&mut self.scribe.connection).await;
+        let checkpoint = sqlx::query(opening::FOLD).execute(&mut self.scribe.connection).await;
         let closed = self.scribe.connection.close().await;
         drop(self.scribe.lock);
         let outcome = checkpoint.and(closed).map(|()| Written::default()).map_err(StoreError::from);
@@ -159,9 +183,9 @@ impl Writer {
             return Ok(Vec::new());
         }
         if let [Operation { work, .. }] = operations
-            && let Some(statement) = work.alone()
+            && let Some(done) = work.alone(&mut self.scribe).await
         {
-            sqlx::query(statement).execute(&mut self.scribe.connection).await?;
+            done?;
             return Ok(vec![Written::default()]);
         }
         let slice = if posts { self.scribe.memory.slice() } else { None };

@@ -1,20 +1,29 @@
-//! From a domain to an open XML stream: SRV look-up, TCP, TLS.
+//! From a domain to an open XML stream: look-ups, TCP, TLS.
+//!
+//! * Every address is tried, in the order of SRV priorities and weights: see [`dial`].
+//! * A redirect leads only to where it can do no harm: without TLS to a literal of this machine, else to a public address,
+//!   or to one of the kind that the server itself has. What a name leads to decides, not the name.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::proto::rr::RData;
-use rand::RngExt;
+use futures::future::join_all;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use super::options::{Options, Tls as Mode};
+use super::srv::{Answer, Resolver, Target};
 use super::stream::{Frame, Patience, Stream, Transport};
 use super::tls::Tls;
 use super::{exchange, failure};
+use crate::dial::kind::Kind;
+use crate::dial::{self, Fault, OpenError};
+use crate::domain::host::{self, HostAndPort};
+use crate::domain::limits::ADDRESSES;
 use crate::protocol::link::Failure;
-use crate::protocol::stanza;
+use crate::protocol::stanza::{self, Features};
 
 /// Opens streams; cheap to clone.
 #[derive(Clone)]
@@ -25,12 +34,14 @@ pub struct Connector {
 struct Inner {
     options: Options,
     tls: Option<Tls>,
-    resolver: Option<TokioResolver>,
+    resolver: Resolver,
 }
 
-/// A stream whose header was sent.
+/// A stream that is ready for a log-in.
 pub(super) struct Opened {
     pub(super) stream: Stream,
+    /// What the server offers on it.
+    pub(super) offered: Features,
     /// Whether a password may be sent over it.
     pub(super) private: bool,
 }
@@ -39,15 +50,15 @@ impl Connector {
     /// Prepares for `options`.
     ///
     /// # Errors
-    /// If certificate authorities or the resolver's configuration cannot be read.
+    /// If certificate authorities cannot be read.
     pub fn new(options: Options) -> io::Result<Self> {
+        Self::with(options, Resolver::new())
+    }
+
+    fn with(options: Options, resolver: Resolver) -> io::Result<Self> {
         let tls = match options.tls {
-            Mode::Starttls | Mode::Direct => Some(Tls::new(options.ca_file.as_deref())?),
+            Mode::Starttls | Mode::Direct => Some(Tls::new(options.ca_file.clone())?),
             Mode::Off => None,
-        };
-        let resolver = match options.host {
-            Some(_) => None,
-            None => Some(TokioResolver::builder_tokio().map_err(io::Error::other)?.build().map_err(io::Error::other)?),
         };
         Ok(Self { inner: Arc::new(Inner { options, tls, resolver }) })
     }
@@ -58,20 +69,81 @@ impl Connector {
         &self.inner.options
     }
 
+    /// Reads the certificate authorities again, for the connections to come; those that stand are left alone.
+    ///
+    /// # Errors
+    /// If they cannot be read; then nothing changes.
+    pub fn renew(&self) -> io::Result<()> {
+        self.inner.tls.as_ref().map_or(Ok(()), Tls::renew)
+    }
+
     /// Opens a stream for `domain`, at `instead` where the server named another host.
     pub(super) async fn open(&self, domain: &str, instead: Option<&str>) -> Result<Opened, Failure> {
-        let tcp = self.tcp(domain, instead).await?;
-        let name = self.inner.options.tls_name.as_deref().unwrap_or(domain);
+        let deadline = Instant::now() + self.inner.options.request_timeout;
+        let (groups, doubt) = match instead {
+            Some(other) => (vec![vec![self.other(other)?]], None),
+            None => self.targets(domain).await?,
+        };
+        let mut failure = Failure::Network(format!("no server is known for {domain}"));
+        for (place, group) in groups.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let attempt = self.open_any(domain, group, instead.is_some(), left);
+            // Each priority gets its share of the time; the last one may take what is left.
+            let shares = u32::try_from(groups.len() - place).unwrap_or(u32::MAX);
+            let outcome = if shares > 1 {
+                timeout(left / shares, attempt).await.unwrap_or(Err(Failure::Timeout))
+            } else {
+                attempt.await
+            };
+            match outcome {
+                Err(fault) if is_of_this_address(&fault) => failure = fault,
+                outcome => return outcome,
+            }
+        }
+        Err(match (failure, doubt) {
+            (Failure::Network(why), Some(doubt)) => Failure::Network(format!("{why} (no SRV records: {doubt})")),
+            (failure, _) => failure,
+        })
+    }
+
+    /// Opens a stream at the first address of `group` at which that works.
+    async fn open_any(
+        &self,
+        domain: &str,
+        group: &[Target],
+        redirected: bool,
+        patience: Duration,
+    ) -> Result<Opened, Failure> {
+        let found = addresses(group, patience).await?;
+        if redirected {
+            self.vet(domain, &found).await?;
+        }
+        let begin = |tcp| async move {
+            self.begin_on(domain, tcp)
+                .await
+                .map_err(|fault| if is_of_this_address(&fault) { Fault::Here(fault) } else { Fault::Everywhere(fault) })
+        };
+        dial::open(&found, patience, begin).await.map_err(|fault| match fault {
+            OpenError::Unreachable(fault) => Failure::Network(format!("cannot connect to {}: {fault}", shown(group))),
+            OpenError::Useless(failure) => failure,
+        })
+    }
+
+    async fn begin_on(&self, domain: &str, tcp: TcpStream) -> Result<Opened, Failure> {
+        let name = self.inner.options.tls_name.clone().or_else(|| host::ascii(domain));
+        let name = name.unwrap_or_else(|| domain.to_owned());
         let transport = match (&self.inner.tls, self.inner.options.tls) {
-            (Some(tls), Mode::Direct) => tls.handshake(tcp, name).await?,
+            (Some(tls), Mode::Direct) => tls.handshake(tcp, &name).await?,
             (Some(tls), Mode::Starttls | Mode::Off) => {
                 let tcp = self.upgrade(domain, tcp).await?;
-                tls.handshake(tcp, name).await?
+                tls.handshake(tcp, &name).await?
             }
             // The configuration allows this for loopback addresses only.
             (None, _) => Transport::Plain(tcp),
         };
-        Ok(Opened { stream: self.begin(domain, transport).await?, private: true })
+        let mut stream = self.begin(domain, transport).await?;
+        let offered = exchange::features(&mut stream).await?;
+        Ok(Opened { stream, offered, private: true })
     }
 
     /// Silence until the ping, and from there until the link counts as dead.
@@ -105,99 +177,96 @@ impl Connector {
         }
     }
 
-    async fn tcp(&self, domain: &str, instead: Option<&str>) -> Result<TcpStream, Failure> {
-        let mut newest = None;
-        for (host, port) in self.hosts(domain, instead).await {
-            match TcpStream::connect((host.as_str(), port)).await {
-                Ok(tcp) => {
-                    let _ = tcp.set_nodelay(true);
-                    return Ok(tcp);
-                }
-                Err(fault) => newest = Some(Failure::Network(format!("cannot connect to {host}:{port}: {fault}"))),
-            }
-        }
-        Err(newest.unwrap_or_else(|| Failure::Network(format!("no server is known for {domain}"))))
-    }
-
-    async fn hosts(&self, domain: &str, instead: Option<&str>) -> Vec<(String, u16)> {
+    /// The host that a server named in place of itself. It may say little without TLS: whoever is in between could.
+    fn other(&self, named: &str) -> Result<Target, Failure> {
         let options = &self.inner.options;
-        if let Some(other) = instead {
-            return vec![split_port(other, options.port)];
+        let HostAndPort { host, port } = HostAndPort::read(named)
+            .ok_or_else(|| Failure::Protocol("the server sent us to what is no host".to_owned()))?;
+        if self.inner.tls.is_none() && !host::address(&host).is_some_and(|address| address.is_loopback()) {
+            return Err(Failure::Protocol(format!(
+                "the server sent us to {host}; without TLS only addresses of this machine are followed"
+            )));
         }
-        match (&options.host, &self.inner.resolver) {
-            (Some(host), _) => vec![(host.clone(), options.port)],
-            (None, Some(resolver)) => self.srv(resolver, domain).await,
-            (None, None) => vec![(domain.to_owned(), options.port)],
+        Ok(Target { host, port: port.unwrap_or(options.port) })
+    }
+
+    /// Whether the server of `domain` may send us to `found`. One address of the wrong kind spoils them all.
+    async fn vet(&self, domain: &str, found: &[SocketAddr]) -> Result<(), Failure> {
+        let kinds: Vec<_> = found.iter().map(|address| (address.ip(), Kind::of(address.ip()))).collect();
+        if kinds.iter().all(|(_, kind)| *kind == Kind::Public) {
+            return Ok(());
+        }
+        let (groups, _) = self.targets(domain).await?;
+        let own = addresses(&groups.concat(), self.inner.options.request_timeout).await?;
+        let own: Vec<_> = own.iter().map(|address| Kind::of(address.ip())).collect();
+        match kinds.iter().find(|(_, kind)| !kind.may_be_named_by(&own)) {
+            None => Ok(()),
+            Some((address, kind)) => Err(Failure::Protocol(format!(
+                "the server sent us to {address}, {kind}, and has none of that kind itself: not followed"
+            ))),
         }
     }
 
-    /// SRV records by priority, then by weight at random (RFC 2782); without any, the domain itself.
-    async fn srv(&self, resolver: &TokioResolver, domain: &str) -> Vec<(String, u16)> {
-        let (service, usual_port) = match self.inner.options.tls {
+    /// The hosts that serve `domain`, by priority, and why that may not be all there is to know.
+    async fn targets(&self, domain: &str) -> Result<(Vec<Vec<Target>>, Option<String>), Failure> {
+        let options = &self.inner.options;
+        if let Some(host) = &options.host {
+            return Ok((vec![vec![Target { host: host.clone(), port: options.port }]], None));
+        }
+        let (service, usual_port) = match options.tls {
             Mode::Direct => ("_xmpps-client._tcp", 5223),
             Mode::Starttls | Mode::Off => ("_xmpp-client._tcp", 5222),
         };
-        let found = resolver.srv_lookup(format!("{service}.{domain}.")).await;
-        let mut records: Vec<_> = found
-            .iter()
-            .flat_map(hickory_resolver::lookup::Lookup::answers)
-            .filter_map(|record| match &record.data {
-                RData::SRV(srv) => {
-                    let luck = rand::rng().random::<f64>().powf(1.0 / f64::from(srv.weight.max(1)));
-                    Some((srv.priority, 1.0 - luck, srv.target.to_ascii().trim_end_matches('.').to_owned(), srv.port))
-                }
-                _ => None,
-            })
-            .collect();
-        records.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        if records.is_empty() {
-            return vec![(domain.to_owned(), usual_port)];
+        let name = host::ascii(domain).unwrap_or_else(|| domain.to_owned());
+        let itself = vec![vec![Target { host: name.clone(), port: usual_port }]];
+        if host::address(&name).is_some() {
+            return Ok((itself, None));
         }
-        records.into_iter().map(|(_, _, host, port)| (host, port)).collect()
+        let service = format!("{service}.{name}");
+        let answer = timeout(options.request_timeout / 3, self.inner.resolver.targets(&service)).await;
+        match answer.unwrap_or_else(|_| Answer::Unknown("no answer in time".to_owned())) {
+            Answer::Targets(groups) => Ok((groups, None)),
+            Answer::Nothing => Ok((itself, None)),
+            Answer::Unknown(why) => Ok((itself, Some(why))),
+            Answer::NotServed => Err(Failure::Network(format!(
+                "the DNS of {domain} says that it has no XMPP service (the SRV target of {service} is `.`)"
+            ))),
+        }
     }
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 6120 section 4.9.3.19).
-fn split_port(text: &str, usual: u16) -> (String, u16) {
-    if let Some((host, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-        return (host.to_owned(), rest.strip_prefix(':').and_then(|port| port.parse().ok()).unwrap_or(usual));
+/// The addresses of `targets`, in their order. A look-up that fails or takes long does not hold up the others.
+async fn addresses(targets: &[Target], patience: Duration) -> Result<Vec<SocketAddr>, Failure> {
+    let share = if targets.len() > 1 { patience / 3 } else { patience };
+    let look_ups = targets.iter().map(|target| async move {
+        match timeout(share, dial::addresses(&target.host, target.port)).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(fault)) => Err(Failure::Network(format!("{} was not found: {fault}", target.host))),
+            Err(_) => Err(Failure::Network(format!("{} was not found: no answer in time", target.host))),
+        }
+    });
+    let (mut all, mut failure) = (Vec::new(), Failure::Network("no server is named".to_owned()));
+    for found in join_all(look_ups).await {
+        match found {
+            Ok(found) => all.extend(found),
+            Err(fault) => failure = fault,
+        }
     }
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') => (host.to_owned(), port.parse().unwrap_or(usual)),
-        Some(_) | None => (text.to_owned(), usual),
+    all.truncate(ADDRESSES);
+    if all.is_empty() { Err(failure) } else { Ok(all) }
+}
+
+/// Whether another address of the same service may do better.
+fn is_of_this_address(failure: &Failure) -> bool {
+    match failure {
+        Failure::Network(_) | Failure::Timeout | Failure::Tls(_) | Failure::Protocol(_) => true,
+        Failure::Refused(_) | Failure::Throttled(_) | Failure::NoMechanism(_) | Failure::Redirected(_) => false,
     }
+}
+
+fn shown(targets: &[Target]) -> String {
+    targets.iter().map(|target| format!("{}:{}", target.host, target.port)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_configured_host_is_used_and_only_without_one_the_domain_is_looked_up() {
-        let mut options = Options {
-            host: Some("127.0.0.9".to_owned()),
-            port: 5333,
-            tls: Mode::Off,
-            ca_file: None,
-            tls_name: None,
-            concurrent_logins: 1,
-            request_timeout: Duration::from_secs(1),
-            ping_interval: Duration::from_secs(1),
-        };
-        let named = Connector::new(options.clone()).unwrap();
-        assert!(named.inner.resolver.is_none(), "nothing is looked up");
-        assert_eq!(named.hosts("acme.test", None).await, [("127.0.0.9".to_owned(), 5333)]);
-        assert_eq!(named.hosts("acme.test", Some("b.test")).await, [("b.test".to_owned(), 5333)]);
-        options.host = None;
-        assert!(Connector::new(options).unwrap().inner.resolver.is_some());
-    }
-
-    #[test]
-    fn another_host_may_carry_a_port() {
-        assert_eq!(split_port("b.test", 5222), ("b.test".to_owned(), 5222));
-        assert_eq!(split_port("b.test:5269", 5222), ("b.test".to_owned(), 5269));
-        assert_eq!(split_port("[::1]:5269", 5222), ("::1".to_owned(), 5269));
-        assert_eq!(split_port("[::1]", 5222), ("::1".to_owned(), 5222));
-        assert_eq!(split_port("::1", 5222), ("::1".to_owned(), 5222));
-    }
-}
+mod tests;

@@ -37,17 +37,9 @@ pub(super) fn not_xmpp() -> Failure {
 pub(super) fn of_stream(error: StreamError) -> Failure {
     match error {
         StreamError::SeeOtherHost(host) => Failure::Redirected(host),
+        StreamError::Malformed(what) => Failure::Protocol(format!("the server closed the stream: {what}")),
         StreamError::Throttled(condition) => Failure::Throttled(condition),
         StreamError::Conflict => Failure::Throttled("conflict".to_owned()),
         StreamError::Other(condition) => Failure::Protocol(format!("the server closed the stream: {condition}")),
-    }
-}
-
-/// A log-in that failed with this SASL condition (RFC 6120 section 6.5).
-pub(super) fn of_sasl(condition: &str) -> Failure {
-    match condition {
-        "not-authorized" | "account-disabled" | "credentials-expired" => Failure::Refused(condition.to_owned()),
-        "temporary-auth-failure" => Failure::Throttled(condition.to_owned()),
-        other => Failure::Protocol(format!("log-in failed: {other}")),
     }
 }

@@ -1,7 +1,6 @@
 //! Log-in: SASL with the mechanisms we allow, then resource binding (RFC 6120 sections 6 and 7), or the resumption of a
 //! stream that was lost (XEP-0198 section 5).
 
-use ::sasl::common::{ChannelBinding, Credentials};
 use minidom::Element;
 use tokio::time::timeout;
 use xmpp_parsers::jid::{BareJid, FullJid};
@@ -13,6 +12,7 @@ use super::{failure, sasl};
 use crate::domain::secret::Secret;
 use crate::protocol::acknowledgement::{Acknowledgement, Resumption};
 use crate::protocol::link::Failure;
+use crate::protocol::sasl::Mechanisms;
 use crate::protocol::stanza::{self, Features, Management};
 
 /// Who logs in.
@@ -24,6 +24,8 @@ pub struct Credential {
     pub password: Secret,
     /// The resource to ask for.
     pub resource: String,
+    /// The log-in mechanisms that its server is known to offer and to refuse.
+    pub refused_mechanisms: Mechanisms,
 }
 
 /// How a session begins.
@@ -40,27 +42,24 @@ pub(super) enum Beginning {
     Resumed(FullJid, Acknowledgement),
 }
 
-/// Connects, logs in, and resumes what was lost or binds.
+/// Connects, logs in, and resumes what was lost or binds. Takes `lost` when the server is asked for it; keeps in `refused`
+/// which log-in mechanisms the server refuses.
 pub(super) async fn login(
     connector: &Connector,
     credential: &Credential,
     instead: Option<&str>,
-    lost: Option<Resumption>,
+    lost: &mut Option<Resumption>,
+    refused: &mut Mechanisms,
 ) -> Result<(Stream, Beginning), Failure> {
     let domain = credential.jid.domain().as_str();
     let opened = connector.open(domain, instead).await?;
     let mut stream = opened.stream;
-    let offered = features(&mut stream).await?;
-    let local = credential.jid.node().map(|node| node.as_str().to_owned()).unwrap_or_default();
-    let credentials = Credentials::default()
-        .with_username(local)
-        .with_password(credential.password.expose())
-        .with_channel_binding(ChannelBinding::None);
-    sasl::authenticate(&mut stream, &offered, opened.private, &credentials).await?;
+    let offered = opened.offered;
+    sasl::authenticate(&mut stream, &offered, opened.private, credential, refused).await?;
     let mut stream = stream.restart(domain).await.map_err(|fault| failure::of_io(&fault))?;
     let offered = features(&mut stream).await?;
     let manageable = offered.management;
-    if let Some(lost) = lost.filter(|_| manageable) {
+    if let Some(lost) = lost.take_if(|_| manageable) {
         let own = lost.own().clone();
         // Less than for the whole log-in, so that a server that leaves this one question open is known by it.
         let patience = connector.options().request_timeout / 2;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
+use crate::domain::host;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
@@ -25,7 +26,7 @@ pub struct Options {
     pub ca_file: Option<PathBuf>,
     /// Name the certificate must carry; absent: the account's domain.
     pub tls_name: Option<String>,
-    /// Handshakes under way at once, over all accounts.
+    /// Log-ins under way at once at each server.
     pub concurrent_logins: usize,
     /// Time for one answer, and for connecting and logging in as a whole.
     pub request_timeout: Duration,
@@ -58,7 +59,7 @@ impl FromStr for Tls {
 }
 
 /// A host without a port.
-const HOST: Text = Text { check: host, pattern: Some("^[^/\\[\\]]+$") };
+const HOST: Text = Text { check: check_host, pattern: Some("^[^/\\[\\]]+$") };
 
 impl Options {
     /// The keys of the section.
@@ -83,7 +84,7 @@ impl Options {
         },
         Key {
             name: "ca_file",
-            kind: Kind::Text(Text::ANY),
+            kind: Kind::File,
             absent: Absent::Fine,
             help: "PEM file of certificate authorities trusted besides the system's.",
         },
@@ -97,7 +98,7 @@ impl Options {
             name: "concurrent_logins",
             kind: Kind::Whole { min: 1, max: 1_000_000 },
             absent: Absent::Default("50"),
-            help: "Log-ins under way at once, over all accounts.",
+            help: "Log-ins under way at once at each server; one that lasts longer than a second gives way to those that wait.",
         },
         Key {
             name: "request_timeout",
@@ -115,7 +116,8 @@ impl Options {
 
     /// Reads the section at `path`.
     pub fn read(section: &Section<'_>, path: &Path, problems: &mut Problems) -> Option<Self> {
-        let host: Option<String> = section.get("host");
+        let ascii = |key| section.get::<String>(key).and_then(|text| host::ascii(&text));
+        let host = ascii("host");
         let tls = section.get("tls");
         if tls == Some(Tls::Off) && !host.as_deref().is_some_and(is_loopback) {
             problems.add(path.join("tls"), "`off` needs `host` to be an address in 127.0.0.0/8 or ::1");
@@ -129,7 +131,7 @@ impl Options {
             port: section.whole("port")?,
             tls: tls?,
             ca_file,
-            tls_name: section.get("tls_name"),
+            tls_name: ascii("tls_name"),
             concurrent_logins: section.whole("concurrent_logins")?,
             request_timeout: section.duration("request_timeout")?,
             ping_interval: section.duration("ping_interval")?,
@@ -137,13 +139,11 @@ impl Options {
     }
 }
 
-fn host(text: &str) -> Result<(), String> {
-    match ServerName::try_from(text) {
-        Ok(_) => Ok(()),
-        Err(_) if text.contains(':') => {
-            Err("must be a host name or an IP address; the port is the key `port`".to_owned())
-        }
-        Err(_) => Err("must be a host name or an IP address".to_owned()),
+fn check_host(text: &str) -> Result<(), String> {
+    match host::ascii(text).map(ServerName::try_from) {
+        Some(Ok(_)) if !text.starts_with('[') => Ok(()),
+        _ if text.contains(':') => Err("must be a host name or an IP address; the port is the key `port`".to_owned()),
+        _ => Err("must be a host name or an IP address".to_owned()),
     }
 }
 
@@ -158,11 +158,11 @@ mod tests {
 
     #[test]
     fn a_host_has_no_port_and_no_brackets() {
-        for good in ["xmpp-client.onsip.com", "localhost", "127.0.0.1", "::1", "10.0.0.7"] {
-            assert!(host(good).is_ok(), "{good:?}");
+        for good in ["xmpp-client.onsip.com", "localhost", "127.0.0.1", "::1", "10.0.0.7", "münchen.example"] {
+            assert!(check_host(good).is_ok(), "{good:?}");
         }
         for bad in ["", "a:5222", "[::1]", "a b", "xmpp://a", "127.0.0.1:5222"] {
-            assert!(host(bad).is_err(), "{bad:?}");
+            assert!(check_host(bad).is_err(), "{bad:?}");
         }
     }
 

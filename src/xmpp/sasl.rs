@@ -1,80 +1,81 @@
-//! The SASL exchange (RFC 6120 section 6).
+//! Carries out the log-in exchange that [`crate::protocol::sasl`] decides.
+//!
+//! Keys are computed on threads of their own, in pieces: no other account on this thread waits, and a log-in that is given
+//! up costs one more piece at most.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use sasl::client::Mechanism;
-use sasl::client::mechanisms::{Plain, Scram};
-use sasl::common::Credentials;
-use sasl::common::scram::{Sha1, Sha256};
+use std::sync::LazyLock;
+use std::thread::available_parallelism;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use super::exchange::{receive, send};
 use super::failure;
+use super::login::Credential;
 use super::stream::{Frame, Stream};
 use crate::protocol::link::Failure;
-use crate::protocol::stanza::{self, Challenge, Features};
+use crate::protocol::sasl::{Derivation, Exchange, Mechanisms, Salted, Step};
+use crate::protocol::stanza::{self, Features};
 
-type Chosen = Box<dyn Mechanism + Send + Sync>;
+/// Rounds computed at once: a few milliseconds, and all there are with a usual server.
+const ROUNDS_AT_ONCE: u32 = 16_384;
 
-/// A mechanism we allow.
-struct Allowed {
-    name: &'static str,
-    /// Whether only where nobody can listen.
-    private: bool,
-    make: fn(Credentials) -> Option<Chosen>,
+/// Turns at computing, for the whole process.
+///
+/// A server decides how long its keys take. The first piece of each key has turns of its own, so that the few keys that
+/// need more never hold up the many that do not; those take one core together, piece by piece in turn.
+struct Turns {
+    first: Semaphore,
+    later: Semaphore,
 }
 
-/// In order of preference. ANONYMOUS is never among them.
-const MECHANISMS: [Allowed; 3] = [
-    Allowed {
-        name: "SCRAM-SHA-256",
-        private: false,
-        make: |credentials| Some(Box::new(Scram::<Sha256>::from_credentials(credentials).ok()?)),
-    },
-    Allowed {
-        name: "SCRAM-SHA-1",
-        private: false,
-        make: |credentials| Some(Box::new(Scram::<Sha1>::from_credentials(credentials).ok()?)),
-    },
-    Allowed {
-        name: "PLAIN",
-        private: true,
-        make: |credentials| Some(Box::new(Plain::from_credentials(credentials).ok()?)),
-    },
-];
+static TURNS: LazyLock<Turns> = LazyLock::new(|| {
+    let cores = available_parallelism().map_or(1, usize::from);
+    Turns { first: Semaphore::new(cores.saturating_sub(1).max(1)), later: Semaphore::new(1) }
+});
 
-/// Proves who we are with the best mechanism that is `offered` and allowed; the stream must then begin anew.
+/// Proves who we are with the best mechanism that is `offered` and allowed; the stream must then begin anew. Keeps in
+/// `refused` which mechanisms the server offers and refuses, also where the log-in fails or is given up.
 pub(super) async fn authenticate(
     stream: &mut Stream,
     offered: &Features,
     private: bool,
-    credentials: &Credentials,
+    credential: &Credential,
+    refused: &mut Mechanisms,
 ) -> Result<(), Failure> {
-    let offered = |name: &str| offered.mechanisms.iter().any(|offered| offered == name);
-    let mut allowed = MECHANISMS.iter().filter(|known| offered(known.name) && (private || !known.private));
-    let chosen = allowed.find_map(|known| Some((known.name, (known.make)(credentials.clone())?)));
-    let Some((name, mut mechanism)) = chosen else {
-        return Err(Failure::Protocol("the server offers no log-in mechanism that we allow".to_owned()));
-    };
-    send(stream, &stanza::sasl_auth(name, &BASE64.encode(mechanism.initial()))).await?;
+    let user = credential.jid.node().map(|node| node.as_str().to_owned()).unwrap_or_default();
+    let mut exchange = Exchange::new(&user, &credential.password, &offered.mechanisms, private, *refused)?;
+    let mut step = Ok(Step::Begin);
     loop {
-        let Frame::Element(element) = receive(stream).await? else { return Err(broken()) };
-        match stanza::challenge(&element) {
-            Challenge::Answer(data) => {
-                let data = BASE64.decode(data).map_err(|_| broken())?;
-                let response = mechanism.response(&data).map_err(|_| broken())?;
-                send(stream, &stanza::sasl_response(&BASE64.encode(response))).await?;
+        *refused = exchange.refused();
+        step = match step? {
+            Step::Begin => exchange.begin(&format!("{:032x}", rand::random::<u128>())),
+            Step::Send(element) => {
+                send(stream, &element).await?;
+                let Frame::Element(answer) = receive(stream).await? else { return Err(failure::not_xmpp()) };
+                exchange.hear(stanza::challenge(&answer))
             }
-            Challenge::Success(data) => {
-                let data = BASE64.decode(data).map_err(|_| broken())?;
-                return if data.is_empty() { Ok(()) } else { mechanism.success(&data).map_err(|_| broken()) };
-            }
-            Challenge::Failure(condition) => return Err(failure::of_sasl(&condition)),
-            Challenge::Other => return Err(broken()),
-        }
+            Step::Derive(derivation) => exchange.derived(&derive(derivation).await?),
+            Step::Done => return Ok(()),
+        };
     }
 }
 
-/// What was exchanged is not told: it holds the password.
-fn broken() -> Failure {
-    Failure::Protocol("the server failed the log-in exchange".to_owned())
+/// Computes a key.
+async fn derive(mut derivation: Derivation) -> Result<Salted, Failure> {
+    let mut turns = &TURNS.first;
+    loop {
+        // Nobody closes them; and a thread ends early only with its runtime.
+        let turn = turns.acquire().await.map_err(|_| Failure::Timeout)?;
+        let piece = spawn_blocking(move || {
+            let salted = derivation.advance(ROUNDS_AT_ONCE);
+            drop(turn);
+            (derivation, salted)
+        });
+        let (rest, salted) = piece.await.map_err(|_| Failure::Timeout)?;
+        if let Some(salted) = salted {
+            return Ok(salted);
+        }
+        (derivation, turns) = (rest, &TURNS.later);
+    }
 }

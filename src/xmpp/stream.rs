@@ -6,18 +6,19 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use minidom::Element;
+use tokio::time::{Sleep, sleep};
 
+use crate::domain::limits::UNSENT_BYTES;
 use crate::protocol::hearing::Hearing;
 use crate::protocol::notification::Notification;
-pub(super) use frame::Frame;
+pub use frame::Frame;
 use intake::Intake;
 pub(super) use silence::Patience;
 use silence::{Length, Silence};
-#[cfg(test)]
-use splitter::{MOST_BYTES, MOST_DEPTH};
 pub(super) use transport::Transport;
 
 mod frame;
@@ -31,27 +32,38 @@ mod text;
 mod transport;
 mod writer;
 
-/// Bytes that wait to be sent before a writer waits for the peer.
-const MOST_UNSENT: usize = 16 * 1024;
-
 /// The peer sent what XMPP does not allow: bad XML, or XML of the kind RFC 6120 section 11 forbids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotXmpp;
 
-/// The messages in the bytes of a stream, from its header on, as a session reads them; for measurements. None if that is
-/// not XMPP.
+/// Returns the frames in the bytes of a stream, from its header on, as a session reads them where they arrive in these
+/// `pieces`; and whether it ended, nothing where it is not XMPP. For measurements and tests.
 #[must_use]
-pub fn messages(bytes: &[u8], hearing: &Hearing) -> Option<Vec<Notification>> {
-    let (mut intake, mut notes, mut at) = (Intake::new(), Vec::new(), 0);
-    loop {
-        let (taken, frame) = intake.take(&bytes[at..], hearing).ok()?;
-        at += taken;
-        match frame {
-            Some(Frame::Note(note)) => notes.push(note),
-            Some(Frame::Management(_) | Frame::Element(_) | Frame::Oversize { .. }) => {}
-            None => return Some(notes),
+pub fn frames<'b>(pieces: impl IntoIterator<Item = &'b [u8]>, hearing: &Hearing) -> (Vec<Frame>, Option<bool>) {
+    let (mut intake, mut frames) = (Intake::new(), Vec::new());
+    for piece in pieces {
+        let mut at = 0;
+        loop {
+            let Ok((taken, frame)) = intake.take(&piece[at..], hearing) else { return (frames, None) };
+            at += taken;
+            match frame {
+                Some(frame) => frames.push(frame),
+                None => break,
+            }
         }
     }
+    (frames, Some(intake.is_closed()))
+}
+
+/// Returns the messages in the bytes of a stream, as [`frames`] does; none if that is not XMPP.
+#[must_use]
+pub fn messages(bytes: &[u8], hearing: &Hearing) -> Option<Vec<Notification>> {
+    let (frames, read) = frames([bytes], hearing);
+    let notes = frames.into_iter().filter_map(|frame| match frame {
+        Frame::Note(note) => Some(note),
+        Frame::Management(_) | Frame::Element(_) | Frame::Oversize { .. } => None,
+    });
+    read.map(|_| notes.collect())
 }
 
 /// Who reads a stream.
@@ -102,6 +114,8 @@ pub(super) struct Stream {
     /// What was read and not looked at, because whoever reads had enough.
     unread: Vec<u8>,
     unsent: Vec<u8>,
+    /// How much longer the peer may take nothing, while it does.
+    stalled: Option<Pin<Box<Sleep>>>,
     silence: Silence,
 }
 
@@ -109,7 +123,7 @@ impl Stream {
     /// Begins a stream to `domain`: sends the header. That of the peer comes before the first frame.
     pub(super) async fn begin(transport: Transport, domain: &str, patience: Patience) -> io::Result<Self> {
         let (intake, silence) = (Intake::new(), Silence::new(patience));
-        let mut this = Self { transport, intake, unread: Vec::new(), unsent: Vec::new(), silence };
+        let mut this = Self { transport, intake, unread: Vec::new(), unsent: Vec::new(), stalled: None, silence };
         this.send_header(domain).await?;
         Ok(this)
     }
@@ -134,7 +148,10 @@ impl Stream {
     }
 
     fn clean(self) -> io::Result<Self> {
-        let clean = self.unread.is_empty() && self.intake.is_empty() && self.unsent.is_empty();
+        // White space between two elements says nothing, also between two streams (RFC 6120 section 11.7).
+        let clean = self.unread.iter().all(|byte| b" \t\r\n".contains(byte))
+            && self.intake.is_empty()
+            && self.unsent.is_empty();
         if clean { Ok(self) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
@@ -203,13 +220,14 @@ impl Stream {
 
     /// Adds an element to what is to be sent. Waits while the peer takes nothing and much is waiting.
     pub(super) async fn feed(&mut self, element: &Element) -> io::Result<()> {
-        if self.unsent.len() >= MOST_UNSENT {
+        if self.unsent.len() >= UNSENT_BYTES {
             self.flush().await?;
         }
         writer::element(element, &mut self.unsent)
     }
 
-    /// Sends what there is to send.
+    /// Sends what there is to send. A peer that takes nothing of it for as long as it may leave a question open is an
+    /// error of the kind `TimedOut`.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
@@ -240,12 +258,27 @@ impl Stream {
                 },
             }
         };
+        let end = if end.is_pending() { self.poll_stalled(cx, sent > 0) } else { end };
+        if end.is_ready() {
+            self.stalled = None;
+        }
         if sent == self.unsent.len() {
             self.unsent = Vec::new(); // an idle stream keeps no buffer
         } else {
             self.unsent.drain(..sent);
         }
         end
+    }
+}
+
+impl Stream {
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, progress: bool) -> Poll<io::Result<()>> {
+        if progress {
+            self.stalled = None;
+        }
+        let patience = self.silence.patience().response;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

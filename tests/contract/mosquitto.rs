@@ -4,15 +4,14 @@
 //! there, but is on its disk only a moment later, if at all. So what the peer holds is what a subscriber has got, who
 //! is there before the first message and again after each restart.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onsip_router::sinks::{Failure, Parcel};
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
-use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use rumqttc::{AsyncClient, Broker, Event, MqttOptions, Packet, Publish, PublishOptions, PublishProperties, QoS};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -20,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::authority::Authority;
 use super::parcels::{parcel, parcels};
-use super::peer::{Machine, Peer, Server, free_address, options};
+use super::peer::{Machine, Peer, Server, free_address, id, options};
 use crate::support::condition::{self, SOON};
 
 const PASSWORD: &str = "right-secret";
@@ -90,10 +89,10 @@ struct Subscriber {
 
 impl Subscriber {
     async fn start(address: SocketAddr) -> Self {
-        let mut settings = MqttOptions::new("subscriber", address.ip().to_string(), address.port());
+        let mut settings = MqttOptions::new("subscriber", Broker::tcp(address.ip().to_string(), address.port()));
         settings.set_credentials("router", PASSWORD).set_receive_maximum(Some(u16::MAX));
-        settings.set_max_packet_size(Some(1 << 20)).set_connection_timeout(SOON.as_secs());
-        let (client, mut events) = AsyncClient::new(settings, 100);
+        settings.set_max_packet_size(Some(1 << 20)).set_connect_timeout(SOON);
+        let (client, mut events) = AsyncClient::builder(settings).capacity(100).build();
         let (got, subscriptions) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
         let mut task = JoinSet::new();
         let (own, keeps, counts) = (client.clone(), Arc::clone(&got), Arc::clone(&subscriptions));
@@ -127,7 +126,7 @@ impl Subscriber {
     async fn until_now(&mut self) -> Vec<Publish> {
         self.marks += 1;
         let mark = self.marks.to_string();
-        self.client.publish(MARK, QoS::AtLeastOnce, false, mark.clone()).await.expect("it is sent");
+        self.client.publish(MARK, mark.clone(), PublishOptions::at_least_once()).await.expect("it is sent");
         let round = async || {
             let got = self.got.lock().unwrap();
             got.iter().any(|message| message.topic == MARK && message.payload == mark).then_some(())
@@ -220,6 +219,28 @@ async fn a_topic_without_the_right_to_it_is_told_and_another_works() {
     assert_eq!(peer.messages().await.len(), 40);
     let answers = deliver(&peer.with_login("nobody", WRONG), &parcels(0, 2)).await;
     assert!(reason(&answers).contains("check `username`, `password`"), "{answers:?}");
+}
+
+/// The broker tells this limit to nobody, and says of a message beyond it what the protocol has no place for.
+#[tokio::test]
+async fn a4_a_message_beyond_a_limit_that_nobody_told_is_found_and_rejected_alone() {
+    let mut peer = Mosquitto::with("message_size_limit 3000").await;
+    let mut sink = options(&peer.settings()).open();
+    let mut batch = parcels(0, 6);
+    batch.insert(3, parcel(99, 99, 10_000));
+    let first = sink.deliver(&batch).await;
+    assert!(first.iter().all(|answer| !matches!(answer, Err(Failure::Reject { .. }))), "{first:?}");
+    let waiting: Vec<_> = batch.iter().zip(&first).filter(|(_, answer)| answer.is_err()).map(|(one, _)| one).collect();
+    let waiting: Vec<_> = waiting.into_iter().cloned().collect();
+    for (parcel, answer) in waiting.iter().zip(sink.deliver(&waiting).await) {
+        match answer {
+            Err(Failure::Reject { .. }) => assert_eq!(parcel.id, batch[3].id),
+            other => assert_eq!(other, Ok(()), "{}", parcel.id),
+        }
+    }
+    let ids: BTreeSet<_> = peer.events().await.iter().map(|event| id(event).to_owned()).collect();
+    batch.remove(3);
+    assert_eq!(ids, batch.iter().map(|parcel| parcel.id.to_string()).collect());
 }
 
 #[tokio::test]

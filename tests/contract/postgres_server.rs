@@ -1,5 +1,6 @@
 //! `PostgreSQL`, and what its protocol has of its own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use super::authority::Authority;
 use super::parcels::{parcel, parcels};
 use super::peer::{Machine, Peer, Server, free_address, options};
 use crate::support::condition::{self, SOON};
+use crate::support::program::{Said, folder, run};
 
 const PASSWORD: &str = "right-secret";
 /// What nobody may log in with.
@@ -207,7 +209,7 @@ async fn a_row_the_table_can_never_take_is_rejected_alone() {
 async fn a_table_of_the_users_gets_what_it_has_columns_for() {
     let peer = PostgresServer::start().await;
     peer.run(
-        "CREATE SCHEMA \"Calls\"; CREATE TABLE \"Calls\".\"all of them\" (id varchar(12) UNIQUE, sequence integer, \
+        "CREATE SCHEMA \"Calls\"; CREATE TABLE \"Calls\".\"all of them\" (id varchar(40) UNIQUE, sequence integer, \
          \"event\" text, note text DEFAULT 'x', CHECK (sequence <> 3))",
     )
     .await;
@@ -216,7 +218,7 @@ async fn a_table_of_the_users_gets_what_it_has_columns_for() {
         body: parcel(1, number, 0).body.replace(&format!("event-1-{number:06}"), name).into(),
         ..parcel(1, number, 0)
     };
-    let batch = [short("a", 1), short("longer-than-it", 2), short("b", 3), short("c", 4)];
+    let batch = [short("a", 1), short("longer-than-the-column-that-it-is-to-be-in", 2), short("b", 3), short("c", 4)];
     let answers = deliver(&settings, &batch).await;
     let [Ok(()), Err(Failure::Reject { reason: long }), Err(Failure::Reject { reason: three }), Ok(())] = &answers[..]
     else {
@@ -254,6 +256,116 @@ async fn what_an_operator_can_mend_is_told_and_works_once_it_is_mended() {
     assert!(reason(&answers).contains("cannot be made"), "{answers:?}");
     let elsewhere = low.replace("\"postgres\"\nuser", "\"elsewhere\"\nuser");
     assert!(reason(&deliver(&elsewhere, &parcels(0, 3)).await).contains("check `database`"));
+}
+
+/// What `check --connect` says of the sink with these settings, and its exit code.
+async fn check(settings: &str) -> Said {
+    let account = "[accounts.a]\njid = \"a@acme.test\"\npassword = \"x\"\nenabled = false\n";
+    let folder = folder(&format!("{account}[sinks.archive]\n{settings}"));
+    run(folder.path(), &["check", "--config", "config.toml", "--connect"]).await
+}
+
+#[tokio::test]
+async fn a4_a_column_that_takes_no_event_is_the_tables_fault_and_told_by_name() {
+    let peer = PostgresServer::start().await;
+    let settings = peer.with_login(USER, PASSWORD);
+    for (columns, culprit, told) in [
+        ("id bigserial PRIMARY KEY, event jsonb", "column id ", "bigint"),
+        ("id text PRIMARY KEY, time integer", "column time ", "integer"),
+        ("id text PRIMARY KEY, data text[], event jsonb", "column data ", "text[]"),
+        ("id text PRIMARY KEY, event point", "column event ", "point"),
+        ("id varchar(8) PRIMARY KEY, event jsonb", "column id ", "8 characters"),
+        ("id text PRIMARY KEY, type boolean", "column type ", "boolean"),
+    ] {
+        peer.run(&format!("DROP TABLE IF EXISTS onsip_events; CREATE TABLE onsip_events ({columns})")).await;
+        let answers = deliver(&settings, &parcels(0, 3)).await;
+        assert!(reason(&answers).contains(culprit) && reason(&answers).contains(told), "{columns}: {answers:?}");
+        let said = check(&settings).await;
+        assert_eq!(said.code, Some(1), "{columns}: {said:#?}");
+        let [_, kind, result] = &said.row(&["archive"])[..] else { panic!("{said:#?}") };
+        assert!(kind == "postgres" && result.contains(culprit), "{columns}: {said:#?}");
+    }
+    let columns = "id varchar(32) PRIMARY KEY, sequence bigint, time date, partitionkey text, event json, note text";
+    peer.run(&format!("DROP TABLE onsip_events; CREATE TABLE onsip_events ({columns})")).await;
+    assert_eq!(deliver(&settings, &parcels(0, 3)).await, vec![Ok(()); 3]);
+    let said = check(&settings).await;
+    assert_eq!((said.code, said.row(&["archive", "postgres", "ok"]).len()), (Some(0), 3), "{said:#?}");
+}
+
+#[tokio::test]
+async fn a4_a_column_that_becomes_another_one_while_connected_rejects_nothing() {
+    let peer = PostgresServer::start().await;
+    let settings = peer.with_login(USER, PASSWORD);
+    peer.run("CREATE TABLE onsip_events (id text PRIMARY KEY, event jsonb)").await;
+    let mut sink = options(&settings).open();
+    assert_eq!(sink.deliver(&parcels(0, 3)).await, vec![Ok(()); 3]);
+    peer.run("TRUNCATE onsip_events; ALTER TABLE onsip_events ALTER COLUMN id TYPE bigint USING 0").await;
+    // The first finds out that the statement does not fit any more, the second says why.
+    reason(&sink.deliver(&parcels(3, 3)).await);
+    let answers = sink.deliver(&parcels(3, 3)).await;
+    assert!(reason(&answers).contains("column id "), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a4_what_else_no_event_avoids_is_told_by_check_and_rejects_nothing() {
+    let peer = PostgresServer::start().await;
+    peer.run("CREATE ROLE low LOGIN PASSWORD 'right-secret'").await;
+    let settings = peer.with_login("low", PASSWORD);
+    for (statement, expected) in [
+        ("SELECT 1", "there is no table"),
+        ("CREATE TABLE onsip_events (id text, event jsonb, must integer NOT NULL)", "column must "),
+        ("ALTER TABLE onsip_events ALTER COLUMN must SET DEFAULT 1", "must be the primary key or unique"),
+        ("ALTER TABLE onsip_events ADD UNIQUE (id)", "lacks a right"),
+    ] {
+        peer.run(statement).await;
+        let said = check(&settings).await;
+        assert!(said.code == Some(1) && said.row(&["archive"])[2].contains(expected), "{statement}: {said:#?}");
+        reason(&deliver(&settings, &parcels(0, 3)).await);
+    }
+    peer.run("GRANT INSERT, SELECT ON onsip_events TO low").await;
+    assert_eq!(check(&settings).await.code, Some(0));
+    assert_eq!(peer.texts("SELECT id FROM onsip_events").await, Vec::<String>::new(), "it writes nothing");
+    assert_eq!(deliver(&settings, &parcels(0, 3)).await, vec![Ok(()); 3]);
+}
+
+#[tokio::test]
+async fn a4_a_row_without_a_partition_or_against_a_policy_waits_and_holds_up_only_its_call() {
+    let peer = PostgresServer::start().await;
+    peer.run("CREATE ROLE low LOGIN PASSWORD 'right-secret'").await;
+    let settings = peer.with_login("low", PASSWORD);
+    for (forbid, allow) in [
+        (
+            "CREATE TABLE onsip_events (id text, partitionkey text, event jsonb, PRIMARY KEY (id)) PARTITION BY HASH (id);
+             CREATE TABLE even PARTITION OF onsip_events FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+            "CREATE TABLE odd PARTITION OF onsip_events FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+        ),
+        (
+            "DROP TABLE onsip_events; CREATE TABLE onsip_events (id text PRIMARY KEY, partitionkey text, event jsonb);
+             CREATE POLICY two ON onsip_events USING (true) WITH CHECK (partitionkey <> 'call-2');
+             ALTER TABLE onsip_events ENABLE ROW LEVEL SECURITY",
+            "ALTER TABLE onsip_events DISABLE ROW LEVEL SECURITY",
+        ),
+    ] {
+        peer.run(&format!("{forbid}; GRANT INSERT, SELECT ON onsip_events TO low")).await;
+        let batch = parcels(0, 28);
+        let mut sink = options(&settings).open();
+        let answers = sink.deliver(&batch).await;
+        let (mut held_up, mut taken) = (BTreeSet::new(), 0);
+        for (parcel, answer) in batch.iter().zip(&answers) {
+            match answer {
+                Ok(()) => {
+                    assert!(!held_up.contains(&parcel.partition), "{} overtook another of its call", parcel.id);
+                    taken += 1;
+                }
+                Err(Failure::Retry { .. }) => drop(held_up.insert(parcel.partition.clone())),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(taken > 0 && taken < 28, "{answers:?}");
+        peer.run(allow).await;
+        assert_eq!(sink.deliver(&batch).await, vec![Ok(()); 28]);
+        assert_eq!(peer.texts("SELECT id FROM onsip_events").await.len(), 28);
+    }
 }
 
 #[tokio::test]

@@ -208,6 +208,23 @@ async fn a_user_with_few_rights_is_enough_and_nobody_is_not() {
 }
 
 #[tokio::test]
+async fn a4_an_entry_that_no_right_is_for_holds_up_only_its_call() {
+    let peer = RedisServer::start().await;
+    peer.run(&["ACL", "SETUSER", "router", "on", ">for-router", "~onsip:call-1", "+xadd", "+multi", "+exec"]).await;
+    let settings = format!(
+        "type = \"redis\"\nurl = \"redis://{}\"\nusername = \"router\"\npassword = \"for-router\"\n\
+         stream = \"onsip:{{partitionkey}}\"\n",
+        peer.address()
+    );
+    let batch = [parcel(1, 1, 0), parcel(2, 2, 0), parcel(1, 3, 0), parcel(2, 4, 0)];
+    let answers = deliver(&settings, &batch).await;
+    let [Ok(()), Err(first), Ok(()), Err(second)] = &answers[..] else { panic!("{answers:?}") };
+    assert!(first == second && matches!(first, Failure::Retry { .. }), "{answers:?}");
+    assert!(first.to_string().contains("onsip:call-2") && first.to_string().contains("NOPERM"), "{answers:?}");
+    assert_eq!(peer.held("onsip:call-1").await.ids.len(), 2);
+}
+
+#[tokio::test]
 async fn the_database_is_the_one_of_the_url() {
     let mut peer = RedisServer::start().await;
     let url = format!("type = \"redis\"\nurl = \"redis://{}/3\"\npassword = {PASSWORD:?}\n", peer.address());

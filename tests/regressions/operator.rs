@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::support::condition::{self, SOON};
-use crate::support::daemon::STOP;
 use crate::support::http;
 use crate::support::metrics::Metrics;
 use crate::support::program;
@@ -80,7 +79,7 @@ async fn b11_a_log_that_nobody_reads_holds_up_neither_events_nor_the_end() {
 
     let mut daemon = ended_later(daemon);
     terminate(daemon.pid).await;
-    let status = tokio::time::timeout(STOP, &mut daemon.status).await;
+    let status = tokio::time::timeout(SOON, &mut daemon.status).await;
     assert!(status.expect("it ends in time").unwrap().success());
 }
 

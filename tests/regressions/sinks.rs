@@ -1,1 +1,125 @@
 //! Single kinds of sinks.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use onsip_router::config::Config;
+use onsip_router::sinks::{Failure, Parcel, Sink};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+/// The sink that a configuration with this section has.
+fn sink(section: &str) -> Box<dyn Sink> {
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    let whole = format!("[accounts.a]\njid = \"a@acme.test\"\npassword = \"x\"\n[sinks.peer]\n{section}\n");
+    file.write_all(whole.as_bytes()).unwrap();
+    let config = Config::load(&[file.path().to_owned()], std::iter::empty());
+    let mut config = config.unwrap_or_else(|problems| panic!("{problems}"));
+    config.sinks.pop_first().unwrap().1.options.open()
+}
+
+fn parcel() -> Parcel {
+    let body = json!({
+        "specversion": "1.0", "id": "i", "source": "s", "type": "com.onsip.call.ended", "time": "2026-01-01T00:00:00Z",
+        "subject": "l", "datacontenttype": "application/json", "dataschema": "d", "sequence": "0000000001",
+        "partitionkey": "c", "data": { "account": "a" },
+    });
+    Parcel { id: "i".into(), partition: "c".into(), body: body.to_string().into() }
+}
+
+/// The answer to one event, which the peer at the other end of `talk` gets.
+async fn delivered<F: Future<Output = ()> + Send>(
+    section: impl FnOnce(SocketAddr) -> String,
+    talk: impl FnOnce(TcpStream) -> F,
+) -> Result<(), Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut sink = sink(&section(listener.local_addr().unwrap()));
+    let (end, ended) = oneshot::channel::<()>();
+    let peer = async {
+        talk(listener.accept().await.unwrap().0).await;
+        let _ = ended.await; // nobody is there a second time: what is tried again fails
+    };
+    let deliver = async {
+        let answers = sink.deliver(&[parcel()]).await;
+        drop(end);
+        answers
+    };
+    let (_, mut answers) = futures::future::join(peer, deliver).await;
+    answers.remove(0)
+}
+
+#[tokio::test]
+async fn d_webhook_an_answer_with_odd_headers_is_an_answer() {
+    let many: String = (0..300).map(|number| format!("x-{number}: y\r\n")).collect();
+    for headers in [
+        "x-trace: one\r\n  two\r\n",
+        "x-trace: one\r\n\ttwo\r\n\t three\r\n",
+        "x-trace : one\r\n",
+        "no colon at all\r\n",
+        "x-bin: a\u{1}b\r\n",
+        "x y: z\r\n",
+        &many,
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{headers}content-length: 2\r\n\r\nok");
+        let talk = async move |mut stream: TcpStream| {
+            let mut request = Vec::new();
+            while !request.ends_with(b"}}") {
+                assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let answer = delivered(|address| format!("type = 'webhook'\nurl = 'http://{address}/'"), talk).await;
+        assert_eq!(answer, Ok(()), "{headers:?}");
+    }
+}
+
+/// Reads one MQTT packet and returns its first byte.
+async fn packet(stream: &mut TcpStream) -> u8 {
+    let kind = stream.read_u8().await.unwrap();
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        let byte = stream.read_u8().await.unwrap();
+        length |= usize::from(byte & 127) << shift;
+        shift += 7;
+        if byte < 128 {
+            break;
+        }
+    }
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    kind
+}
+
+/// The reason that is told where a broker ends the connection with `farewell` once it has got the message.
+async fn ended_with(farewell: &'static [u8], more: &str) -> Result<(), Failure> {
+    let talk = async move |mut stream: TcpStream| {
+        assert_eq!(packet(&mut stream).await >> 4, 1, "CONNECT");
+        stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap(); // CONNACK
+        assert_eq!(packet(&mut stream).await >> 4, 3, "PUBLISH");
+        stream.write_all(farewell).await.unwrap();
+    };
+    delivered(|address| format!("type = 'mqtt'\nurl = 'mqtt://{address}'\n{more}"), talk).await
+}
+
+#[tokio::test]
+async fn d_mqtt_a_takeover_by_another_client_is_told_with_what_to_do() {
+    const TAKEN_OVER: &[u8] = &[0xE0, 2, 0x8E, 0];
+    let Err(Failure::Retry { reason, .. }) = ended_with(TAKEN_OVER, "client_id = 'router-1'").await else { panic!() };
+    for part in ["another client", "\"router-1\"", "`client_id`"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    let Err(Failure::Retry { reason, .. }) = ended_with(TAKEN_OVER, "").await else { panic!() };
+    assert!(reason.contains("another client"), "{reason}");
+    // A broker that says nothing may have done the same.
+    let Err(Failure::Retry { reason, .. }) = ended_with(&[], "client_id = 'router-1'").await else { panic!() };
+    assert!(reason.contains("does another client use \"router-1\""), "{reason}");
+}
+
+#[tokio::test]
+async fn a_brokers_words_are_told_in_short_and_on_one_line() {
+    // DISCONNECT, server busy, with the reason text "no\u{1b}[2J\r\nroom".
+    const BUSY: &[u8] = b"\xE0\x11\x89\x0F\x1F\x00\x0Cno\x1B[2J\r\nroom";
+    let Err(Failure::Retry { reason, .. }) = ended_with(BUSY, "").await else { panic!() };
+    assert!(reason.contains("ServerBusy (no [2J room)") && !reason.contains(char::is_control), "{reason:?}");
+}

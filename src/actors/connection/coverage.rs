@@ -54,7 +54,8 @@ impl Connection {
         chronicle::coverage(&self.house, &self.name, &change);
         let cover = Cover { account: self.name.clone(), change };
         let house = Arc::clone(&self.house);
-        ctx.spawn(async move { house.commit(cover).await }.into_actor(self));
+        // One that is never committed is told as a gap after the next start.
+        ctx.spawn(async move { house.commit(cover).await }.into_actor(self).map(|_, _, _| ()));
     }
 
     /// The authorization may have run out: from then on nothing is sure to be delivered.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use minidom::Element;
-use tokio::sync::OwnedSemaphorePermit;
 use xmpp_parsers::jid::FullJid;
 
 use super::{Ask, Asker, Connection};
@@ -16,7 +15,7 @@ use crate::protocol::notification::{Notification, Part};
 use crate::protocol::requests::NoAnswer;
 use crate::protocol::resync::{self, Inquiry};
 use crate::protocol::stanza::{self, Incoming, Request};
-use crate::xmpp::session::Received;
+use crate::xmpp::session::{Received, Room};
 
 impl Connection {
     pub(super) fn receive_as(&mut self, own: FullJid) {
@@ -32,7 +31,7 @@ impl Connection {
         &mut self,
         received: Vec<Received>,
         at: Moment,
-        room: Option<OwnedSemaphorePermit>,
+        room: Room,
         upto: u32,
         ctx: &mut Context<Self>,
     ) {
@@ -53,7 +52,10 @@ impl Connection {
                             self.answered(asker, outcome.map_err(NoAnswer::Refused), ctx);
                         }
                     }
-                    Incoming::Request(request) => self.send(stanza::reply(&request)),
+                    Incoming::Request(request) => match stanza::reply(&request) {
+                        Some(answer) => self.send(answer),
+                        None => self.house.metrics.outbound_stanza_dropped(),
+                    },
                     Incoming::Other => {}
                 },
             }
@@ -67,11 +69,16 @@ impl Connection {
             let bounds = self.access.bounds.clone();
             let commit = async move {
                 house.metrics.messages_held(bounds.in_hand());
-                house.commit(batch).await;
+                let committed = house.commit(batch).await;
                 drop(room);
                 house.metrics.messages_held(bounds.in_hand());
+                committed
             };
-            ctx.wait(commit.into_actor(self).map(move |(), this, _| this.handled(upto)));
+            ctx.wait(commit.into_actor(self).map(move |committed, this, _| {
+                if committed {
+                    this.handled(upto);
+                }
+            }));
         }
         self.set_timer(ctx);
     }

@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::prelude::*;
-use jiff::Timestamp;
-
 use super::{Batch, Router};
 use crate::domain::event::Event;
 use crate::domain::identity::Token;
@@ -14,9 +11,10 @@ use crate::domain::moment::Moment;
 use crate::domain::service::{CALLS, Service};
 use crate::protocol::legs::{Ages, Legs};
 use crate::store::StoreError;
+use actix::prelude::*;
 
 /// Legs ended in one commit at most; the rest follows in the next.
-const ROUND: u32 = 256;
+const ROUND: u32 = 64;
 /// The longest pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(30);
 /// A leg from before the start is left alone for so long (or as long as it may ring): it may be there still, and the
@@ -38,13 +36,15 @@ pub(super) struct Age {
     service: Service,
     pub(super) legs: Vec<Token>,
     ages: Ages,
-    now: Timestamp,
+    now: Moment,
 }
 
 impl Age {
     /// Ends those that still are.
-    pub(super) fn carry_out(&self, legs: &mut Legs) -> Vec<Event> {
-        self.legs.iter().filter_map(|leg| legs.expire(leg, &self.service, self.ages, self.now)).collect()
+    /// They were recalled as the clock reads at `reading`.
+    pub(super) fn carry_out(&self, legs: &mut Legs, reading: Moment) -> Vec<Event> {
+        let now = self.now.by(reading).utc();
+        self.legs.iter().filter_map(|leg| legs.expire(leg, &self.service, self.ages, now)).collect()
     }
 }
 
@@ -59,8 +59,8 @@ impl Router {
     fn look_for_stale(&self, ctx: &mut Context<Self>) {
         let (house, ages) = (Arc::clone(&self.house), self.stale.ages);
         let look = async move {
-            let now = Moment::now().utc();
-            let (ringing, answered) = ages.limits(now);
+            let now = Moment::now();
+            let (ringing, answered) = ages.limits(now.utc());
             house.metrics.legs_live(house.store.live(CALLS).await?);
             Ok((now, house.store.stale(CALLS, ringing, answered, ROUND).await?))
         };
@@ -73,7 +73,7 @@ impl Router {
         }));
     }
 
-    fn end_stale(&mut self, found: &[Leg], now: Timestamp, ctx: &mut Context<Self>) {
+    fn end_stale(&mut self, found: &[Leg], now: Moment, ctx: &mut Context<Self>) {
         let Stale { services_domain, ages } = self.stale.clone();
         let (false, Ok(service)) = (found.is_empty(), Service::new(CALLS, &services_domain)) else {
             return self.age(ctx);

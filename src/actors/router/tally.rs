@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Batch, Deliver};
+use super::rounds::Place;
+use super::units::Rejected;
 use crate::actors::House;
 use crate::actors::trail::Trail;
 use crate::domain::event::{EndReason, Event, EventData, EventType};
@@ -16,7 +17,6 @@ use crate::feed::Told;
 use crate::otel::Traces;
 use crate::protocol::coverage::Gap;
 use crate::protocol::legs::Sighting;
-use crate::protocol::notification::Part;
 use crate::routing::Routes;
 use crate::store::CommitEvent;
 
@@ -57,27 +57,15 @@ impl Tally {
         self.begun = Some(begun);
     }
 
-    /// The parts of all messages that may be believed, in order; the others are noted.
-    pub(super) fn admit<'a>(&mut self, batches: &'a [Batch]) -> Vec<Sighting<'a>> {
-        let mut sightings = Vec::new();
-        for batch in batches {
-            let Batch::Deliver(Deliver { reception, notes, received }) = batch else { continue };
-            for note in notes.iter() {
-                let mut reject = |reason, n| self.rejected.push((reception.account.clone(), reason, n));
-                match reception.admit(note) {
-                    Ok(service) => {
-                        if note.malformed > 0 {
-                            reject(RejectReason::Malformed, note.malformed);
-                        }
-                        let received = received.utc();
-                        let parts = note.parts.iter().filter(|part| !matches!(part, Part::Subscription(_)));
-                        sightings.extend(parts.map(|part| Sighting { reception, service, note, part, received }));
-                    }
-                    Err(reason) => reject(reason, 1),
-                }
-            }
-        }
-        sightings
+    /// Notes what was no event of the messages that were reached.
+    pub(super) fn reject(&mut self, rejected: Vec<Rejected>, reached: &[Option<Place>]) {
+        let was_reached = |rejected: &Rejected| {
+            let (piece, begin) = rejected.at;
+            let ends = reached.get(piece).copied().flatten();
+            ends.is_none_or(|end| begin < end)
+        };
+        let reached = rejected.into_iter().filter(was_reached);
+        self.rejected.extend(reached.map(|Rejected { account, reason, n, .. }| (account, reason, n)));
     }
 
     /// An event that a message tells of, in the form the queue takes.
@@ -172,8 +160,11 @@ impl Tally {
                 metrics.publish_delay(&event.service, span(published, event.received));
             }
         }
-        for trail in self.trails {
-            trail.committed(&self.traces, self.begun, now);
+        let mut trails = self.trails.into_iter().peekable();
+        let mut tells_node = true;
+        while let Some(trail) = trails.next() {
+            let same = trails.peek().is_some_and(|next| next.is_of_the_node_of(&trail));
+            trail.committed(&self.traces, self.begun, now, std::mem::replace(&mut tells_node, !same));
         }
         for reason in self.ended {
             metrics.leg_ended(reason);

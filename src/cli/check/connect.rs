@@ -1,6 +1,8 @@
-//! `check --connect`: logs each account in once, authorises it, lists its subscriptions, and leaves.
+//! `check --connect`: logs each account in once, authorises it, lists its subscriptions, and leaves; and looks at the
+//! tables of sinks.
 
 use anyhow::{Result, anyhow};
+use futures::future::join_all;
 
 use crate::cli::round::{Named, Report, Round, complain};
 use crate::cli::table::{Table, time};
@@ -50,7 +52,23 @@ pub(super) async fn connect(config: &Config) -> Result<Report> {
             complain(name, warning);
         }
     }
-    Ok(Report { text: format!("{table}\n{} ok, {failed} failed", all - failed), failed: failed > 0 })
+    let sinks = sinks(config).await;
+    let text = format!("{table}\n{} ok, {failed} failed{}", all - failed, sinks.text);
+    Ok(Report { text, failed: failed > 0 || sinks.failed })
+}
+
+/// Looks at the peer of each sink that can be asked whether it takes events, and makes a table of them.
+async fn sinks(config: &Config) -> Report {
+    let checks = config.sinks.iter().map(async |(name, sink)| Some((name, &sink.options, sink.options.check().await?)));
+    let (mut table, mut failed) = (Table::new(["SINK", "TYPE", "RESULT"]), false);
+    let mut any = false;
+    for (name, options, checked) in join_all(checks).await.into_iter().flatten() {
+        any = true;
+        failed |= checked.is_err();
+        let result = checked.map_or_else(|why| format!("failed: {why}"), |()| "ok".to_owned());
+        table.add([name.to_string(), options.kind().to_owned(), result]);
+    }
+    Report { text: if any { format!("\n\n{table}") } else { String::new() }, failed }
 }
 
 /// What `authorize-plain` brought. The text of a refusal stays unread: the service echoes the password in it.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Legs, Sighting};
-use crate::domain::event::{EndReason, Event};
+use super::{Legs, Sighting, Verdict};
+use crate::domain::event::EndReason;
 use crate::domain::leg::Leg;
 use crate::domain::name::{AccountName, ItemId, NodeName};
 
@@ -21,7 +21,7 @@ impl Legs {
         node: &NodeName,
         present: &[ItemId],
         told_by: Option<&AccountName>,
-    ) -> Vec<Event> {
+    ) -> Verdict {
         let (there, missing): (Vec<Arc<Leg>>, Vec<Arc<Leg>>) =
             self.live(sighting.service, node).into_iter().partition(|leg| present.contains(&leg.item));
         for leg in there.into_iter().filter(|leg| leg.touched < sighting.received) {

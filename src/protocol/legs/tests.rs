@@ -112,7 +112,7 @@ impl Store {
         let mut events = Vec::new();
         for (sighting, names) in named {
             match legs.see(sighting, names) {
-                Verdict::New(new) => events.extend(new),
+                Verdict::New(new) | Verdict::Partly(new) => events.extend(new),
                 Verdict::Duplicate(_) => self.duplicates += 1,
             }
         }

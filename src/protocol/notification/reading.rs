@@ -6,6 +6,10 @@ use minidom::{Element, Node};
 
 use super::fields::Fields;
 use super::{Change, Content, Notification, Part};
+use crate::domain::limits::{
+    CHANGES, FIELD_BYTES, JID_BYTES, NAME_BYTES, PARTS, PAYLOAD_BYTES, PUBLISH_TIME_BYTES, SHOWN_PARTS, SUBID_BYTES,
+    SUBIDS,
+};
 use crate::domain::name::{ItemId, NodeName, Subid};
 use crate::domain::service::ServiceKind;
 use crate::protocol::stanza::{Tag, ns};
@@ -35,6 +39,8 @@ pub struct Reading {
     item: Item,
     /// Text of the header or the field at hand.
     text: String,
+    /// Changed subscriptions so far.
+    changes: usize,
 }
 
 /// Which element we are in.
@@ -69,6 +75,8 @@ struct Item {
     published: Option<String>,
     fields: Fields,
     content: Option<Content>,
+    /// Whether anything of it exceeds a limit.
+    oversize: bool,
 }
 
 impl Reading {
@@ -83,6 +91,7 @@ impl Reading {
             leaf: NodeName::from(""),
             item: Item::default(),
             text: String::new(),
+            changes: 0,
         }
     }
 
@@ -118,7 +127,9 @@ impl Reading {
 
     /// The element that was wanted whole.
     pub fn whole(&mut self, element: &Element) {
-        self.item.content = Some(Content::Other(Some(element.into())));
+        let payload = String::from(element);
+        self.item.oversize |= payload.len() > PAYLOAD_BYTES;
+        self.item.content = Some(Content::Other(Some(payload).filter(|_| !self.item.oversize)));
     }
 
     /// The element whose content is shown ends.
@@ -140,7 +151,9 @@ impl Reading {
                 Place::Item
             }
             Place::Field(field) => {
-                self.item.fields.close(field, std::mem::take(&mut self.text));
+                let text = std::mem::take(&mut self.text);
+                self.item.oversize |= text.len() > FIELD_BYTES;
+                self.item.fields.close(field, text);
                 Place::Payload
             }
         }
@@ -153,6 +166,7 @@ impl Reading {
         if self.kind.is_some() && note.parts.is_empty() && note.malformed == 0 && !self.event {
             note.malformed = 1;
         }
+        note.cut();
         note
     }
 
@@ -220,13 +234,21 @@ impl Reading {
         let text = std::mem::take(&mut self.text);
         match (self.header, text.trim()) {
             (_, "") | (None, _) => {}
-            (Some(Header::Collection), text) => self.note.collection = Some(text.into()),
-            (Some(Header::Subid), text) => self.note.subids.push(text.into()),
+            (Some(Header::Collection), text) if text.len() <= NAME_BYTES => self.note.collection = Some(text.into()),
+            (Some(Header::Subid), text) if text.len() <= SUBID_BYTES && self.note.subids.len() < SUBIDS => {
+                self.note.subids.push(text.into());
+            }
+            (Some(Header::Collection | Header::Subid), _) => self.note.oversize += 1,
         }
     }
 
     fn part(&mut self, tag: &impl Tag) -> Wanted {
         let named = |name| tag.attribute(name).filter(|text| !text.is_empty());
+        let exceeds = |name, most| tag.attribute(name).is_some_and(|text| text.len() > most);
+        if matches!(tag.name(), "items" | "purge" | "delete" | "subscription") && exceeds("node", NAME_BYTES) {
+            self.note.oversize += 1;
+            return Wanted::Nothing;
+        }
         match (tag.name(), named("node").map(NodeName::from)) {
             ("items", Some(leaf)) => {
                 self.leaf = leaf;
@@ -236,7 +258,14 @@ impl Reading {
             ("items" | "purge" | "delete", None) => self.note.malformed += 1,
             ("subscription", node) => {
                 // Without a state it is a lease warning (`expiry`), and the lease is renewed long before.
-                if let Some(state) = tag.attribute("subscription") {
+                if exceeds("jid", JID_BYTES) || exceeds("subid", SUBID_BYTES) || exceeds("subscription", SUBID_BYTES) {
+                    self.note.oversize += 1;
+                } else if let Some(state) = tag.attribute("subscription") {
+                    self.changes += 1;
+                    if self.changes > CHANGES {
+                        self.note.oversize += 1;
+                        return Wanted::Nothing;
+                    }
                     let jid = tag.attribute("jid").map(str::to_owned);
                     let (subid, state) = (named("subid").map(Subid::from), state.to_owned());
                     self.add(Part::Subscription(Change { node, jid, subid, state }));
@@ -249,8 +278,12 @@ impl Reading {
 
     /// An `item` or a `retract` of a leaf.
     fn entry(&mut self, tag: &impl Tag) -> Wanted {
-        let id = tag.attribute("id").filter(|id| !id.is_empty()).map(ItemId::from);
-        match (tag.name(), id) {
+        let id = tag.attribute("id").filter(|id| !id.is_empty());
+        if id.is_some_and(|id| id.len() > NAME_BYTES) {
+            self.note.oversize += 1;
+            return Wanted::Nothing;
+        }
+        match (tag.name(), id.map(ItemId::from)) {
             ("retract", Some(item)) => self.add(Part::Retract { node: self.leaf.clone(), item }),
             ("item", Some(id)) => {
                 self.item = Item { id: Some(id), ..Item::default() };
@@ -271,7 +304,12 @@ impl Reading {
             return Wanted::Nothing;
         }
         self.item.paid = true;
-        self.item.published = tag.attribute("publish-time").filter(|text| !text.trim().is_empty()).map(str::to_owned);
+        let published = tag.attribute("publish-time").filter(|text| !text.trim().is_empty());
+        if published.is_some_and(|text| text.len() > PUBLISH_TIME_BYTES) {
+            self.item.oversize = true;
+            return Wanted::Nothing;
+        }
+        self.item.published = published.map(str::to_owned);
         match Fields::of(kind) {
             Some(fields) => {
                 self.item.fields = fields;
@@ -282,7 +320,11 @@ impl Reading {
     }
 
     fn item_ended(&mut self) {
-        let Item { id, paid, published, content, .. } = std::mem::take(&mut self.item);
+        let Item { id, paid, published, content, oversize, .. } = std::mem::take(&mut self.item);
+        if oversize {
+            self.note.oversize += 1;
+            return;
+        }
         let content = match self.kind {
             Some(ServiceKind::Items) if !paid => Some(Content::Other(None)),
             Some(ServiceKind::Calls | ServiceKind::Registrations | ServiceKind::Items) | None => content,
@@ -296,6 +338,11 @@ impl Reading {
     }
 
     fn add(&mut self, part: Part) {
+        let most = if self.note.asked.is_some() { SHOWN_PARTS } else { PARTS };
+        if self.note.parts.len() >= most {
+            self.note.oversize += 1;
+            return;
+        }
         if self.note.parts.is_empty() {
             self.note.parts.reserve_exact(1); // as a rule there is no second one, and a part is large
         }

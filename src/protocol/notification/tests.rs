@@ -155,6 +155,7 @@ mod garbage {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seed::properties;
 
     const NAMES: [&str; 16] = [
         "event",
@@ -201,7 +202,9 @@ mod garbage {
         format!("<{name} xmlns='{}'{attribute}>{text}{inner}</{name}>", SPACES[space])
     }
 
-    proptest! {
+    properties! {
+        cases: 256;
+
         #[test]
         fn never_panics_and_never_costs_a_good_neighbour(
             before in proptest::collection::vec(tree(), 0..4),
@@ -217,4 +220,65 @@ mod garbage {
             }
         }
     }
+}
+
+#[test]
+fn c1_what_is_too_long_or_too_many_is_left_out_and_counted_and_costs_nothing_else() {
+    let long = "x".repeat(crate::domain::limits::NAME_BYTES + 1);
+    let good = item("T1", "created");
+    let of = |inner: &str| read(&event(&format!("<items node='/b/a'>{inner}{good}</items>")));
+    let blocks = [
+        format!("<items node='{long}'><retract id='a'/>{good}</items>"),
+        format!("<purge node='{long}'/>"),
+        format!("<subscription node='{long}' subscription='none'/>"),
+        format!("<subscription node='/b/a' subid='{long}{long}' subscription='none'/>"),
+    ];
+    for block in blocks {
+        let note = read(&event(&format!("{block}<items node='/b/a'>{good}</items>")));
+        assert_eq!((note.parts.len(), note.oversize, note.malformed), (1, 1, 0), "{block}");
+    }
+    let published = "2".repeat(65);
+    let field = "y".repeat(crate::domain::limits::FIELD_BYTES + 1);
+    let entries = [
+        format!("<retract id='{long}'/>"),
+        format!("<item id='{long}'/>"),
+        format!(
+            "<item id='a'><active-call xmlns='onsip:active-calls' publish-time='{published}'><dialog-state>created\
+             </dialog-state></active-call></item>"
+        ),
+        format!(
+            "<item id='a'><active-call xmlns='onsip:active-calls'><dialog-state>created</dialog-state><to-display>{field}\
+             </to-display></active-call></item>"
+        ),
+    ];
+    for entry in entries {
+        let note = of(&entry);
+        assert_eq!((note.parts.len(), note.oversize, note.malformed), (1, 1, 0), "{entry}");
+    }
+    let header = |name: &str, text: &str| format!("<header name='{name}'>{text}</header>");
+    let subids: String = (0..14).map(|n| header("SubID", &n.to_string())).collect();
+    let headers = format!("{}{}{subids}", header("Collection", &long), header("SubID", &long.repeat(2)));
+    let headers = format!("<headers xmlns='http://jabber.org/protocol/shim'>{headers}</headers>");
+    let note = read(&format!("{headers}{}", event(&format!("<items node='/b/a'>{good}</items>"))));
+    assert_eq!((note.parts.len(), note.collection, note.subids.len(), note.oversize), (1, None, 10, 6));
+    let payload = "z".repeat(crate::domain::limits::PAYLOAD_BYTES);
+    let note = read_as(
+        ServiceKind::Items,
+        &event(&format!("<items node='n'><item id='a'><p xmlns='u'>{payload}</p></item></items>")),
+    );
+    assert_eq!((note.parts.len(), note.oversize), (0, 1));
+}
+
+#[test]
+fn c2_no_message_becomes_more_than_it_may() {
+    let retracts = "<retract id='i'/>".repeat(5_500);
+    for node in ["n".to_owned(), "n".repeat(1_000)] {
+        let note = read(&event(&format!("<items node='{node}'>{retracts}</items>")));
+        assert!(note.output() <= MESSAGE_OUTPUT_BYTES, "{}", note.output());
+        assert!((100..=512).contains(&note.parts.len()), "{}", note.parts.len());
+        assert_eq!(note.parts.len() as u64 + note.oversize, 5_500);
+    }
+    let changes = "<subscription node='n' subscription='none'/>".repeat(1_000);
+    let note = read(&event(&changes));
+    assert_eq!((note.parts.len(), note.oversize), (16, 984));
 }

@@ -111,3 +111,20 @@ fn a_collection_stands_for_the_leaves_of_the_authorized_addresses() {
     assert_eq!(of("/me/ann@a.test/b.test"), ["/b.test/ann"]);
     assert_eq!(of("/a.test/bob"), ["/a.test/bob"]);
 }
+
+#[test]
+fn c2_an_answer_of_which_something_was_left_out_ends_nothing() {
+    let long = "x".repeat(1_024);
+    let call = format!("<item id='T1'>{CALL}</item>");
+    for other in [
+        format!("<items node='/a.test/ann'>{call}<item id='{long}'>{CALL}</item></items>"),
+        format!("<items node='{long}'/><items node='/a.test/ann'>{call}</items>"),
+    ] {
+        let note = collection(&pubsub(&other));
+        assert_eq!((items(&note).len(), rests(&note).len(), note.oversize), (1, 0, 1));
+    }
+    let many = (0..5_000).map(|n| format!("<item id='{n}'>{CALL}</item>")).collect::<Vec<_>>().concat();
+    let note = collection(&pubsub(&format!("<items node='/a.test/ann'>{many}</items>")));
+    assert!(note.output() <= crate::domain::limits::SHOWN_OUTPUT_BYTES && rests(&note).is_empty());
+    assert_eq!(note.parts.len() as u64 + note.oversize, 5_000);
+}

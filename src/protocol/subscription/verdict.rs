@@ -61,10 +61,17 @@ pub fn moved(refusal: &Refusal, service: &Service) -> Option<NodeName> {
     let target = refusal.target.as_deref()?.strip_prefix("xmpp:")?;
     let (jid, query) = target.split_once('?')?;
     let node = query.split([';', '&']).find_map(|pair| pair.strip_prefix("node="))?;
-    BareJid::new(jid).is_ok_and(|jid| jid == *service.jid()).then(|| percent_decoded(node).into())
+    let here = BareJid::new(jid).is_ok_and(|jid| jid == *service.jid());
+    percent_decoded(node).filter(|node| here && node.chars().all(is_xml)).map(NodeName::from)
 }
 
-fn percent_decoded(text: &str) -> String {
+/// Whether a document of XML 1.0 can carry `c` at all: a node with any other could never be asked for.
+fn is_xml(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// None where what comes of it is no text.
+fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -77,7 +84,7 @@ fn percent_decoded(text: &str) -> String {
             rest = tail;
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -95,6 +102,19 @@ mod tests {
 
     fn service() -> Service {
         Service::new("user-agents", "x.test").unwrap()
+    }
+
+    #[test]
+    fn c10_a_redirect_to_a_node_that_xml_cannot_carry_is_none() {
+        let moved_to = |node: &str| {
+            let target = format!("xmpp:{}?;node={node}", service().jid());
+            let refusal = Refusal { condition: "redirect".into(), specific: None, wait: false, target: Some(target) };
+            moved(&refusal, &service())
+        };
+        assert_eq!(moved_to("%2Fa%20b"), Some(NodeName::from("/a b")));
+        for bad in ["%00", "a%01b", "%1b", "%08", "%EF%BF%BE", "%ff", "%ed%a0%80"] {
+            assert_eq!(moved_to(bad), None, "{bad}");
+        }
     }
 
     #[test]

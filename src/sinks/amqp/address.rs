@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 
-use super::super::address::without_credentials;
+use super::super::address::{with_ascii_host, without_credentials};
 
 /// `amqp://HOST:PORT/VHOST`, or `amqps://` for TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "must be amqp://HOST:PORT/VHOST or amqps://HOST:PORT/VHOST";
         without_credentials(text)?;
+        let text = &*with_ascii_host(text);
         if text.contains(['?', '#']) {
             return Err(EXPECTED.to_owned());
         }

@@ -4,17 +4,20 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_compat::CompatExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::tcp::RustlsConnector;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{AsyncTcpStream, Channel, Confirmation, ConnectionProperties, Error, ErrorKind};
-use tokio::net::lookup_host;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::super::excerpt::excerpt;
 use super::Options;
 use super::line::{Guard, Line};
 use super::message::Message;
+use crate::dial;
 
 /// For a TCP connection, TLS, the log-in and a channel.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -106,7 +109,7 @@ impl Connection {
         match timeout(ANSWER, sent).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)))) => {
-                let said = returned.reply_text.as_str();
+                let said = excerpt(returned.reply_text.as_str());
                 let (exchange, key) = (&self.exchange, &message.routing_key);
                 Err(Fault::Refused(format!("no queue gets the routing key {key} of the exchange {exchange}: {said}")))
             }
@@ -136,44 +139,48 @@ impl Connection {
 async fn connect(options: &Options) -> Result<Connection, String> {
     let plainly = |fault: io::Error| fault.to_string();
     let address = &options.address;
-    let addresses: Vec<_> = lookup_host((address.host.as_str(), address.port)).await.map_err(plainly)?.collect();
-    let tls = if address.tls {
-        Some(RustlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?)))
-    } else {
-        None
-    };
-    let (line, host) = (Line::default(), address.host.clone());
+    let tls = if address.tls { Some(Arc::new(options.encryption.client().await.map_err(plainly)?)) } else { None };
+    let found = dial::addresses(&address.host, address.port).await.map_err(plainly)?;
+    let opened = dial::open(&found, CONNECTING, |tcp| over(tcp, tls.clone(), options)).await;
+    opened.map_err(|fault| fault.to_string())
+}
+
+/// Speaks AMQP on `tcp`.
+async fn over(
+    tcp: TcpStream,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    options: &Options,
+) -> Result<Connection, dial::Fault<String>> {
+    let here = |fault: io::Error| dial::Fault::Here(fault.to_string());
+    let (line, host) = (Line::default(), options.address.host.clone());
     let guard = Guard::new(line.clone());
+    line.hold(&tcp).map_err(here)?;
+    let tls = tls.map(RustlsConnector::from);
     let properties = ConnectionProperties::default().with_connection_name("onsip-router".into());
-    let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
+    let runtime = lapin::runtime::default_runtime().map_err(|error| dial::Fault::Here(error.to_string()))?;
+    let tcp = Mutex::new(Some(tcp));
     let connecting = lapin::Connection::connector(
         uri(options),
         runtime,
-        async move |_, runtime| {
-            let mut last = io::Error::from(io::ErrorKind::NotFound);
-            for address in &addresses {
-                let stream = match timeout(CONNECTING, AsyncTcpStream::connect(&runtime, *address)).await {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(fault)) => {
-                        last = fault;
-                        continue;
-                    }
-                    Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-                };
-                if let AsyncTcpStream::Plain(socket) = &stream {
-                    socket.get_ref().set_nodelay(true)?;
-                    line.hold(socket.get_ref())?;
-                }
-                return match &tls {
-                    Some(tls) => Ok(stream.into_rustls(tls, &host).await?),
-                    None => Ok(stream),
-                };
+        async move |_, _| {
+            // It is asked for once: nothing is recovered.
+            let tcp = tcp.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let stream =
+                AsyncTcpStream::Plain(tcp.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?.compat());
+            match &tls {
+                Some(tls) => Ok(stream.into_rustls(tls, &host).await?),
+                None => Ok(stream),
             }
-            Err(last.into())
         },
         properties,
     );
-    let said = |error: Error| cause(&error).into_reason();
+    let said = |error: Error| {
+        let reason = cause(&error).into_reason();
+        match error.kind() {
+            ErrorKind::ProtocolError(_) => dial::Fault::Everywhere(reason),
+            _ => dial::Fault::Here(reason),
+        }
+    };
     let established = connecting.await.map_err(said)?;
     let channel = established.create_channel().await.map_err(said)?;
     channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(said)?;
@@ -208,18 +215,18 @@ fn cause(error: &Error) -> Fault {
         return Fault::Broken(match error.kind() {
             ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_) => LOST.to_owned(),
             ErrorKind::IOError(fault) => fault.to_string(),
-            _ => error.to_string(),
+            _ => excerpt(&error.to_string()),
         });
     };
-    let text = said.get_message().as_str();
+    let text = excerpt(said.get_message().as_str());
     match said.kind() {
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if text.contains("message size") => {
-            Fault::TooLarge(text.to_owned())
+            Fault::TooLarge(text)
         }
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
             Fault::Broken(format!("{text}; check `username`, `password` and what the user may"))
         }
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Fault::Broken(format!("{text}; check the virtual host")),
-        _ => Fault::Broken(text.to_owned()),
+        _ => Fault::Broken(text),
     }
 }

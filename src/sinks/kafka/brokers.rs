@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::super::address::{host_and_port, is_local, without_credentials};
+use crate::domain::host;
 
 /// What is listened on where nothing else is written.
 const PORT: u16 = 9092;
@@ -26,7 +27,7 @@ impl FromStr for Brokers {
         without_credentials(text)?;
         let brokers = text.split(',').map(|broker| {
             let (host, port) = host_and_port(broker.trim())?;
-            Some((host.to_owned(), port.unwrap_or(PORT)))
+            Some((host::ascii(host).unwrap_or_else(|| host.to_owned()), port.unwrap_or(PORT)))
         });
         let brokers: Option<Vec<_>> = brokers.collect();
         Ok(Self(brokers.ok_or("must be HOST:PORT, or several of them with commas between")?))

@@ -17,6 +17,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::RwLock;
 use tokio::task::spawn_blocking;
 
+use super::super::excerpt::excerpt;
 use super::super::link::Link;
 use super::super::{Failure, Parcel};
 use super::message::Message;
@@ -57,7 +58,7 @@ impl ClientContext for Complaint {
             Some(RDKafkaErrorCode::Authentication) => {
                 "the brokers refuse the log-in; check `username`, `password` and `mechanism`".to_owned()
             }
-            _ => reason.replace(['\n', '\r'], " "),
+            _ => excerpt(reason),
         };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
     }

@@ -1,55 +1,71 @@
 //! One connection to an MQTT broker, up to its first fault. Must not know what a message says.
 //!
-//! The client library would connect again by itself and send once more what was not acknowledged. So its loop runs only
-//! to the first fault and is dropped then, with all it holds; and no session outlives the connection at the broker.
+//! The client library would connect again by itself and send once more what was not acknowledged. So it gets one
+//! finished stream and no second one, its loop runs only to the first fault and is dropped then, with all it holds; and
+//! no session outlives the connection at the broker.
 
-use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, PubAck, PubAckReason, Publish};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
-use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration, Transport};
-use tokio::sync::oneshot;
+use rumqttc::Error as MqttError;
+use rumqttc::{
+    AsyncClient, Broker, ClientError, ConnAck, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event,
+    EventLoop, MqttOptions, Packet, PubAck, PubAckReason, Publish, PublishOptions, PublishResult, StateError,
+};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
+use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
 use super::super::{Failure, Parcel};
+use super::address::Address;
+use super::stream::ReadToEnd;
 use super::{BATCH, Options, message};
+use crate::dial;
+use crate::domain::limits::MQTT_PACKET;
 
 /// For a TCP connection, TLS and the log-in.
 const CONNECTING: Duration = Duration::from_secs(10);
 /// For the acknowledgement of one message.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Between probes of a silent connection; after two without an answer it is lost.
-const PROBE: Duration = Duration::from_secs(15);
-/// The biggest packet the broker may send: acknowledgements are small.
-const INCOMING: u32 = 65_536;
+/// Seconds between probes of a silent connection; after two without an answer it is lost.
+const PROBE: u16 = 15;
 /// The packet identifier, which a message gets when it is sent, in bytes.
 const IDENTIFIER: usize = 2;
+
+/// Why a connection is of no more use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// The broker has refused a message as too large.
+    TooLarge(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl End {
+    fn reason(&self) -> &str {
+        match self {
+            Self::TooLarge(reason) | Self::Other(reason) => reason,
+        }
+    }
+}
 
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     client: AsyncClient,
-    state: Arc<Mutex<State>>,
+    /// What ended the connection.
+    end: Arc<Mutex<Option<End>>>,
     peer: String,
     /// More bytes than that the broker does not take in one packet.
     largest: usize,
     /// Reads and writes; ends with the connection.
     _driver: JoinSet<()>,
-}
-
-/// Who waits for what.
-#[derive(Debug, Default)]
-struct State {
-    /// Handed to the library and not sent yet, in order.
-    unsent: VecDeque<oneshot::Sender<PubAck>>,
-    /// Sent and not acknowledged yet, by packet identifier.
-    sent: HashMap<u16, oneshot::Sender<PubAck>>,
-    /// What ended the connection.
-    fault: Option<String>,
 }
 
 impl Link for Connection {
@@ -62,11 +78,18 @@ impl Link for Connection {
     }
 
     fn is_sound(&self) -> bool {
-        lock(&self.state).fault.is_none()
+        lock(&self.end).is_none()
     }
 
     async fn hand_over(&self, parcel: &Parcel, options: &Options) -> Result<(), Failure> {
         Ok(self.publish(message::of(parcel, options)?).await?)
+    }
+
+    fn too_large(&self) -> Option<String> {
+        match &*lock(&self.end) {
+            Some(End::TooLarge(reason)) => Some(reason.clone()),
+            Some(End::Other(_)) | None => None,
+        }
     }
 }
 
@@ -78,78 +101,99 @@ impl Connection {
             let largest = self.largest;
             return Err(Fault::Rejected(format!("the broker takes {largest} bytes in one packet, this has {size}")));
         }
-        let topic = String::from_utf8_lossy(&message.topic).into_owned();
-        let answer = self.hand_over(message)?;
-        match timeout(ANSWER, answer).await {
-            Ok(Ok(answer)) => judge(&answer, &topic),
-            Ok(Err(_)) => Err(Fault::Refused(self.lost())),
+        let Publish { topic, payload, properties, .. } = message;
+        let topic = String::from_utf8_lossy(&topic).into_owned();
+        let options = PublishOptions::at_least_once().properties(properties.unwrap_or_default());
+        let notice = self.client.try_publish_tracked(topic.clone(), payload, options).map_err(|fault| match fault {
+            ClientError::InvalidRequest(_) => Fault::Rejected(format!("{topic} is no topic")),
+            // There is room for a batch, so the loop must have ended.
+            _ => Fault::Refused(self.lost()),
+        })?;
+        match timeout(ANSWER, notice.wait_async()).await {
+            Ok(Ok(PublishResult::Qos1(answer))) => judge(&answer, &topic),
+            Ok(_) => Err(Fault::Refused(self.lost())),
             Err(_) => {
                 let reason = format!("{} has not acknowledged within {ANSWER:?}", self.peer);
-                lock(&self.state).fault.get_or_insert_with(|| reason.clone());
+                lock(&self.end).get_or_insert_with(|| End::Other(reason.clone()));
                 Err(Fault::Refused(reason))
             }
         }
     }
 
-    /// Hands `message` to the library and notes who waits, in the same order for both.
-    fn hand_over(&self, message: Publish) -> Result<oneshot::Receiver<PubAck>, Fault> {
-        let (sender, answer) = oneshot::channel();
-        let Publish { topic, qos, payload, properties, .. } = message;
-        let topic = String::from_utf8_lossy(&topic).into_owned();
-        let mut state = lock(&self.state);
-        if state.fault.is_some() {
-            drop(state);
-            return Err(Fault::Refused(self.lost()));
-        }
-        let handed =
-            self.client.try_publish_with_properties(topic, qos, false, payload, properties.unwrap_or_default());
-        // There is room for a batch, so the loop must have ended.
-        handed.map_err(|_| Fault::Refused(format!("{}: the connection was lost", self.peer)))?;
-        state.unsent.push_back(sender);
-        Ok(answer)
-    }
-
     fn lost(&self) -> String {
-        let fault = lock(&self.state).fault.clone();
-        format!("{}: {}", self.peer, fault.as_deref().unwrap_or("the connection was lost"))
+        let end = lock(&self.end);
+        format!("{}: {}", self.peer, end.as_ref().map_or("the connection was lost", End::reason))
     }
 }
 
-fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+fn lock<T>(state: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn connect(options: &Options) -> Result<Connection, String> {
-    let (client, mut events) = AsyncClient::new(settings(options).await?, BATCH);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(CONNECTING.as_secs());
-    events.options.set_network_options(network);
-    let welcome = loop {
-        if let Event::Incoming(Packet::ConnAck(welcome)) = events.poll().await.map_err(|fault| said(&fault))? {
-            break welcome;
+    let Address { tls, host, port } = &options.address;
+    let plainly = |fault: io::Error| fault.to_string();
+    let tls = if *tls {
+        let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
+        Some((TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?)), name))
+    } else {
+        None
+    };
+    let found = dial::addresses(host, *port).await.map_err(plainly)?;
+    let begin = |tcp: TcpStream| {
+        let (tls, tcp) = (tls.clone(), ReadToEnd(tcp));
+        async move {
+            let Some((client, name)) = tls else { return log_in(Box::new(tcp), options).await };
+            let stream = client.connect(name, tcp).await.map_err(|fault| dial::Fault::Here(format!("TLS: {fault}")))?;
+            log_in(Box::new(stream), options).await
         }
     };
-    let largest = limits(&welcome)?;
-    let state = Arc::new(Mutex::new(State::default()));
-    let mut driver = JoinSet::new();
-    driver.spawn(drive(events, Arc::clone(&state)));
-    Ok(Connection { client, state, peer: options.address.to_string(), largest, _driver: driver })
+    dial::open(&found, CONNECTING, begin).await.map_err(|fault| fault.to_string())
 }
 
-async fn settings(options: &Options) -> Result<MqttOptions, String> {
+/// What the client library reads and writes.
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
+
+async fn log_in(stream: Box<dyn Stream>, options: &Options) -> Result<Connection, dial::Fault<String>> {
+    let stream = Mutex::new(Some(stream));
+    let mut settings = settings(options);
+    settings.set_socket_connector(move |_, _| {
+        let stream = lock(&stream).take();
+        async { stream.ok_or_else(|| io::ErrorKind::NotConnected.into()) }
+    });
+    let made = AsyncClient::builder(settings).capacity(BATCH.into()).try_build();
+    let (client, mut events) = made.map_err(|fault| dial::Fault::Everywhere(fault.to_string()))?;
+    let welcome = loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(welcome))) => break welcome,
+            Ok(_) => {}
+            Err(fault) => {
+                let reason = end(&fault, options.client_id.as_deref()).reason().to_owned();
+                return Err(match fault {
+                    ConnectionError::ConnectionRefused(_) => dial::Fault::Everywhere(reason),
+                    _ => dial::Fault::Here(reason),
+                });
+            }
+        }
+    };
+    let largest = limits(&welcome).map_err(dial::Fault::Everywhere)?;
+    let end = Arc::default();
+    let mut driver = JoinSet::new();
+    driver.spawn(drive(events, Arc::clone(&end), options.client_id.clone()));
+    Ok(Connection { client, end, peer: options.address.to_string(), largest, _driver: driver })
+}
+
+fn settings(options: &Options) -> MqttOptions {
     let client_id = options.client_id.clone().unwrap_or_else(|| format!("onsip-router-{:016x}", rand::random::<u64>()));
-    let mut settings = MqttOptions::new(client_id, &options.address.host, options.address.port);
-    settings.set_keep_alive(PROBE).set_clean_start(true).set_max_packet_size(Some(INCOMING));
-    settings.set_session_expiry_interval(Some(0)).set_connection_timeout(CONNECTING.as_secs());
+    let mut settings = MqttOptions::new(client_id, Broker::tcp(&options.address.host, options.address.port));
+    settings.set_keep_alive(PROBE).set_clean_start(true).set_max_packet_size(Some(MQTT_PACKET));
+    settings.set_session_expiry_interval(Some(0)).set_connect_timeout(CONNECTING);
+    settings.set_outgoing_inflight_upper_limit(BATCH);
     if let (Some(username), Some(password)) = (&options.username, &options.password) {
-        settings.set_credentials(username, password.expose());
+        settings.set_credentials(username, password.expose().to_owned());
     }
-    if options.address.tls {
-        let client = options.encryption.client().await.map_err(|fault| fault.to_string())?;
-        settings.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(client))));
-    }
-    Ok(settings)
+    settings
 }
 
 /// The largest packet that the broker takes.
@@ -164,45 +208,23 @@ fn limits(welcome: &ConnAck) -> Result<usize, String> {
     Ok(limits.max_packet_size.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)))
 }
 
-/// Runs the loop of the library up to its first fault, and passes on each acknowledgement.
-async fn drive(mut events: EventLoop, state: Arc<Mutex<State>>) {
+/// Runs the loop of the library up to its first fault. Whoever waits for an acknowledgement is told only after the fault
+/// is noted, when the loop is dropped.
+async fn drive(mut events: EventLoop, noted: Arc<Mutex<Option<End>>>, client_id: Option<String>) {
     let fault = loop {
-        match events.poll().await {
-            Ok(event) => lock(&state).note(event),
-            Err(fault) => break fault,
+        if let Err(fault) = events.poll().await {
+            break fault;
         }
     };
-    let mut state = lock(&state);
-    // What came in with the end of the connection: often the broker's reason for it.
-    events.state.events.drain(..).for_each(|event| state.note(event));
-    let fault = said(&fault);
-    *state = State { fault: Some(state.fault.take().unwrap_or(fault)), ..State::default() };
-}
-
-impl State {
-    fn note(&mut self, event: Event) {
-        match event {
-            Event::Outgoing(Outgoing::Publish(identifier)) => {
-                if let Some(waiting) = self.unsent.pop_front() {
-                    self.sent.insert(identifier, waiting);
-                }
-            }
-            Event::Incoming(Packet::PubAck(answer)) => {
-                if let Some(waiting) = self.sent.remove(&answer.pkid) {
-                    let _ = waiting.send(answer); // nobody may wait any longer
-                }
-            }
-            Event::Incoming(_) | Event::Outgoing(_) => {}
-        }
-    }
+    lock(&noted).get_or_insert_with(|| end(&fault, client_id.as_deref()));
 }
 
 fn judge(answer: &PubAck, topic: &str) -> Result<(), Fault> {
     let text = answer.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
-    let said = text.map_or_else(String::new, |text| format!(" ({text})"));
+    let said = text.map_or_else(String::new, |text| format!(" ({})", excerpt(text)));
     match answer.reason {
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
-        PubAckReason::TopicNameInvalid => Err(Fault::Rejected(format!("the broker knows no topic {topic}{said}"))),
+        PubAckReason::TopicNameInvalid => Err(Fault::Refused(format!("the broker has no topic {topic}{said}"))),
         PubAckReason::PayloadFormatInvalid => {
             Err(Fault::Rejected(format!("the broker does not take the format of the payload{said}")))
         }
@@ -218,16 +240,58 @@ fn judge(answer: &PubAck, topic: &str) -> Result<(), Fault> {
     }
 }
 
-fn said(fault: &ConnectionError) -> String {
-    match fault {
+/// Says in a line what ended the connection, and what can be done about it; `client_id` is the configured one.
+fn end(fault: &ConnectionError, client_id: Option<&str>) -> End {
+    /// The code for a packet that is too large. Brokers send it in an acknowledgement, where the protocol does not have it.
+    const TOO_LARGE: u8 = DisconnectReasonCode::PacketTooLarge as u8;
+    let reason = match fault {
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
         ) => "the broker refuses the log-in; check `username`, `password` and `client_id`".to_owned(),
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid,
+        ) => "the broker refuses the client identifier; check `client_id`".to_owned(),
         ConnectionError::ConnectionRefused(code) => format!("the broker refuses the connection: {code:?}"),
-        ConnectionError::Io(fault) => fault.to_string(),
-        ConnectionError::MqttState(fault) => fault.to_string(),
-        ConnectionError::Tls(fault) => format!("TLS: {fault}"),
+        ConnectionError::MqttState(StateError::Deserialization(MqttError::InvalidConnectReturnCode(TOO_LARGE))) => {
+            return End::TooLarge("the broker takes no message of this size".to_owned());
+        }
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
+            let text = reason_string.as_deref().map_or_else(String::new, |text| format!(" ({})", excerpt(text)));
+            let reason = farewell(*reason_code, client_id) + &text;
+            if *reason_code == DisconnectReasonCode::PacketTooLarge {
+                return End::TooLarge(reason);
+            }
+            reason
+        }
+        // A broker older than MQTT 5 says nothing where another client takes over.
+        ConnectionError::MqttState(StateError::ConnectionAborted) => match client_id {
+            Some(client_id) => {
+                format!("the broker closed the connection without a reason; does another client use {client_id:?} too?")
+            }
+            None => "the broker closed the connection without a reason".to_owned(),
+        },
+        ConnectionError::MqttState(StateError::Io(fault)) | ConnectionError::Io(fault) => fault.to_string(),
         ConnectionError::Timeout(_) => "no answer in time".to_owned(),
-        ConnectionError::NotConnAck(_) | ConnectionError::RequestsDone => fault.to_string(),
+        fault => excerpt(&fault.to_string()),
+    };
+    End::Other(reason)
+}
+
+/// Says why the broker ended the connection.
+fn farewell(code: DisconnectReasonCode, client_id: Option<&str>) -> String {
+    match (code, client_id) {
+        (DisconnectReasonCode::SessionTakenOver, Some(client_id)) => format!(
+            "another client logged in with the client identifier {client_id:?} and took over; give each its own \
+             `client_id`, or configure none here"
+        ),
+        (DisconnectReasonCode::SessionTakenOver, None) => {
+            "another client logged in with our client identifier and took over".to_owned()
+        }
+        (DisconnectReasonCode::ServerShuttingDown, _) => "the broker is shutting down".to_owned(),
+        (DisconnectReasonCode::NotAuthorized, _) => {
+            "the broker ended the connection: the user has no right to be connected".to_owned()
+        }
+        (DisconnectReasonCode::PacketTooLarge, _) => "the broker takes no packet of this size".to_owned(),
+        (code, _) => format!("the broker ended the connection: {code:?}"),
     }
 }

@@ -1,7 +1,6 @@
 //! An event as an MQTT message, in both content modes of CloudEvents. Must not know any connection.
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use rumqttc::{Publish, PublishProperties, QoS};
 
 use super::super::envelope::Envelope;
 use super::super::mode::Mode;

@@ -12,15 +12,21 @@ use async_nats::connection::State;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind, ServerAddr};
+use futures::future::join_all;
+use tokio::time::timeout;
 
+use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
 use super::super::{Failure, Parcel};
 use super::Options;
 use super::message::{self, Message};
+use crate::dial;
 
-/// For a TCP connection, TLS and the log-in at one address.
-const CONNECTING: Duration = Duration::from_secs(5);
+/// For a TCP connection, TLS and the log-in, over all addresses: shorter than the usual `timeout`.
+const CONNECTING: Duration = Duration::from_secs(8);
+/// The same at one address, if there are not many.
+const AT_ONE: Duration = Duration::from_secs(5);
 /// For the acknowledgement of one message.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Between probes of a silent connection; after two without an answer it is lost.
@@ -44,7 +50,7 @@ struct Complaint(Arc<Mutex<Option<String>>>);
 impl Complaint {
     fn hear(&self, event: &Event) {
         if let Event::ServerError(error) = event {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(excerpt(&error.to_string()));
         }
     }
 
@@ -61,7 +67,9 @@ impl Link for Connection {
 
     /// Connects, logs in, and makes the stream if the options name one that is not there.
     async fn open(options: &Options) -> Result<Self, String> {
-        let failed = |fault: &dyn std::fmt::Display| format!("cannot connect to {}: {fault}", options.peer());
+        let failed = |fault: &dyn std::fmt::Display| {
+            format!("cannot connect to {}: {}", options.peer(), excerpt(&fault.to_string()))
+        };
         let complaint = Complaint::default();
         let heard = complaint.clone();
         let settings = ConnectOptions::new()
@@ -70,7 +78,7 @@ impl Link for Connection {
                 std::future::ready(())
             })
             .name("onsip-router")
-            .connection_timeout(CONNECTING)
+            .connection_timeout(share(options).await)
             .request_timeout(Some(ANSWER))
             .ping_interval(PROBE)
             .ignore_discovered_servers()
@@ -92,7 +100,9 @@ impl Link for Connection {
                 ..stream::Config::default()
             };
             let made = jetstream::new(client.clone()).get_or_create_stream(wanted).await;
-            made.map_err(|fault| format!("the stream {name} is not there and cannot be made: {fault}"))?;
+            made.map_err(|fault| {
+                format!("the stream {name} is not there and cannot be made: {}", excerpt(&fault.to_string()))
+            })?;
         }
         Ok(Self { client, doubtful: AtomicBool::new(false), complaint })
     }
@@ -104,6 +114,17 @@ impl Link for Connection {
     async fn hand_over(&self, parcel: &Parcel, options: &Options) -> Result<(), Failure> {
         Ok(self.publish(message::of(parcel, options)?).await?)
     }
+}
+
+/// The time for each address: the library goes through them by itself, one after the other.
+async fn share(options: &Options) -> Duration {
+    let servers = options.servers.iter().filter_map(|server| server.parse::<ServerAddr>().ok());
+    let found = join_all(servers.map(|server| async move {
+        // One that is not found costs no time.
+        dial::addresses(server.host(), server.port()).await.map_or(0, |found| found.len())
+    }));
+    let count = timeout(CONNECTING / 2, found).await.map_or(1, |found| found.into_iter().sum());
+    (CONNECTING / u32::try_from(count).unwrap_or(u32::MAX).max(1)).min(AT_ONE)
 }
 
 impl Connection {
@@ -134,7 +155,7 @@ impl Connection {
 }
 
 fn refusal(subject: &str, error: &jetstream::Error) -> Fault {
-    let reason = format!("the stream does not take {subject}: {error}");
+    let reason = format!("the stream does not take {subject}: {}", excerpt(&error.to_string()));
     match error.error_code() {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM => Fault::Rejected(reason),
         _ => Fault::Refused(reason),

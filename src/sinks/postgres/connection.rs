@@ -7,7 +7,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection};
 use tokio::time::timeout;
 
 use super::super::Parcel;
+use super::super::excerpt::excerpt;
 use super::Options;
+use super::address::Address;
+use super::bridge::Bridge;
+use super::table::{self, Column, Trial};
+use crate::dial;
 
 /// For a TCP connection, TLS, the log-in and a look at the table.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -18,8 +23,14 @@ const LIFE: Duration = Duration::from_secs(5);
 
 /// The columns of a table that can be written, with their types. The modifier -1 is the type without a length: a cast
 /// to a length would cut what is too long, in place of refusing it.
-const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, -1) FROM pg_attribute \
-                       WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
+const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, -1), \
+                       CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND a.atttypmod > 4 \
+                       THEN a.atttypmod - 4 END, t.typtype = 'e', \
+                       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' \
+                       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = to_regclass($1) \
+                       AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''";
+/// Whether a trigger of the table may fill in what a row does not have.
+const TRIGGERS: &str = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal)";
 
 /// The connection.
 #[derive(Debug)]
@@ -27,25 +38,32 @@ pub(super) struct Connection {
     link: PgConnection,
     peer: String,
     insertion: String,
+    /// Ends with the connection.
+    _bridge: Option<Bridge>,
 }
 
-/// Why a batch was not inserted.
+/// Why a batch was not inserted; none of its rows is in the table.
 pub(super) enum Fault {
-    /// Because of one of its rows; none of them is in the table.
+    /// One of its rows can never be taken.
     Row(String),
-    /// For another reason, or it is not known whether it was.
+    /// Perhaps because of one of its rows, which may be taken once the table is another one.
+    Unclear(String),
+    /// For a reason that has nothing to do with its rows, or it is not known whether it was inserted.
     Server(String),
 }
 
 impl Connection {
-    /// Connects, logs in, and makes the table if it is to be made.
+    /// Connects, logs in, makes the table if it is to be made, and sees whether its columns can take events.
     ///
     /// # Errors
     /// Why not, free of secrets.
     pub(super) async fn open(options: &Options) -> Result<Self, String> {
-        let opened = timeout(CONNECTING, connect(options)).await;
-        let opened = opened.unwrap_or_else(|_| Err(format!("no answer within {CONNECTING:?}")));
-        opened.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
+        let opening = async {
+            let (mut link, bridge) = connect(options).await?;
+            let insertion = prepare(&mut link, options).await.map_err(|why| format!("{}: {why}", options.address))?;
+            Ok(Self { link, peer: options.address.to_string(), insertion, _bridge: bridge })
+        };
+        timeout(CONNECTING, opening).await.unwrap_or_else(|_| Err(silent(options)))
     }
 
     /// Whether it still stands.
@@ -54,38 +72,146 @@ impl Connection {
     }
 
     /// Inserts `parcels`, all of them or none.
-    pub(super) async fn insert(&mut self, parcels: &[Parcel]) -> Result<(), Fault> {
+    pub(super) async fn insert(&mut self, parcels: &[&Parcel]) -> Result<(), Fault> {
         let bodies: Vec<&str> = parcels.iter().map(|parcel| &*parcel.body).collect();
         // Not kept on the server under a name: poolers in between may hand each statement to another connection.
         let statement = sqlx::query(AssertSqlSafe(self.insertion.as_str())).persistent(false).bind(bodies);
         match timeout(ANSWER, statement.execute(&mut self.link)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if is_of_a_row(&error) => Err(Fault::Row(said(&error))),
-            Ok(Err(error)) => Err(Fault::Server(format!("{}: {}", self.peer, said(&error)))),
+            Ok(Err(error)) => Err(fault(&error, &self.peer)),
             Err(_) => Err(Fault::Server(format!("{}: no answer within {ANSWER:?}", self.peer))),
         }
     }
 }
 
-async fn connect(options: &Options) -> Result<Connection, String> {
-    let mut link = settings(options).connect().await.map_err(|error| said(&error))?;
-    let mut columns = columns(&mut link, options).await?;
+async fn connect(options: &Options) -> Result<(PgConnection, Option<Bridge>), String> {
+    log_in(options).await.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
+}
+
+fn silent(options: &Options) -> String {
+    format!("cannot connect to {}: no answer within {CONNECTING:?}", options.address)
+}
+
+/// Makes the table if it is to be made, and returns the statement that fills it.
+async fn prepare(link: &mut PgConnection, options: &Options) -> Result<String, String> {
+    let mut columns = columns(link, options).await?;
     if columns.is_empty() && options.create {
         // Only where it is missing: the statement needs the right to make tables even if there is nothing to make.
-        let creation = sqlx::query(AssertSqlSafe(options.table.creation())).persistent(false).execute(&mut link).await;
+        let creation = sqlx::query(AssertSqlSafe(options.table.creation())).persistent(false).execute(&mut *link).await;
         creation.map_err(|error| format!("the table {} cannot be made: {}", options.table, said(&error)))?;
-        columns = self::columns(&mut link, options).await?;
+        columns = self::columns(link, options).await?;
     }
+    examine(link, options, &columns).await
+}
+
+/// Returns the statement that fills the table.
+///
+/// # Errors
+/// Why it would fail for every event.
+async fn examine(link: &mut PgConnection, options: &Options, columns: &[Column]) -> Result<String, String> {
     if columns.is_empty() {
         return Err(format!("there is no table {}, or not for this user; `create = true` makes it", options.table));
     }
-    let insertion = options.table.insertion(&columns)?;
-    Ok(Connection { link, peer: options.address.to_string(), insertion })
+    let insertion = options.table.insertion(columns)?;
+    options.table.check_lengths(columns)?;
+    let trials = options.table.trials(columns);
+    // All at once, and one by one only if that fails.
+    let all = trials.iter().map(|trial| trial.cast.as_str()).collect::<Vec<_>>().join(", ");
+    if attempt(link, &all).await?.is_ok() {
+        return Ok(insertion);
+    }
+    for Trial { cast, reason } in trials {
+        if let Err(why) = attempt(link, &cast).await? {
+            return Err(format!("{reason} ({why})"));
+        }
+    }
+    Ok(insertion)
 }
 
-async fn columns(link: &mut PgConnection, options: &Options) -> Result<Vec<(String, String)>, String> {
+/// Connects at the first address that answers. The library takes no stream, and no address beside the name that the
+/// certificate must carry; so where a name has several addresses, it is given a way to the one that was found.
+async fn log_in(options: &Options) -> Result<(PgConnection, Option<Bridge>), String> {
+    let Address { host, port } = &options.address;
+    let directly = async || settings(options).connect().await;
+    if options.address.is_socket() {
+        return directly().await.map(|link| (link, None)).map_err(|error| said(&error));
+    }
+    let found = dial::addresses(host, *port).await.map_err(|fault| fault.to_string())?;
+    if found.len() == 1 {
+        return directly().await.map(|link| (link, None)).map_err(|error| said(&error));
+    }
+    let begin = |tcp| async move {
+        let bridge = Bridge::to(tcp, *port).await;
+        let connected = match &bridge {
+            Ok(bridge) => settings(options).socket(bridge.folder.path()).connect().await,
+            // No folder for it: then as far as the library gets by itself.
+            Err(_) => settings(options).connect().await,
+        };
+        let link = connected.map_err(|error| match database(&error) {
+            Some(_) => dial::Fault::Everywhere(said(&error)),
+            None => dial::Fault::Here(said(&error)),
+        })?;
+        Ok((link, bridge.ok()))
+    };
+    dial::open(&found, CONNECTING, begin).await.map_err(|fault| fault.to_string())
+}
+
+/// Says whether the server can make of the samples what the columns are, and if not, why.
+///
+/// # Errors
+/// If that stays unknown.
+async fn attempt(link: &mut PgConnection, casts: &str) -> Result<Result<(), String>, String> {
+    let query = sqlx::query(AssertSqlSafe(format!("SELECT {casts}"))).persistent(false);
+    match query.execute(link).await {
+        Ok(_) => Ok(Ok(())),
+        // Another fault, such as a constraint of a domain, may be of the sample alone.
+        Err(error) if has_class(&error, &["23"]) => Ok(Ok(())),
+        Err(error) if has_class(&error, &["22", "42"]) => Ok(Err(said(&error))),
+        Err(error) => Err(said(&error)),
+    }
+}
+
+/// Looks at the table as a delivery would find it, and changes nothing.
+///
+/// # Errors
+/// Why every delivery would fail, free of secrets.
+pub(super) async fn check(options: &Options) -> Result<(), String> {
+    let checking = async {
+        let (mut link, _bridge) = connect(options).await?;
+        let checked = look(&mut link, options).await;
+        checked.map_err(|why| format!("{}: {why}", options.address))
+    };
+    timeout(CONNECTING, checking).await.unwrap_or_else(|_| Err(silent(options)))
+}
+
+async fn look(link: &mut PgConnection, options: &Options) -> Result<(), String> {
+    let columns = columns(link, options).await?;
+    if columns.is_empty() && options.create {
+        return Ok(());
+    }
+    let insertion = examine(link, options, &columns).await?;
+    let table = options.table.to_string();
+    let unreadable = |error| format!("cannot look at the table {table}: {}", said(&error));
+    if let Some(column) = table::unfilled(&columns) {
+        let helped = sqlx::query_scalar(TRIGGERS).persistent(false).bind(&table).fetch_one(&mut *link).await;
+        if !helped.map_err(unreadable)? {
+            return Err(format!(
+                "the column {column} of the table {table} must have a value and gets none; give it a default, or let it \
+                 be null"
+            ));
+        }
+    }
+    // Planned, with rights and constraints looked up, and not carried out.
+    let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN {insertion}"))).persistent(false).bind(Vec::<String>::new());
+    plan.execute(link).await.map(drop).map_err(|error| format!("the table {table} takes no event: {}", said(&error)))
+}
+
+async fn columns(link: &mut PgConnection, options: &Options) -> Result<Vec<Column>, String> {
     let columns = sqlx::query_as(COLUMNS).persistent(false).bind(options.table.to_string()).fetch_all(link).await;
-    columns.map_err(|error| format!("cannot look at the table {}: {}", options.table, said(&error)))
+    let columns: Vec<(String, String, Option<i32>, bool, bool)> =
+        columns.map_err(|error| format!("cannot look at the table {}: {}", options.table, said(&error)))?;
+    let column = |(name, kind, length, lists, required)| Column { name, kind, length, lists, required };
+    Ok(columns.into_iter().map(column).collect())
 }
 
 /// Each setting is set, for what is not comes from environment variables that are about other programs.
@@ -115,26 +241,46 @@ fn database(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error().and_then(|error| error.try_downcast_ref())
 }
 
-/// Whether the server refuses the statement for what is in a row: data it cannot take (class 22), a constraint (23), a
-/// limit (54), or an exception of a trigger. A column without a value is the table's fault: we fill all we know.
-fn is_of_a_row(error: &sqlx::Error) -> bool {
+/// Whether the error is of one of these classes: the first two characters of its code.
+fn has_class(error: &sqlx::Error, classes: &[&str]) -> bool {
+    database(error).is_some_and(|error| classes.iter().any(|class| error.code().starts_with(class)))
+}
+
+/// Whom the refusal of a statement concerns.
+///
+/// A row that can never be taken has data that the server cannot take (class 22), violates a constraint (23), goes beyond
+/// a limit (54), or meets an exception of a trigger. A column without a value is the table's fault: we fill all we know.
+fn fault(error: &sqlx::Error, peer: &str) -> Fault {
     const NOT_NULL: &str = "23502";
     const RAISED: &str = "P0001";
-    database(error).map(PgDatabaseError::code).is_some_and(|code| {
-        code == RAISED || code != NOT_NULL && ["22", "23", "54"].iter().any(|class| code.starts_with(class))
-    })
+    /// What the server calls its own routines for a row without a partition, and for a row that a policy forbids: in
+    /// another language than ours nothing else of the error says so.
+    const OF_THE_TABLE: [&str; 2] = ["ExecFindPartition", "ExecWithCheckOptions"];
+    /// Lost connections, transactions, log-ins, databases, deadlocks, statements, resources, locks, shutdowns, disks.
+    const OF_THE_SERVER: [&str; 10] = ["08", "25", "28", "3D", "40", "42", "53", "55", "57", "58"];
+    let reason = said(error);
+    let server = |reason| Fault::Server(format!("{peer}: {reason}"));
+    let Some(database) = database(error) else { return server(reason) };
+    match database.code() {
+        NOT_NULL => server(reason),
+        _ if database.routine().is_some_and(|routine| OF_THE_TABLE.contains(&routine)) => Fault::Unclear(reason),
+        RAISED => Fault::Row(reason),
+        _ if has_class(error, &["22", "23", "54"]) => Fault::Row(reason),
+        _ if has_class(error, &OF_THE_SERVER) => server(reason),
+        _ => Fault::Unclear(reason),
+    }
 }
 
 /// What went wrong, in one line; where the server has said it, in its words.
 fn said(error: &sqlx::Error) -> String {
-    let Some(error) = database(error) else { return error.to_string().replace('\n', " ") };
-    let (code, message) = (error.code(), error.message().replace('\n', " "));
-    let hint = match code {
-        _ if code.starts_with("28") => "; check `user` and `password`",
+    let Some(database) = database(error) else { return excerpt(&error.to_string()) };
+    let hint = match database.code() {
+        code if code.starts_with("28") => "; check `user` and `password`",
         "3D000" => "; check `database`",
+        "23502" => "; give the column a default, or let it be null",
         "42501" => "; the user lacks a right",
         "42P10" => "; the column id must be the primary key or unique",
         _ => "",
     };
-    format!("{message} ({code}){hint}")
+    format!("{} ({}){hint}", excerpt(database.message()), excerpt(database.code()))
 }

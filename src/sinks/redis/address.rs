@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::super::address::without_credentials;
+use super::super::address::{with_ascii_host, without_credentials};
 
 /// `redis://HOST:PORT/DATABASE`, or `rediss://` for TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "must be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE";
         without_credentials(text)?;
-        let url = redis::parse_redis_url(text).ok_or(EXPECTED)?;
+        let url = redis::parse_redis_url(&with_ascii_host(text)).ok_or(EXPECTED)?;
         let tls = match url.scheme() {
             "redis" => false,
             "rediss" => true,

@@ -1,5 +1,6 @@
 //! One connection to a Redis server, up to its first fault. Must not know why an entry is added.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +9,15 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::super::Parcel;
+use super::super::excerpt::excerpt;
 use super::Options;
 use super::address::Address;
+use crate::dial::{self, Fault};
 
 /// For a TCP connection, TLS and the log-in.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -32,6 +34,14 @@ pub(super) struct Entry<'a> {
     /// The event's type.
     pub(super) kind: String,
     pub(super) parcel: &'a Parcel,
+}
+
+/// What came of a transaction.
+enum Outcome {
+    /// It was carried out; an answer for each entry.
+    Done(Vec<Result<(), Refusal>>),
+    /// It was not, because of those entries that have a refusal here.
+    Refused(Vec<Option<Refusal>>),
 }
 
 /// The connection.
@@ -56,7 +66,7 @@ impl Connection {
         opened.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
     }
 
-    async fn over<S>(stream: S, options: &Options) -> Result<Self, String>
+    async fn over<S>(stream: S, options: &Options) -> Result<Self, Fault<String>>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -70,11 +80,14 @@ impl Connection {
         }
         let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
         let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
-        let (link, driver) = opened.map_err(|fault| said(&fault))?;
+        let (link, driver) = opened.map_err(|fault| {
+            let elsewhere = fault.is_io_error() || fault.is_connection_dropped();
+            if elsewhere { Fault::Here(said(&fault)) } else { Fault::Everywhere(said(&fault)) }
+        })?;
         let mut drivers = JoinSet::new();
         let driver = drivers.spawn(driver);
         let mut connection = Self { link, peer: options.address.to_string(), driver, _drivers: drivers };
-        connection.check().await?;
+        connection.check().await.map_err(Fault::Everywhere)?;
         Ok(connection)
     }
 
@@ -83,7 +96,8 @@ impl Connection {
         !self.driver.is_finished()
     }
 
-    /// Adds `entries` in one transaction, and answers for each.
+    /// Adds `entries` in one transaction, and answers for each. Where the server refuses some before it begins, the others
+    /// get a transaction of their own.
     ///
     /// # Errors
     /// Why none was added, or why that is not known.
@@ -92,6 +106,39 @@ impl Connection {
         entries: &[Entry<'_>],
         max_len: u64,
     ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        let all: Vec<_> = entries.iter().collect();
+        let refused = match self.transact(&all, max_len).await? {
+            Outcome::Done(answers) => return Ok(answers),
+            Outcome::Refused(refused) => refused,
+        };
+        // Of a partition with a refused entry nothing is added: what follows must not be there before it.
+        let mut held_up: HashMap<&str, &Refusal> = HashMap::new();
+        for (entry, refusal) in entries.iter().zip(&refused) {
+            if let Some(refusal) = refusal {
+                held_up.entry(&entry.parcel.partition).or_insert(refusal);
+            }
+        }
+        let open = |entry: &&Entry<'_>| !held_up.contains_key(&*entry.parcel.partition);
+        let others: Vec<_> = entries.iter().filter(open).collect();
+        let mut added = match self.transact(&others, max_len).await? {
+            Outcome::Done(answers) => answers,
+            Outcome::Refused(again) => {
+                let none = || "the server carried out no transaction".to_owned();
+                again.into_iter().map(|refusal| Err(refusal.unwrap_or_else(none))).collect()
+            }
+        }
+        .into_iter();
+        let answer = |entry: &Entry<'_>| match held_up.get(&*entry.parcel.partition) {
+            Some(refusal) => Err((*refusal).clone()),
+            None => added.next().unwrap_or_else(|| Err("the server gave no answer".to_owned())),
+        };
+        Ok(entries.iter().map(answer).collect())
+    }
+
+    async fn transact(&mut self, entries: &[&Entry<'_>], max_len: u64) -> Result<Outcome, Refusal> {
+        if entries.is_empty() {
+            return Ok(Outcome::Done(Vec::new()));
+        }
         let mut batch = redis::pipe();
         batch.cmd("MULTI");
         for Entry { stream, kind, parcel } in entries {
@@ -109,12 +156,17 @@ impl Connection {
             Some(Value::Array(results)) => results,
             // Without its beginning it was no transaction, and each command stands for itself.
             _ if matches!(answers.first(), Some(Value::ServerError(_))) => answers.split_off(1),
+            Some(Value::ServerError(_)) if answers.len() == entries.len() + 1 && answers.iter().any(is_queued) => {
+                let refusals = answers.split_off(1).into_iter().zip(entries);
+                return Ok(Outcome::Refused(refusals.map(|(answer, entry)| refusal(answer, &entry.stream)).collect()));
+            }
             last => return Err(format!("{}: {}", self.peer, cause(answers.into_iter().chain(last)))),
         };
         if results.len() != entries.len() {
             return Err(format!("{}: a transaction has {} results", self.peer, results.len()));
         }
-        Ok(results.into_iter().zip(entries).map(|(result, entry)| outcome(result, &entry.stream)).collect())
+        let outcome = |(result, entry): (Value, &&Entry<'_>)| refusal(result, &entry.stream).map_or(Ok(()), Err);
+        Ok(Outcome::Done(results.into_iter().zip(entries).map(outcome).collect()))
     }
 
     /// Whether transactions are allowed: found out before an entry depends on it.
@@ -135,32 +187,43 @@ fn cause(answers: impl IntoIterator<Item = Value>) -> String {
     error.map_or_else(|| "the answer to a transaction was something else".to_owned(), |fault| said(&fault))
 }
 
-fn outcome(result: Value, stream: &str) -> Result<(), Refusal> {
-    match result.extract_error() {
-        Ok(_) => Ok(()),
-        Err(fault) => Err(format!("the key {stream} does not take entries: {}", said(&fault))),
-    }
+/// Whether the server would have carried out a command of a transaction.
+fn is_queued(answer: &Value) -> bool {
+    matches!(answer, Value::SimpleString(text) if text == "QUEUED")
+}
+
+/// Why `stream` does not take an entry, if it does not.
+fn refusal(answer: Value, stream: &str) -> Option<Refusal> {
+    let fault = answer.extract_error().err()?;
+    Some(format!("the key {stream} does not take entries: {}", said(&fault)))
 }
 
 /// What went wrong; where the server has said it, in its words.
 fn said(fault: &RedisError) -> String {
     let errors = fault.clone().into_server_errors();
     match errors.as_deref().and_then(|errors| errors.first()) {
-        Some((_, error)) => format!("{} {}", error.code(), error.details().unwrap_or_default()).trim_end().to_owned(),
-        None => fault.to_string(),
+        Some((_, error)) => excerpt(&format!("{} {}", error.code(), error.details().unwrap_or_default())),
+        None => excerpt(&fault.to_string()),
     }
 }
 
 async fn connect(options: &Options) -> Result<Connection, String> {
     let Address { tls, host, port, .. } = &options.address;
     let plainly = |fault: io::Error| fault.to_string();
-    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(plainly)?;
-    stream.set_nodelay(true).map_err(plainly)?;
-    if !tls {
-        return Connection::over(stream, options).await;
-    }
-    let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
-    let client = TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?));
-    let stream = client.connect(name, stream).await.map_err(|fault| format!("TLS: {fault}"))?;
-    Connection::over(stream, options).await
+    let tls = if *tls {
+        let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
+        Some((TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?)), name))
+    } else {
+        None
+    };
+    let found = dial::addresses(host, *port).await.map_err(plainly)?;
+    let begin = |stream| {
+        let tls = tls.clone();
+        async move {
+            let Some((client, name)) = tls else { return Connection::over(stream, options).await };
+            let stream = client.connect(name, stream).await;
+            Connection::over(stream.map_err(|fault| Fault::Here(format!("TLS: {fault}")))?, options).await
+        }
+    };
+    dial::open(&found, CONNECTING, begin).await.map_err(|fault| fault.to_string())
 }

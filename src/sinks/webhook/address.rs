@@ -3,93 +3,22 @@
 //!
 //! Must not know what is posted.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Addresses outside the link-local blocks at which clouds tell an instance its secrets.
-const METADATA: [IpAddr; 6] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-];
-
-/// Blocks that are not reached over the public Internet (IANA special-purpose registry), as address and prefix length.
-const NOT_PUBLIC: [(Ipv4Addr, u32); 16] = [
-    (Ipv4Addr::UNSPECIFIED, 8),
-    (Ipv4Addr::new(10, 0, 0, 0), 8),
-    (Ipv4Addr::new(100, 64, 0, 0), 10),
-    (Ipv4Addr::new(127, 0, 0, 0), 8),
-    (Ipv4Addr::new(169, 254, 0, 0), 16),
-    (Ipv4Addr::new(172, 16, 0, 0), 12),
-    (Ipv4Addr::new(192, 0, 0, 0), 24),
-    (Ipv4Addr::new(192, 0, 2, 0), 24),
-    (Ipv4Addr::new(192, 31, 196, 0), 24),
-    (Ipv4Addr::new(192, 52, 193, 0), 24),
-    (Ipv4Addr::new(192, 88, 99, 0), 24),
-    (Ipv4Addr::new(192, 168, 0, 0), 16),
-    (Ipv4Addr::new(198, 18, 0, 0), 15),
-    (Ipv4Addr::new(198, 51, 100, 0), 24),
-    (Ipv4Addr::new(203, 0, 113, 0), 24),
-    (Ipv4Addr::new(224, 0, 0, 0), 3),
-];
+use crate::dial;
+use crate::dial::kind::Kind;
 
 /// Says why `address` must not be called.
 pub(super) fn vet(address: IpAddr, public_only: bool) -> Result<(), &'static str> {
-    let inner = match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => embedded(address).map(IpAddr::V4),
-    };
-    let both = || std::iter::once(address).chain(inner);
-    if both().any(is_link_local) {
-        return Err("is link-local, and those are never called");
-    }
-    if both().any(|address| METADATA.contains(&address)) {
-        return Err("tells the secrets of a cloud instance, and those are never called");
-    }
-    if public_only && !inner.map_or_else(|| is_public(address), is_public) {
-        return Err("is not public, and `public_only` is set");
-    }
-    Ok(())
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
-}
-
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => !NOT_PUBLIC.iter().any(|(block, length)| {
-            let mask = u32::MAX << (32 - length);
-            address.to_bits() & mask == block.to_bits()
-        }),
-        IpAddr::V6(address) => {
-            let [first, second, ..] = address.segments();
-            let global_unicast = first & 0xe000 == 0x2000;
-            let for_protocols = first == 0x2001 && second < 0x200;
-            let for_documents = (first == 0x2001 && second == 0xdb8) || (first == 0x3fff && second < 0x1000);
-            global_unicast && !for_protocols && !for_documents
+    match Kind::of(address) {
+        Kind::LinkLocal => Err("is link-local, and those are never called"),
+        Kind::Metadata => Err("tells the secrets of a cloud instance, and those are never called"),
+        Kind::Loopback | Kind::Private | Kind::Reserved if public_only => {
+            Err("is not public, and `public_only` is set")
         }
-    }
-}
-
-/// The IPv4 address that traffic to `address` ends at: mapped, compatible, translated (RFC 2765), behind NAT64 (RFC 6052)
-/// or 6to4 (RFC 3056).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let four = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None, // no address, and loopback
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
-        | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..] => four(high, low),
-        _ => None,
+        Kind::Public | Kind::Loopback | Kind::Private | Kind::Reserved => Ok(()),
     }
 }
 
@@ -104,8 +33,8 @@ impl Resolve for VettingResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let public_only = self.public_only;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-            let found: Vec<_> = found.map_err(|fault| format!("{} was not found: {fault}", name.as_str()))?.collect();
+            let found = dial::addresses(name.as_str(), 0).await;
+            let found = found.map_err(|fault| format!("{} was not found: {fault}", name.as_str()))?;
             Ok(vetted(name.as_str(), found, public_only)?)
         })
     }

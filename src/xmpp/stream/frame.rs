@@ -6,13 +6,14 @@ use xso::exports::rxml::{Namespace, NcName};
 use super::NotXmpp;
 use super::namespaces::Declared;
 use super::reader::{Reader, Start, Token};
+use crate::domain::limits::STANZA_ELEMENTS;
 use crate::protocol::hearing::Hearing;
 use crate::protocol::notification::{Notification, Reading, Wanted};
 use crate::protocol::stanza::{self, Management, Outset};
 
 /// One top-level element.
 #[derive(Debug)]
-pub(in crate::xmpp) enum Frame {
+pub enum Frame {
     /// A message.
     Note(Notification),
     /// What the server says about the stream itself.
@@ -33,17 +34,25 @@ impl Frame {
         if reader.next()? != Some(Token::Start) {
             return Err(NotXmpp);
         }
-        let frame = match stanza::outset(&reader.tag()) {
+        let (stanza, outset) = (stanza::is_stanza(&reader.tag()), stanza::outset(&reader.tag()));
+        match Self::read_rest(&mut reader, outset, hearing) {
+            Err(NotXmpp) if reader.is_oversize() => Ok(Self::Oversize { stanza }),
+            read => read,
+        }
+    }
+
+    fn read_rest(reader: &mut Reader<'_>, outset: Outset, hearing: &Hearing) -> Result<Self, NotXmpp> {
+        let frame = match outset {
             Outset::Message => {
                 let mut reading = Notification::begin(&reader.tag(), hearing);
-                message(&mut reader, &mut reading)?;
+                message(reader, &mut reading)?;
                 Self::Note(reading.finish())
             }
             Outset::Management(said) => {
                 reader.pass()?;
                 Self::Management(said)
             }
-            Outset::Element => Self::Element(element(&mut reader)?),
+            Outset::Element => Self::Element(element(reader)?),
         };
         match reader.next()? {
             None => Ok(frame),
@@ -85,9 +94,14 @@ fn message(reader: &mut Reader<'_>, reading: &mut Reading) -> Result<(), NotXmpp
 fn element(reader: &mut Reader<'_>) -> Result<Element, NotXmpp> {
     let mut outer: Vec<Element> = Vec::new();
     let mut inner = bare(reader.tag());
+    let mut elements = 1;
     loop {
         match reader.next()?.ok_or(NotXmpp)? {
-            Token::Start => outer.push(std::mem::replace(&mut inner, bare(reader.tag()))),
+            Token::Start if elements >= STANZA_ELEMENTS => return reader.exceed(),
+            Token::Start => {
+                elements += 1;
+                outer.push(std::mem::replace(&mut inner, bare(reader.tag())));
+            }
             Token::Text(text) if text.is_empty() => {}
             Token::Text(text) => inner.append_text(text),
             Token::End => match outer.pop() {

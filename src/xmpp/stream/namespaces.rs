@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use xmpp_parsers::ns;
 
 use super::NotXmpp;
+use crate::domain::limits::STANZA_NAMESPACES;
 
-/// Declarations that may be in force at once; so many are no honest stanza's.
-const MOST: usize = 256;
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// What the header of a stream declares, for all its elements.
@@ -81,7 +80,7 @@ impl<'a> Namespaces<'a> {
     /// Enters one of an element that had `count` before its own.
     pub(super) fn declare(&mut self, prefix: &'a str, name: Cow<'a, str>, count: usize) -> Result<(), NotXmpp> {
         let twice = self.inner.iter().skip(count).any(|(other, _)| *other == prefix);
-        if twice || self.inner.len() >= MOST {
+        if twice || self.inner.len() >= STANZA_NAMESPACES {
             return Err(NotXmpp);
         }
         self.inner.push((prefix, name));

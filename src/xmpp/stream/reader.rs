@@ -10,6 +10,7 @@ use xso::exports::rxml::NcNameStr;
 use super::NotXmpp;
 use super::namespaces::{Declared, Namespaces, Place};
 use super::text::{self, Marks};
+use crate::domain::limits::{ATTRIBUTES, NAMESPACE_BYTES};
 use crate::protocol::stanza::Tag;
 
 /// Attributes up to which each is compared with each other.
@@ -36,6 +37,8 @@ pub(super) struct Reader<'a> {
     open: Vec<Open<'a>>,
     /// Whether the element that was started last was an empty one, and its end is still to be told.
     empty: bool,
+    /// Whether it cannot be read because it exceeds a limit, and not because it is no XML.
+    oversize: bool,
 }
 
 /// An attribute that declares no namespace.
@@ -86,6 +89,7 @@ impl<'a> Reader<'a> {
             attributes: Vec::with_capacity(FEW),
             open: Vec::with_capacity(FEW),
             empty: false,
+            oversize: false,
         })
     }
 
@@ -117,6 +121,17 @@ impl<'a> Reader<'a> {
     /// The start tag that [`Self::next`] read last.
     pub(super) fn tag(&self) -> Start<'_, 'a> {
         Start(self)
+    }
+
+    /// Whether reading failed because of a limit.
+    pub(super) fn is_oversize(&self) -> bool {
+        self.oversize
+    }
+
+    /// Gives up: the element exceeds a limit.
+    pub(super) fn exceed<T>(&mut self) -> Result<T, NotXmpp> {
+        self.oversize = true;
+        Err(NotXmpp)
     }
 
     /// Passes over the rest of the element that was started last.
@@ -226,6 +241,10 @@ impl<'a> Reader<'a> {
         self.expect(quote)?;
         let value = text::value(raw, marks)?;
         let (prefix, local) = (name.prefix(), name.local());
+        let declares = prefix == "xmlns" || name.whole == "xmlns";
+        if self.attributes.len() >= ATTRIBUTES || (declares && value.len() > NAMESPACE_BYTES) {
+            return self.exceed();
+        }
         if prefix == "xmlns" {
             return self.namespaces.declare(local, value, outer);
         }

@@ -5,11 +5,7 @@
 //! closes what is not open must be seen at once, or all that follows would be taken for a part of the element.
 
 use super::NotXmpp;
-
-/// Bytes of one top-level element that are kept at most.
-pub const MOST_BYTES: usize = 256 * 1024;
-/// Levels of nesting that are kept at most.
-pub const MOST_DEPTH: usize = 64;
+use crate::domain::limits::{STANZA_BYTES, STANZA_DEPTH};
 
 /// What ends at a place in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +79,7 @@ impl Splitter {
 
     /// Looks for the end of the piece at hand. Returns how many bytes belong to it, and what it is if it ends there.
     pub(super) fn find(&mut self, bytes: &[u8]) -> Result<(usize, Option<Piece>), NotXmpp> {
-        let room = if self.skips { bytes.len() } else { MOST_BYTES - self.length };
+        let room = if self.skips { bytes.len() } else { STANZA_BYTES - self.length };
         let kept = &bytes[..bytes.len().min(room)];
         let mut at = 0;
         loop {
@@ -191,7 +187,7 @@ impl Splitter {
         if empty && self.depth == 0 {
             return Ok(Some(self.ends(Piece::Element)));
         }
-        let too_deep = self.depth >= MOST_DEPTH;
+        let too_deep = self.depth >= STANZA_DEPTH;
         if !empty {
             self.depth += 1;
             if !too_deep {
@@ -210,7 +206,7 @@ impl Splitter {
         if self.depth == 0 {
             return if self.open { Ok(Some(self.ends(Piece::Footer))) } else { Err(NotXmpp) };
         }
-        if self.depth <= MOST_DEPTH && self.names.pop() != Some(self.name) {
+        if self.depth <= STANZA_DEPTH && self.names.pop() != Some(self.name) {
             return Err(NotXmpp);
         }
         self.depth -= 1;

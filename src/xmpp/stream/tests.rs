@@ -155,11 +155,26 @@ async fn a_stream_begins_anew_only_where_nothing_is_left_of_the_old_one() {
     peer.write_all(b"<stream:features/>").await.unwrap();
     assert!(matches!(second.next().await, Ok(Frame::Element(_))));
 
-    for left in ["<iq/>", "<iq"] {
+    for left in ["<iq/>", "<iq", " <iq/>"] {
         let (mut stream, mut peer) = stream(PATIENCE).await;
         peer.write_all(format!("<proceed/>{left}").as_bytes()).await.unwrap();
         assert!(matches!(stream.next().await, Ok(Frame::Element(_))));
         let fault = stream.into_transport().unwrap_err();
         assert_eq!(fault.kind(), io::ErrorKind::InvalidData, "{left}");
     }
+}
+
+#[tokio::test]
+async fn d_white_space_between_the_elements_of_a_log_in_is_harmless() {
+    let (mut first, mut peer) = stream(PATIENCE).await;
+    peer.write_all(b"\n<stream:features/> \r\n\t<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/> \r\n\t")
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        assert!(matches!(first.next().await, Ok(Frame::Element(_))));
+    }
+    let mut second = first.restart("acme.test").await.unwrap();
+    peer.write_all(format!(" \n{HEADER}\n<stream:features/>\n").as_bytes()).await.unwrap();
+    assert!(matches!(second.next().await, Ok(Frame::Element(_))));
+    assert!(second.into_transport().is_ok());
 }

@@ -87,6 +87,7 @@ fn names(keys: &'static [Key]) -> Vec<&'static str> {
         Kind::Section(keys) | Kind::Named { keys, .. } => names(keys),
         Kind::Typed { keys, types, .. } => types.iter().flat_map(|one| names(one.keys)).chain(names(keys)).collect(),
         Kind::Text(_)
+        | Kind::File
         | Kind::OneOf(_)
         | Kind::Flag
         | Kind::Whole { .. }

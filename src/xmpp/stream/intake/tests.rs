@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::xmpp::stream::{MOST_BYTES, MOST_DEPTH};
+use crate::domain::limits::{STANZA_BYTES, STANZA_DEPTH};
+use crate::seed::properties;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
                       xmlns:stream='http://etherx.jabber.org/streams' version='1.0' id='1'>";
@@ -126,18 +127,18 @@ fn too_large_or_too_deep_is_read_to_the_end_and_dropped() {
     let long = |length: usize| "x".repeat(length);
     let around = "<message></message>".len();
     let message = |length: usize| format!("<message>{}</message>", long(length));
-    assert_eq!(after_header(&message(MOST_BYTES - around)), "message");
-    assert_eq!(after_header(&format!("{}<iq/>", message(MOST_BYTES - around + 1))), "oversize(true) iq");
-    assert_eq!(after_header(&format!("<x>{}</x><iq/>", long(2 * MOST_BYTES))), "oversize(false) iq");
+    assert_eq!(after_header(&message(STANZA_BYTES - around)), "message");
+    assert_eq!(after_header(&format!("{}<iq/>", message(STANZA_BYTES - around + 1))), "oversize(true) iq");
+    assert_eq!(after_header(&format!("<x>{}</x><iq/>", long(2 * STANZA_BYTES))), "oversize(false) iq");
     let deep = |name: &str, levels: usize| {
         format!("<{name}>{}{}</{name}><iq/>", "<a>".repeat(levels - 1), "</a>".repeat(levels - 1))
     };
-    assert_eq!(after_header(&deep("message", MOST_DEPTH)), "message iq");
-    assert_eq!(after_header(&deep("message", MOST_DEPTH + 1)), "oversize(true) iq");
+    assert_eq!(after_header(&deep("message", STANZA_DEPTH)), "message iq");
+    assert_eq!(after_header(&deep("message", STANZA_DEPTH + 1)), "oversize(true) iq");
     assert_eq!(after_header(&deep("x", 1000)), "oversize(false) iq");
-    let empty = format!("<x>{}<b/>{}</x><iq/>", "<a>".repeat(MOST_DEPTH - 1), "</a>".repeat(MOST_DEPTH - 1));
+    let empty = format!("<x>{}<b/>{}</x><iq/>", "<a>".repeat(STANZA_DEPTH - 1), "</a>".repeat(STANZA_DEPTH - 1));
     assert_eq!(after_header(&empty), "oversize(false) iq");
-    let multibyte = format!("<message>{}</message><iq/>", "é".repeat(MOST_BYTES));
+    let multibyte = format!("<message>{}</message><iq/>", "é".repeat(STANZA_BYTES));
     assert_eq!(after_header(&multibyte), "oversize(true) iq");
 }
 
@@ -146,9 +147,9 @@ fn nothing_of_what_is_thrown_away_is_kept() {
     let mut intake = Intake::new();
     intake.take(HEADER.as_bytes(), &Hearing::nobody()).unwrap();
     intake.take(b"<message>", &Hearing::nobody()).unwrap();
-    for _ in 0..(2 * MOST_BYTES / 1024) {
+    for _ in 0..(2 * STANZA_BYTES / 1024) {
         intake.take(&[b'x'; 1024], &Hearing::nobody()).unwrap();
-        assert!(intake.begun.len() <= MOST_BYTES);
+        assert!(intake.begun.len() <= STANZA_BYTES);
     }
     assert_eq!(intake.begun.capacity(), 0);
     let (_, frame) = intake.take(b"</message>", &Hearing::nobody()).unwrap();
@@ -157,8 +158,8 @@ fn nothing_of_what_is_thrown_away_is_kept() {
 
 #[test]
 fn a_start_tag_without_end_or_a_header_without_end_is_refused() {
-    assert_eq!(after_header(&format!("<message a='{}", "x".repeat(MOST_BYTES))), "error");
-    assert_eq!(transcript([format!("<stream:stream a='{}", "x".repeat(MOST_BYTES)).as_bytes()]), "error");
+    assert_eq!(after_header(&format!("<message a='{}", "x".repeat(STANZA_BYTES))), "error");
+    assert_eq!(transcript([format!("<stream:stream a='{}", "x".repeat(STANZA_BYTES)).as_bytes()]), "error");
 }
 
 const SAMPLES: [&str; 10] = [
@@ -174,7 +175,9 @@ const SAMPLES: [&str; 10] = [
     "</stream:stream>",
 ];
 
-proptest! {
+properties! {
+    cases: 256;
+
     /// However a stream is cut, the same comes out.
     #[test]
     fn where_a_stream_is_cut_makes_no_difference(

@@ -1,0 +1,137 @@
+//! The reader of streams, against an independent parser (`rxml`, through `minidom`): both find the same elements, or both
+//! find none; and in whichever pieces the bytes arrive, the same comes out.
+//!
+//! Where the two may differ: what exceeds a limit is thrown away by ours only, and ours allows nothing but white space as
+//! it is written between top-level elements (RFC 6120 section 11.7).
+
+use minidom::{Element, Node};
+use onsip_router::protocol::hearing::Hearing;
+use onsip_router::protocol::notification::Notification;
+use onsip_router::protocol::stanza::{self, Outset};
+use onsip_router::xmpp::{Frame, frames};
+
+const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+     xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
+const FOOTER: &str = "</stream:stream>";
+
+/// Pieces of XML.
+pub const WORDS: &[&str] = &[
+    "<",
+    ">",
+    "</",
+    "/>",
+    "'",
+    "\"",
+    "=",
+    " ",
+    "\n",
+    "\r",
+    "&",
+    "&amp;",
+    "&lt;",
+    "&#65;",
+    "&#x1F600;",
+    "&#0;",
+    "&quot;",
+    "]]>",
+    "<![CDATA[",
+    "<!--",
+    "-->",
+    "<?",
+    "?>",
+    "<!DOCTYPE",
+    ":",
+    "xmlns",
+    "xmlns:a",
+    " xmlns=''",
+    " xmlns:a='b'",
+    " a:x='1'",
+    "<a:b>",
+    "</a:b>",
+    "<iq>",
+    "</iq>",
+    "<message>",
+    "</message>",
+    "<a xmlns='b'/>",
+    "</stream:stream>",
+    "xml:lang",
+    "é",
+    "\u{fffe}",
+    "\u{1}",
+    "\u{85}",
+    "\u{2028}",
+    "1.0",
+    "stream:",
+    "<r xmlns='urn:xmpp:sm:3'/>",
+];
+
+pub fn run(input: &[u8]) {
+    let document = [HEADER.as_bytes(), input, FOOTER.as_bytes()].concat();
+    let hearing = Hearing::nobody();
+    let (read, ended) = frames([&document[..]], &hearing);
+    let at_once = format!("{read:?} {ended:?}");
+    for size in [1, 7, HEADER.len() + 3] {
+        let (read, ended) = frames(document.chunks(size), &hearing);
+        assert_eq!(format!("{read:?} {ended:?}"), at_once, "in pieces of {size}");
+    }
+    if read.iter().any(|frame| matches!(frame, Frame::Oversize { .. })) {
+        return;
+    }
+    let parsed = match Element::from_reader(&document[..]) {
+        Ok(root) => Some(root).filter(|root| root.texts().all(is_white_space)),
+        // The other parser bounds names to 8 KiB; ours, the whole element.
+        Err(fault) if fault.to_string().contains("long name") => return,
+        Err(_) => None,
+    };
+    match (ended, parsed) {
+        (Some(true), Some(root)) => {
+            let expected: Vec<_> = root.children().map(|child| expected(child, &hearing)).collect();
+            assert_eq!(read.iter().map(shown).collect::<Vec<_>>(), expected);
+        }
+        (Some(true), None) => panic!("only our reader accepts this"),
+        // White space by other means is no white space between elements.
+        (None, Some(root)) => {
+            let text = String::from_utf8_lossy(input);
+            let otherwise = text.contains("<![CDATA[") || text.contains("&#");
+            let many = text.matches("xmlns").count() > 256;
+            assert!(otherwise || many, "only the other parser accepts this: {}", String::from(&root));
+        }
+        (None | Some(false), _) => {}
+    }
+}
+
+fn is_white_space(text: &str) -> bool {
+    text.bytes().all(|byte| b" \t\r\n".contains(&byte))
+}
+
+/// The frame that an element should be.
+fn expected(element: &Element, hearing: &Hearing) -> String {
+    match stanza::outset(element) {
+        Outset::Message => format!("{:?}", Notification::read(element, |from| hearing.kind_of(from))),
+        Outset::Management(said) => format!("{said:?}"),
+        Outset::Element => shape(element),
+    }
+}
+
+fn shown(frame: &Frame) -> String {
+    match frame {
+        Frame::Note(note) => format!("{note:?}"),
+        Frame::Management(said) => format!("{said:?}"),
+        Frame::Element(element) => shape(element),
+        Frame::Oversize { .. } => "oversize".to_owned(),
+    }
+}
+
+/// What an element says, however its prefixes and texts are written.
+fn shape(element: &Element) -> String {
+    let attributes: Vec<_> =
+        element.attrs().iter().map(|(name, value)| format!("{{{}}}{}={value:?}", name.0, name.1)).collect();
+    let mut text = format!("{{{}}}{}{attributes:?}<", element.ns(), element.name());
+    for node in element.nodes() {
+        match node {
+            Node::Element(child) => text += &shape(child),
+            Node::Text(more) => text += more,
+        }
+    }
+    text + ">"
+}
