@@ -40,6 +40,9 @@
 //! | XML, what of it is refused, and how much of it is kept | `xmpp/stream/` |
 //! | which message says what | [`protocol::notification`] |
 //! | tables, pruning | [`store`] and `migrations/` |
+//! | how much of anything may come from outside | [`domain::limits`] |
+//! | what goes into one commit of all that waits | `actors/router/rounds.rs`; what a refused or failed one does: `router.rs` |
+//! | by which time things grow old in the store | `store/time.rs`, [`domain::moment::SteadyTime`] |
 //! | what one commit writes, and what it decides from memory | `store/transaction.rs`; `window.rs`, `memory.rs` |
 //! | how legs and ids get from the journal into their tables | `store/journal.rs`, `posting.rs` |
 //! | how it is known without a look that something is new | `store/sieve.rs`; `recall.rs` fills it |

@@ -87,7 +87,7 @@ fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 /// That sentence.
 pub fn check_authorities(path: &Path) -> Result<(), String> {
     let shown = path.display();
-    let pem = files::read_bytes(path, CONFIGURATION_FILE).map_err(|fault| format!("{shown}: {fault}"))?;
+    let pem = files::read_bytes(path, CONFIGURATION_FILE).map_err(|fault| fault.about(path))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|_| format!("{shown} is no well-formed PEM file"))?;
     match RootCertStore::empty().add_parsable_certificates(certificates) {

@@ -71,7 +71,7 @@ async fn a_lapsed_authorization_is_a_gap_from_the_lapse_until_the_subscription_i
     assert!(asked(&onsip, &anna, Request::List) > lists, "it was seen before it was believed");
     until_seeing(&daemon).await;
     assert_delivers(&onsip, &daemon, &anna).await;
-    assert_eq!(daemon.count("gaps_total", &[SERVICE, ("reason", "authorization")]).await, 1);
+    daemon.until_exactly("gaps_total", &[SERVICE, ("reason", "authorization")], 1).await;
     assert_eq!((asked(&onsip, &anna, Request::Subscribe), onsip.observed().connections_ever), (1, 1));
     assert_eq!(daemon.log().matches("account blind").count(), 1, "{}", daemon.log());
 }
@@ -193,7 +193,7 @@ async fn a_link_that_answers_pings_and_nothing_else_is_replaced() {
     let (from, to) = until_gap(&daemon, 1, "disconnect").await;
     assert!(from <= deaf && to > deaf, "since the last look, not since the last pong: {from} {deaf} {to}");
     daemon.until_active(1).await;
-    assert_eq!(daemon.count("disconnects_total", &[("reason", "timeout")]).await, 1);
+    daemon.until_exactly("disconnects_total", &[("reason", "timeout")], 1).await;
     assert_eq!((subids(&onsip, &anna), asked(&onsip, &anna, Request::Subscribe)), (before, 1));
     assert_delivers(&onsip, &daemon, &anna).await;
 }

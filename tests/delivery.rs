@@ -65,7 +65,8 @@ async fn a_full_queue_drops_the_oldest_for_its_sink_alone_and_counts_them() {
     let full = [("sink", "broken"), ("reason", "full")];
     daemon.until_count("sink_dropped_total", &full, 40).await;
     daemon.until_metric("sink_queue_bytes", &[("sink", "broken")], SOON, |bytes| bytes <= 8192.0).await;
-    assert!(daemon.readyz().await.0 == 200 && daemon.log().contains("dropped"), "{}", daemon.log());
+    daemon.until_logged("dropped", SOON).await;
+    daemon.until_ready().await;
     mend(&daemon);
     let waited = daemon
         .until("what was left to arrive", SOON, async || {

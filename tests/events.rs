@@ -181,10 +181,10 @@ async fn an_event_that_two_accounts_see_is_delivered_once() {
     let events = daemon.until_calls(3).await;
     assert_eq!(events.len(), 3, "{events:#?}");
     assert_once_each(&events);
-    assert_eq!(daemon.count("events_received_total", &[SERVICE]).await, 6);
+    daemon.until_exactly("events_received_total", &[SERVICE], 6).await;
     for name in ["anna", "bert"] {
-        assert_eq!(daemon.count("account_events_total", &[("account", name)]).await, 3, "{name}");
-        assert!(daemon.count("account_last_event_timestamp_seconds", &[("account", name)]).await > 0, "{name}");
+        daemon.until_exactly("account_events_total", &[("account", name)], 3).await;
+        daemon.until_count("account_last_event_timestamp_seconds", &[("account", name)], 1).await;
     }
 }
 

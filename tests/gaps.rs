@@ -42,7 +42,7 @@ async fn a_first_start_misses_nothing_and_a_lost_connection_is_one_gap() {
     assert_gap(&told[0], "disconnect");
     assert!(window(&told[0]).0 <= Moment::now().utc() && window(&told[0]).1 >= before, "{:#}", told[0]);
     let labels = [("service", "active-calls"), ("reason", "disconnect")];
-    assert_eq!(daemon.count("gaps_total", &labels).await, 1);
+    daemon.until_exactly("gaps_total", &labels, 1).await;
 
     onsip.cut(&anna);
     let told = until_gaps(&daemon, 2).await;

@@ -111,9 +111,10 @@ async fn fifty_accounts_come_back_after_a_restart_of_the_service_without_a_secon
     let daemon = setup.start_active(50).await;
     let before: Vec<_> = jids.iter().map(|jid| subids(&onsip, jid)).collect();
 
-    onsip.restart(Duration::from_millis(1500)).await;
+    onsip.go_down();
     daemon.until_metric("subscriptions", &[("state", "active")], SOON, |active| active < 1.0).await;
     assert_eq!(daemon.readyz().await.0, 503);
+    onsip.come_up();
     daemon.until_active(50).await;
     daemon.until_ready().await;
     assert_eq!(onsip.observed().total(Request::Subscribe), 50);

@@ -84,9 +84,9 @@ async fn a_connection_that_is_cut_under_traffic_costs_no_event_no_gap_and_no_new
     assert_whole(&daemon, 120).await;
     assert_eq!((beginnings(&onsip, &anna), subids(&onsip, &anna)), (before, subscribed));
     assert_eq!(asked(&onsip, &anna, Request::Resume), 3);
-    assert_eq!(daemon.count("resumptions_total", &[("outcome", "resumed")]).await, 3);
-    assert_eq!(daemon.count("disconnects_total", &[("reason", "network")]).await, 3);
-    assert_eq!(daemon.count("connects_total", &[("outcome", "online")]).await, 4);
+    daemon.until_exactly("resumptions_total", &[("outcome", "resumed")], 3).await;
+    daemon.until_exactly("disconnects_total", &[("reason", "network")], 3).await;
+    daemon.until_exactly("connects_total", &[("outcome", "online")], 4).await;
     assert!(onsip.until(SOON, |board| board.unacknowledged(&anna) == 0).await);
     assert!(daemon.log().contains("session resumed"), "{}", daemon.log());
 }

@@ -80,7 +80,7 @@ async fn after_a_crash_every_call_is_what_it_became_meanwhile() {
     let new = of(&events, &begun);
     assert_eq!((new.len(), &new[0]["type"]), (1, &json!("com.onsip.call.requested")));
     assert_eq!(new[0]["data"]["replayed"], false, "it rings");
-    assert_eq!(daemon.count("legs_ended_total", &[("reason", "gap")]).await, 1);
+    daemon.until_exactly("legs_ended_total", &[("reason", "gap")], 1).await;
     assert_eq!(daemon.count("events_duplicate_total", &[SERVICE]).await, 0, "an answer is no second copy");
 
     for call in [&mut talking, &mut begun] {
@@ -156,10 +156,10 @@ async fn a_service_that_shows_no_items_ends_nothing_and_old_legs_grow_stale() {
     assert_eq!((&data["ring_seconds"], &data["answered"]), (&json!(null), &json!(false)));
     onsip.hang_up(&mut talking);
     assert_eq!(end(&until_ends(&daemon, 2).await[1]).1, "retracted", "who talks may take longer");
-    assert_eq!(daemon.count("legs_ended_total", &[("reason", "stale")]).await, 1);
+    daemon.until_exactly("legs_ended_total", &[("reason", "stale")], 1).await;
     daemon.until_metric("legs_live", &[], SOON, |live| live < 0.5).await;
     assert_eq!(asked(&onsip, &anna, Request::Items), 2, "asked once per gap, whatever it answers");
-    assert_eq!(daemon.count("subscription_resyncs_total", &[SERVICE, ("outcome", "refused")]).await, 1, "in this life");
+    daemon.until_exactly("subscription_resyncs_total", &[SERVICE, ("outcome", "refused")], 1).await; // in this life
 }
 
 #[tokio::test]

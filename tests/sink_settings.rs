@@ -139,7 +139,7 @@ fn what_cannot_be_is_told_by_its_key_and_without_the_secret() {
         ),
         (
             "type = \"nats\"\nurl = \"a\"\ncredentials = { file = \"/absent\" }",
-            "sinks.peer.credentials: cannot read /absent: entity not found",
+            "sinks.peer.credentials: cannot read /absent: no such file",
         ),
         ("type = \"nats\"\nurl = \"a\"\nclient_key = \"/absent\"", "sinks.peer.client_certificate: is missing"),
         (

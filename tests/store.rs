@@ -476,9 +476,11 @@ async fn what_is_remembered_is_found_wherever_it_is_and_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path()).await;
     let name = |round: i64, n: i64| format!("{round} {n}");
+    // As many as are looked at of one node.
+    let node = |round: i64| format!("/a/x{}", round % 4);
     for round in 0..30 {
         let events = (0..700).map(|n| event(&name(round, n), &[])).collect();
-        let legs = (0..250).map(|n| leg(&name(round, n), "/a/x", (n % 2 == 0).then(|| at(n))));
+        let legs = (0..250).map(|n| leg(&name(round, n), &node(round), (n % 2 == 0).then(|| at(n))));
         // One leg and one call change in every round.
         let legs = shared(legs.chain([Leg { touched: at(round), ..leg("always", "/a/y", None) }]));
         let calls = vec![call("call", u64::try_from(round).unwrap() + 1), call(&name(round, 0), 1)];
@@ -506,9 +508,9 @@ async fn what_is_remembered_is_found_wherever_it_is_and_after_a_restart() {
         assert_eq!((recalled.events.len(), recalled.legs.len(), recalled.calls.len()), (60, 31, 31), "{told}");
         let always = recalled.legs.iter().find(|leg| leg.token == token("always")).unwrap();
         assert!(always.touched == at(29) && recalled.calls.contains(&call("call", 30)), "{told}");
-        let nodes = vec![("active-calls".to_owned(), "/a/x".into())];
+        let nodes = (0..4).map(|of| ("active-calls".to_owned(), node(of).as_str().into())).collect();
         let live = store.recall(Recall { nodes, ..Recall::default() }).await.unwrap().legs;
-        assert_eq!(live.len(), 30 * 125, "{told}: the live ones of the node, each once");
+        assert_eq!(live.len(), 30 * 125, "{told}: the live ones of the nodes, each once");
         assert_eq!(store.live("active-calls").await, Ok(30 * 125 + 1), "{told}");
         let again = vec![event(&name(3, 3), &["log"]), event(&name(29, 600), &["log"]), odd.clone()];
         assert_eq!(store.commit(of_events(again)).await, Ok(vec![false; 3]), "{told}");

@@ -396,7 +396,8 @@ impl Handler<Shutdown> for Fleet {
         self.house.board.view().draining = true;
         let connections: Vec<_> = std::mem::take(&mut self.connections).into_values().map(|crew| crew.addr).collect();
         let leaving = std::mem::take(&mut self.leaving_sinks).into_iter().map(|(_, addr)| addr);
-        let sinks: Vec<_> = std::mem::take(&mut self.sinks).into_values().map(|crew| crew.addr).chain(leaving).collect();
+        let sinks: Vec<_> =
+            std::mem::take(&mut self.sinks).into_values().map(|crew| crew.addr).chain(leaving).collect();
         let until = Moment::now() + DRAINING;
         Box::pin(async move {
             let closing = join_all(connections.iter().map(|addr| addr.send(Stop { unsubscribe })));

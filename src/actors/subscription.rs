@@ -105,15 +105,14 @@ impl Subscription {
         terms: Terms,
         probe: Duration,
         memory: Option<Memory>,
-        asked: Option<FullJid>,
-        leftovers: Vec<Leftover>,
+        asking: Option<(FullJid, Vec<Leftover>)>,
         connection: Addr<Connection>,
     ) -> Self {
         let note = SubscriptionDied { service: subject.service.clone(), node: subject.node.clone() };
         let machine = Machine::new(terms, memory, Moment::now(), super::dice()).probing(probe);
         Self {
-            machine: match asked {
-                Some(asked) => machine.asking_for(asked, leftovers),
+            machine: match asking {
+                Some((asked, recorded)) => machine.asking_for(asked, recorded),
                 None => machine,
             },
             _obituary: Obituary::new(&connection, note),

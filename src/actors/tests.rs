@@ -49,7 +49,7 @@ macro_rules! can_panic {
 
 can_panic!(Connection, Router, SinkActor, Subscription);
 
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_mins(1);
 
 struct Stage {
     onsip: Simulator,

@@ -67,7 +67,7 @@ fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = std::backtrace::Backtrace::capture();
         let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then_some(backtrace);
-        let thread = std::thread::current();
+        let (thread, panic) = (std::thread::current(), panic.to_string().replace('\n', " "));
         let backtrace = backtrace.map(tracing::field::display);
         tracing::error!(thread = thread.name().unwrap_or_default(), backtrace, "{panic}");
     }));

@@ -32,9 +32,10 @@ pub const NODE: Text = Text { check: node, pattern: Some("^.") };
 /// What is wrong. The message repeats nothing of the text, which may be a secret.
 pub fn carried_by_xml(text: &str) -> Result<(), String> {
     let carried = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}');
-    match text.chars().all(carried) {
-        true => Ok(()),
-        false => Err("holds a character that XML cannot carry, such as a control character".to_owned()),
+    if text.chars().all(carried) {
+        Ok(())
+    } else {
+        Err("holds a character that XML cannot carry, such as a control character".to_owned())
     }
 }
 

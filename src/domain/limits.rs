@@ -237,6 +237,29 @@ pub const UNACKNOWLEDGED_BYTES: usize = 256 * 1024;
 /// Addresses that an authorization may name.
 pub const AUTHORIZED_ADDRESSES: usize = 10_000;
 
+// ---- operators and callers -----------------------------------------------------------------------------------------
+
+/// Bytes of a file that configures something: settings, certificates, faults, an event to check.
+pub const CONFIGURATION_FILE: u64 = 16 << 20;
+/// Bytes of a file that holds one secret.
+pub const SECRET_FILE: u64 = 64 << 10;
+/// Bytes of log lines that wait for standard error to take them; as many again may be with the writer.
+pub const LOG_BUFFER: usize = 1 << 20;
+/// Bytes of log lines that are held back as repeats.
+pub const LOG_HELD: usize = 4 << 20;
+/// Things whose log lines are told apart when repeats are held back.
+pub const LOG_SUBJECTS: usize = 1 << 16;
+/// Messages of libraries that are told apart when repeats are held back. A peer may have a say in their text.
+pub const LOG_FOREIGN_SUBJECTS: usize = 64;
+/// Connections to the HTTP port at once.
+pub const HTTP_CONNECTIONS: usize = 256;
+/// Connections to the HTTP port at once where few open files are allowed.
+pub const HTTP_CONNECTIONS_LEAST: usize = 8;
+/// How long the head of a request may take.
+pub const HTTP_HEAD: Duration = Duration::from_secs(10);
+/// How long an answer may wait for its reader to take any of it.
+pub const HTTP_STALL: Duration = Duration::from_secs(20);
+
 // ---- cutting ----------------------------------------------------------------------------------------------------------
 
 /// Returns `text`, or its beginning and `…` where it is longer than `most` bytes.
@@ -260,26 +283,3 @@ mod tests {
         assert_eq!(cut("ä", 0), "…");
     }
 }
-
-// ---- operators and callers -----------------------------------------------------------------------------------------
-
-/// Bytes of a file that configures something: settings, certificates, faults, an event to check.
-pub const CONFIGURATION_FILE: u64 = 16 << 20;
-/// Bytes of a file that holds one secret.
-pub const SECRET_FILE: u64 = 64 << 10;
-/// Bytes of log lines that wait for standard error to take them; as many again may be with the writer.
-pub const LOG_BUFFER: usize = 1 << 20;
-/// Bytes of log lines that are held back as repeats.
-pub const LOG_HELD: usize = 4 << 20;
-/// Things whose log lines are told apart when repeats are held back.
-pub const LOG_SUBJECTS: usize = 1 << 16;
-/// Messages of libraries that are told apart when repeats are held back. A peer may have a say in their text.
-pub const LOG_FOREIGN_SUBJECTS: usize = 64;
-/// Connections to the HTTP port at once.
-pub const HTTP_CONNECTIONS: usize = 256;
-/// Connections to the HTTP port at once where few open files are allowed.
-pub const HTTP_CONNECTIONS_LEAST: usize = 8;
-/// How long the head of a request may take.
-pub const HTTP_HEAD: Duration = Duration::from_secs(10);
-/// How long an answer may wait for its reader to take any of it.
-pub const HTTP_STALL: Duration = Duration::from_secs(20);

@@ -82,6 +82,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::seed::properties;
 
     const NAME: &str = "\u{9b}31m\u{7f}\u{202e}gnp.exe\u{2066}\u{200b}\u{feff}\u{e0041}é\u{a0}";
 
@@ -111,7 +112,9 @@ mod tests {
         }
     }
 
-    proptest! {
+    properties! {
+        cases: 256;
+
         #[test]
         fn c11_whatever_stands_in_it_the_value_is_the_same_and_nothing_hidden_is_left(text in any::<String>()) {
             let json = Value::from(text).to_string();

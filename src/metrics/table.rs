@@ -237,7 +237,8 @@ table! {
     logins_waiting: IntGauge = "logins_waiting" [],
         "Attempts to log in that wait for their turn.";
     messages_in_hand: IntGauge = "messages_in_hand" [],
-        "Messages read and not yet on the disk, over all accounts.";
+        "Room taken by messages that are read and not yet on the disk, over all accounts, in units of 2 KiB of the events that \
+        come out of them; a usual message takes one, and there are 2,048.";
     actor_restarts: IntCounterVec = "actor_restarts_total" [ActorKind],
         "Actors that had to be rebuilt, by kind.";
     feed_clients: IntGauge = "feed_clients" [],

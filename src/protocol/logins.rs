@@ -193,6 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seed::properties;
 
     fn at(millis: u64) -> Moment {
         Moment::virtual_at(Duration::from_millis(millis), "2026-01-01T00:00:00Z".parse().unwrap())
@@ -281,7 +282,9 @@ mod tests {
             let turns = queue.turns(at(now));
             assert!(turns.len() <= 3 && queue.under_way() <= 3);
             now += 10;
-            turns.iter().for_each(|ticket| queue.leave(*ticket, true));
+            for ticket in &turns {
+                queue.leave(*ticket, true);
+            }
             waiting.retain(|ticket| !turns.contains(ticket));
         }
         assert_eq!(now, 340);
@@ -310,7 +313,9 @@ mod tests {
         assert_eq!(queue.turns(at(1000)).len(), 9, "the slots of those that take long, and no more");
     }
 
-    proptest! {
+    properties! {
+        cases: 256;
+
         #[test]
         fn who_leaves_whenever_leaves_nothing_behind(
             steps in proptest::collection::vec((0..4u8, 0..3usize, 0..3usize, 0..2000u64), 1..200)
@@ -329,7 +334,9 @@ mod tests {
                 prop_assert_eq!(queue.waiting() + queue.under_way(), known.len());
                 prop_assert!(queue.waiting() == 0 || queue.deadline().is_some(), "somebody waits for ever");
             }
-            known.into_iter().for_each(|ticket| queue.leave(ticket, false));
+            for ticket in known {
+                queue.leave(ticket, false);
+            }
             prop_assert_eq!(queue.waiting() + queue.under_way(), 0);
         }
     }

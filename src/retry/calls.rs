@@ -34,7 +34,8 @@ impl HeldCalls {
         if !self.calls.contains_key(call) && self.calls.len() >= MOST {
             return false;
         }
-        let held = self.calls.entry(Arc::clone(call)).or_insert(Held { since: now, failures: 0, due: now, refused: None });
+        let held =
+            self.calls.entry(Arc::clone(call)).or_insert(Held { since: now, failures: 0, due: now, refused: None });
         held.failures = held.failures.saturating_add(1);
         held.due = match schedule(held.failures, now.since(held.since), after, chance) {
             Next::Again(wait) => now + wait,

@@ -166,6 +166,8 @@ pub struct Flow {
     ages: Ages,
     /// Deliveries that have succeeded.
     passes: u64,
+    /// The newest position that was ever read.
+    seen: i64,
     rate: u32,
     held: HeldCalls,
     /// Calls that failed since anything succeeded; not more than [`EVIDENCE`].
@@ -190,6 +192,7 @@ impl Flow {
             most: batch.max(1),
             ages: Ages::default(),
             passes: 0,
+            seen: 0,
             rate,
             held: HeldCalls::default(),
             failed: BTreeSet::new(),
@@ -231,8 +234,7 @@ impl Flow {
             if now < at {
                 return Plan::Wait(at);
             }
-            outage.news = false;
-            return Plan::Take(outage.probe(self.batch, now));
+            return Plan::Take(outage.probe(self.batch, self.seen, now));
         }
         if self.again.is_none_or(|again| again <= now) {
             let start = self.backlog.map_or(0, |backlog| backlog.mark);
@@ -272,6 +274,7 @@ impl Flow {
 
     /// A part was read: `found` events of at most `limit`, the newest at the position `last`.
     pub fn read(&mut self, kind: PartKind, found: usize, limit: usize, last: Option<i64>) {
+        self.seen = self.seen.max(last.unwrap_or_default());
         match kind {
             PartKind::Rest | PartKind::Fresh => self.after = last.unwrap_or(self.after),
             PartKind::Backlog => {

@@ -42,7 +42,7 @@ fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
             files
         }
         Err(fault) => {
-            problems.add(path.display(), reason(fault.kind()));
+            problems.add(path.display(), Unreadable::of(fault.kind()));
             Vec::new()
         }
     }
@@ -71,9 +71,12 @@ fn read(path: &Path, problems: &mut Problems) -> Option<Layer> {
 /// Why a file was not read. The words follow its name, and repeat nothing of what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// It is not there, may not be read, or the disk fails.
-    #[error("{}", reason(*.0))]
+    /// It may not be read, or the disk fails.
+    #[error("cannot be read: {}", reason(*.0))]
     Io(io::ErrorKind),
+    /// It is not there.
+    #[error("does not exist")]
+    Absent,
     /// It is a folder, a pipe, a device or a socket.
     #[error("is no regular file")]
     NotAFile,
@@ -85,14 +88,31 @@ pub enum Unreadable {
     NotText,
 }
 
+impl Unreadable {
+    fn of(kind: io::ErrorKind) -> Self {
+        if kind == io::ErrorKind::NotFound { Self::Absent } else { Self::Io(kind) }
+    }
+
+    /// The same as a sentence about `path`.
+    #[must_use]
+    pub fn about(self, path: &Path) -> String {
+        let shown = path.display();
+        match self {
+            Self::Io(kind) => format!("cannot read {shown}: {}", reason(kind)),
+            Self::Absent => format!("cannot read {shown}: {}", reason(io::ErrorKind::NotFound)),
+            Self::NotAFile | Self::TooLarge(_) | Self::NotText => format!("{shown} {self}"),
+        }
+    }
+}
+
 impl From<Unreadable> for io::Error {
     fn from(fault: Unreadable) -> Self {
-        match fault {
-            Unreadable::Io(kind) => Self::new(kind, fault),
-            Unreadable::NotAFile | Unreadable::TooLarge(_) | Unreadable::NotText => {
-                Self::new(io::ErrorKind::InvalidData, fault)
-            }
-        }
+        let kind = match fault {
+            Unreadable::Io(kind) => kind,
+            Unreadable::Absent => io::ErrorKind::NotFound,
+            Unreadable::NotAFile | Unreadable::TooLarge(_) | Unreadable::NotText => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, fault)
     }
 }
 
@@ -100,9 +120,9 @@ impl From<Unreadable> for io::Error {
 fn reason(kind: io::ErrorKind) -> String {
     match kind {
         io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::NotADirectory => "no such file: a part of its path is no folder".to_owned(),
-        io::ErrorKind::PermissionDenied => "cannot be read: permission denied".to_owned(),
-        kind => format!("cannot be read: {kind}"),
+        io::ErrorKind::NotADirectory => "no such file, a part of its path is no folder".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        kind => kind.to_string(),
     }
 }
 
@@ -126,7 +146,7 @@ impl std::fmt::Debug for Content {
 /// # Errors
 /// If it is something else, larger, or cannot be read.
 pub fn read_content(path: &Path, most: u64) -> Result<Content, Unreadable> {
-    let failed = |fault: io::Error| Unreadable::Io(fault.kind());
+    let failed = |fault: io::Error| Unreadable::of(fault.kind());
     // Asked before it is opened, since to open a device can already do something; and after, since it may be another then.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(Unreadable::NotAFile);
@@ -168,7 +188,10 @@ pub fn read_text(path: &Path, most: u64) -> Result<String, Unreadable> {
 /// If it is not UTF-8.
 pub fn as_text(bytes: Vec<u8>) -> Result<String, Unreadable> {
     let text = String::from_utf8(bytes).map_err(|_| Unreadable::NotText)?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => Ok(rest.to_owned()),
+        None => Ok(text),
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +238,6 @@ mod tests {
     #[test]
     fn d_a_missing_file_is_called_so() {
         let fault = read_bytes(Path::new("/no/such/file"), 1).unwrap_err();
-        assert_eq!(fault.to_string(), "no such file");
+        assert_eq!(fault.about(Path::new("/no/such/file")), "cannot read /no/such/file: no such file");
     }
 }

@@ -161,7 +161,7 @@ mod tests {
             format!("a = {}", "{ a = ] ".repeat(500_000)),
             format!("a = {}", "[ } ".repeat(500_000)),
             format!("a = {}1{}", format!("{{ {dotted} = ").repeat(70), " }".repeat(70)),
-            format!("[{}]", ["a"; 500_000].join(".")),
+            format!("[{}]", vec!["a"; 500_000].join(".")),
             "a\n.".repeat(500_000),
             "[".repeat(2_000_000),
         ] {

@@ -1,5 +1,7 @@
 //! Secrets as written: the text itself, or where to find it. No message here ever repeats one.
 
+use std::path::Path;
+
 use config::{Value, ValueKind};
 
 use super::Environment;
@@ -68,8 +70,8 @@ impl Place {
                 None => Err(format!("the environment variable {name} is not set")),
             },
             Self::File(path) => {
-                let unreadable = |fault: Unreadable| format!("{path}: {fault}");
-                let content = read_content(std::path::Path::new(&path), SECRET_FILE).map_err(unreadable)?;
+                let unreadable = |fault: Unreadable| fault.about(Path::new(&path));
+                let content = read_content(Path::new(&path), SECRET_FILE).map_err(unreadable)?;
                 let mut text = as_text(content.bytes).map_err(unreadable)?;
                 if text.ends_with('\n') {
                     text.pop();
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(fetch(&[("env", "PW")], &[]), Err("the environment variable PW is not set".to_owned()));
         assert_eq!(fetch(&[("env", "PW")], &[("PW", "")]), Err("the environment variable PW is empty".to_owned()));
         assert_eq!(fetch(&[("env", "PW")], &[("PW", "x")]), Ok(Secret::from("x".to_owned())));
-        assert_eq!(fetch(&[("file", "/nowhere")], &[]), Err("/nowhere: no such file".to_owned()));
+        assert_eq!(fetch(&[("file", "/nowhere")], &[]), Err("cannot read /nowhere: no such file".to_owned()));
         assert!(from_file(b"\n").unwrap_err().ends_with("is empty"));
         assert!(from_file(b"\xff\xfe").unwrap_err().ends_with("is not UTF-8 text"));
     }
@@ -172,7 +174,7 @@ mod tests {
     #[test]
     fn c13_a_secret_is_a_short_regular_file() {
         let fetch = |path: &str| place(&table(&[("file", path)])).unwrap().fetch(&Environment::new()).unwrap_err();
-        assert_eq!(fetch("/dev/zero"), "/dev/zero: is no regular file");
+        assert_eq!(fetch("/dev/zero"), "/dev/zero is no regular file");
         assert!(from_file(&vec![b'x'; 70_000]).unwrap_err().ends_with("is larger than 64 KiB"));
     }
 

@@ -20,9 +20,10 @@ use crate::settings::{Absent, Key, Kind, Text};
 mod address;
 mod connection;
 mod message;
+mod stream;
 
 /// How many messages a delivery may hand over at once.
-const BATCH: usize = 256;
+const BATCH: u16 = 256;
 
 /// The options of an `mqtt` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +126,6 @@ impl Sink for Mqtt {
     }
 
     fn batch(&self) -> usize {
-        BATCH
+        BATCH.into()
     }
 }

@@ -388,6 +388,12 @@ fn refused(path: &Path, error: sqlx::Error) -> OpenError {
     {
         return OpenError::NotADatabase { path };
     }
+    // What the first statements of all are refused for as they stand is the file: no content is in question yet.
+    if let sqlx::Error::Database(answer) = &error
+        && answer.code().is_some_and(|code| code == "1")
+    {
+        return OpenError::Corrupt { path, detail: answer.message().to_owned() };
+    }
     OpenError::of(path, StoreError::from(error))
 }
 
@@ -401,8 +407,7 @@ impl OpenError {
             StoreError::Corrupt(detail) | StoreError::Refused(detail) => {
                 Self::Corrupt { path, detail: detail.to_string() }
             }
-            StoreError::Io(detail) => Self::Io { path, detail: detail.to_string() },
-            StoreError::Sync(detail) => Self::Io { path, detail: detail.to_string() },
+            StoreError::Io(detail) | StoreError::Sync(detail) => Self::Io { path, detail: detail.to_string() },
             fault @ (StoreError::Gone | StoreError::Closed) => Self::Io { path, detail: fault.to_string() },
         }
     }

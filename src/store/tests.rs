@@ -265,7 +265,7 @@ async fn d_a_look_at_the_queue_writes_nothing() {
     let depth = store.depth(&sink).await.unwrap();
     let looking = Store::to_read(&options).await.unwrap();
     assert_eq!(looking.depth(&sink).await.unwrap(), depth, "beside the owner");
-    assert_eq!(looking.holding().await.unwrap(), [sink.clone()]);
+    assert_eq!(looking.holding().await.unwrap(), vec![sink.clone()]);
     assert!(looking.discard(&sink, vec![6]).await.is_err());
     assert!(store.kept().0 > 0, "the packs were left alone");
     drop(looking);

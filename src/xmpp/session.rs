@@ -284,6 +284,10 @@ impl Talk<'_> {
 
     /// Waits for room, and for some to spare: one message at a time would cost many times as much. Then reads on.
     async fn go_on(&mut self, batch: &mut Batch, messages: &Messages) -> Result<(), Loss> {
+        if batch.ends_with_a_large_one() {
+            batch.wait_for_room(messages, 0).await;
+            return self.respond(batch).await;
+        }
         batch.wait_for_room(messages, ROOM_AHEAD).await;
         let more = self.stream.read(&self.hearing, batch.taking(&mut self.counters, messages));
         match more.now_or_never() {

@@ -160,14 +160,15 @@ async fn c9_a_condition_of_a_hundred_kilobytes_is_cut_in_the_log_the_api_and_the
     onsip.behave(&anna, |b| {
         b.bind = Bind::Fail(onsip_router::simulator::Failure::new("cancel", long).pubsub(long));
     });
-    let daemon = Setup::of(&onsip).account("front-desk", &anna).start().await;
+    let bert = account(&onsip, "bert@acme.test");
+    let daemon = Setup::of(&onsip).account("front-desk", &anna).account("well", &bert).start_active(1).await;
     daemon.until_accounts("waiting", 1).await;
     daemon.until_logged("account waits", SOON).await;
-    let whys = |daemon: &Daemon| {
+    let every_line_is_short = |daemon: &Daemon| {
         let longest = daemon.log().lines().map(str::len).max().unwrap_or_default();
         assert!(longest < 2000, "a line of {longest} bytes");
     };
-    whys(&daemon);
+    every_line_is_short(&daemon);
     let accounts = daemon.json("/api/v1/accounts").await;
     let why = accounts[0]["why"].as_str().unwrap().to_owned();
     assert!(why.contains("xxx…") && why.len() < 400, "{why}");
@@ -183,7 +184,10 @@ async fn c9_a_condition_of_a_hundred_kilobytes_is_cut_in_the_log_the_api_and_the
     onsip.stream_error(&anna, long);
     daemon.until_count("disconnects_total", &[("reason", "stream_error")], 1).await;
     daemon.until_logged("the server closed the stream: xxx", SOON).await;
-    whys(&daemon);
+    every_line_is_short(&daemon);
+    ring(&onsip, &bert);
+    daemon.until_calls(2).await;
+    assert_eq!(asked(&onsip, &bert, Request::Bind), 1, "nobody else's business");
 }
 
 #[tokio::test]

@@ -133,10 +133,9 @@ async fn c2_hostile_neighbours_cost_little_memory_and_a_healthy_account_no_time(
     let mut daemon = setup.start_active(6).await;
     let long = "n".repeat(1_000);
     let deep = "<a>".repeat(50) + &"</a>".repeat(50);
-    let attributes: String = (0..20_000).map(|n| format!("a{n}='' ")).collect();
-    let items: String = (0..1_500)
-        .map(|n| format!("<item id='i{n}'><active-call xmlns='onsip:active-calls'><dialog-state>created</dialog-state></active-call></item>"))
-        .collect();
+    let attributes = (0..20_000).map(|n| format!("a{n}='' ")).collect::<Vec<_>>().concat();
+    let call = "<active-call xmlns='onsip:active-calls'><dialog-state>created</dialog-state></active-call>";
+    let items = (0..1_500).map(|n| format!("<item id='i{n}'>{call}</item>")).collect::<Vec<_>>().concat();
     let display = format!(
         "<items node='/x'><item id='d'><active-call xmlns='onsip:active-calls'><dialog-state>created</dialog-state>\
          <to-display>{}</to-display></active-call></item></items>",
@@ -155,7 +154,6 @@ async fn c2_hostile_neighbours_cost_little_memory_and_a_healthy_account_no_time(
         format!("<items node='/x'><item id='f' {attributes}/></items>"),
         format!("<items node='/x' xmlns:x='{namespace}'>{}</items>", "<x:item/>".repeat(10_000)),
     ];
-    let started = Timestamp::now();
     let mut placed = Vec::new();
     for text in &inner {
         for jid in &hostile {
@@ -187,16 +185,15 @@ async fn c2_hostile_neighbours_cost_little_memory_and_a_healthy_account_no_time(
             .await;
     }
     // By the daemon's own clock, from the receipt to the commit.
-    let (log, mut longest) = (daemon.log(), SignedDuration::ZERO);
+    let (said, mut longest) = (daemon.log(), SignedDuration::ZERO);
     for event in &healthy {
         let id = event["id"].as_str().unwrap();
         let received: Timestamp = event["data"]["received_at"].as_str().unwrap().parse().unwrap();
-        let line = log.lines().find(|line| line.contains(id) && line.contains("event committed")).unwrap();
+        let line = said.lines().find(|line| line.contains(id) && line.contains("event committed")).unwrap();
         let committed: Timestamp = line.split_whitespace().next().unwrap().parse().unwrap();
         let waited = committed.duration_since(received);
         assert!(waited.as_secs_f64() < 1.0, "{waited:#} of {line}");
         longest = longest.max(waited);
-        assert!(received > started);
     }
     assert_eq!(daemon.count("store_faults_total", &[]).await, 0);
     let peak = peak(&daemon);

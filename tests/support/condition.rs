@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// How long to wait for what must come. It only says that something hangs: no promise about time is checked with it,
 /// since a busy machine can hold up everything.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 const BETWEEN_PROBES: Duration = Duration::from_millis(25);
 

@@ -7,6 +7,7 @@
     dead_code,
     unused_imports,
     unused_macros,
+    clippy::panic,
     reason = "the library's own tests and each test crate use a part of it"
 )]
 

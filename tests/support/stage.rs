@@ -299,6 +299,13 @@ impl Daemon {
         self.until_metric(name, labels, SOON, |value| value >= least).await;
     }
 
+    /// Waits until a counter has reached `count`, and checks that it has not gone further. What counts something may come
+    /// a moment after what it is seen by.
+    pub async fn until_exactly(&self, name: &str, labels: &[(&str, &str)], count: u64) {
+        self.until_count(name, labels, count).await;
+        assert_eq!(self.count(name, labels).await, count, "{name}{labels:?}");
+    }
+
     /// Waits until what was delivered is known to be: a crash before that has it delivered again.
     pub async fn until_settled(&self) {
         self.until_nothing_owed("%").await;

@@ -18,7 +18,7 @@ pub const CLIENT: &str = "jabber:client";
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 /// What takes longer hangs.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 /// One session. Stanzas nobody waited for are kept, in order.
 pub struct Client {

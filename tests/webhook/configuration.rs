@@ -40,7 +40,7 @@ fn what_is_wrong_is_said_with_its_key_and_without_secrets() {
         ("url = 'http://a/'\nsecret = []", "secret: must not be an empty list"),
         ("url = 'http://a/'\nsecret = [{ env = 'NOT_SET' }]", "secret: the environment variable NOT_SET is not set"),
         ("url = 'http://a/'\ntoken = \"hunter2\\n\"", "token: holds characters that no header can carry"),
-        ("url = 'http://a/'\nca_file = '/nowhere'", "ca_file: cannot read /nowhere: entity not found"),
+        ("url = 'http://a/'\nca_file = '/nowhere'", "ca_file: cannot read /nowhere: no such file"),
         ("url = 'http://a/'\nclient_certificate = '/nowhere'", "client_key: is missing; `client_certificate` needs it"),
         ("url = 'http://a/'\nclient_key = '/nowhere'", "client_certificate: is missing; `client_key` needs it"),
         (

@@ -80,12 +80,11 @@ impl Connection {
             .iter()
             .filter(of_node)
             .filter_map(|entry| Some(Leftover { jid: FullJid::new(&entry.jid).ok()?, subid: entry.subid.clone()? }));
-        let leftovers = leftovers.collect();
-        let asked = FullJid::new(&asked).ok();
+        let asking = FullJid::new(&asked).ok().map(|asked| (asked, leftovers.collect()));
         let subject = Subject { account: self.name.clone(), service: service.clone(), node: node.clone() };
         let probe = self.access.onsip.probe_interval;
         let house = Arc::clone(&self.house);
-        let actor = Subscription::new(house, subject, terms, probe, memory, asked, leftovers, ctx.address()).start();
+        let actor = Subscription::new(house, subject, terms, probe, memory, asking, ctx.address()).start();
         self.subscriptions.push((service, node, actor));
     }
 }

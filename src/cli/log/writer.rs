@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::domain::limits::LOG_BUFFER;
+use crate::domain::moment::Moment;
 use crate::metrics::Metrics;
 
 /// Pause after which a descriptor that does not block is asked again.
@@ -62,12 +63,17 @@ impl Writer {
         let _ = self.metrics.set(metrics);
     }
 
-    /// Writes what comes, for ever. Calls `glance` at least every `pause`; `told` makes the line that says how many were
+    /// Writes what comes, for ever. Calls `glance` every `pause`; `told` makes the line that says how many were
     /// dropped.
     pub(super) fn run(&self, pause: Duration, glance: impl Fn(), told: impl Fn(u64) -> String) {
         let mut out = standard_error();
+        let mut glanced = Moment::now();
         loop {
-            glance();
+            let now = Moment::now();
+            if now.since(glanced) >= pause {
+                glanced = now;
+                glance();
+            }
             let text = {
                 let empty = |buffer: &mut Buffer| buffer.text.is_empty();
                 let waited = self.changed.wait_timeout_while(self.buffer(), pause, empty);

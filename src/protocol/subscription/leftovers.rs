@@ -119,10 +119,11 @@ impl Subscription {
             self.leftovers.crowded = false;
             commands.push(Command::Forget(leftover.jid));
         }
-        commands.extend(match for_room {
-            false => self.settle(Vec::new(), now),
-            true if gone => self.subscribe(now),
-            true => self.make_room(true).unwrap_or_else(|| self.subscribe(now)),
+        let room = if for_room && !gone { self.make_room(true) } else { None };
+        commands.extend(match room {
+            Some(next) => next,
+            None if for_room => self.subscribe(now),
+            None => self.settle(Vec::new(), now),
         });
         commands
     }

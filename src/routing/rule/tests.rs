@@ -111,8 +111,8 @@ fn a_rule_that_would_exhaust_the_stack_is_refused() {
 fn a_rule_whose_loops_would_keep_events_waiting_is_refused() {
     let list = format!("[{}]", ["1"; 100].join(","));
     let loops = |range: &str, times: usize| {
-        let before: String = (0..times).map(|n| format!("{range}.all(v{n}, ")).collect();
-        format!("{before}v0 == 1{}", ")".repeat(times))
+        let before: Vec<_> = (0..times).map(|n| format!("{range}.all(v{n}, ")).collect();
+        format!("{}v0 == 1{}", before.concat(), ")".repeat(times))
     };
     for (range, most) in [(list.as_str(), 2), ("data.subids", 2), ("[1, 2, 3].map(x, x)", 7)] {
         let compiled = |times| Rule::compile(&loops(range, times)).map(drop);

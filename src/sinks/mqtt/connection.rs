@@ -23,7 +23,10 @@ use tokio_rustls::TlsConnector;
 use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
 use super::super::{Failure, Parcel};
+use super::address::Address;
+use super::stream::ReadToEnd;
 use super::{BATCH, Options, message};
+use crate::dial;
 use crate::domain::limits::MQTT_PACKET;
 
 /// For a TCP connection, TLS and the log-in.
@@ -128,44 +131,57 @@ fn lock<T>(state: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 async fn connect(options: &Options) -> Result<Connection, String> {
-    let stream = Mutex::new(Some(stream(options).await.map_err(|fault| fault.to_string())?));
-    let mut settings = settings(options);
-    settings.set_socket_connector(move |_, _| {
-        let stream = lock(&stream).take();
-        async { stream.ok_or_else(|| io::ErrorKind::NotConnected.into()) }
-    });
-    let made = AsyncClient::builder(settings).capacity(BATCH).try_build();
-    let (client, mut events) = made.map_err(|fault| fault.to_string())?;
-    let welcome = loop {
-        if let Event::Incoming(Packet::ConnAck(welcome)) =
-            events.poll().await.map_err(|fault| end(&fault, options.client_id.as_deref()).reason().to_owned())?
-        {
-            break welcome;
+    let Address { tls, host, port } = &options.address;
+    let plainly = |fault: io::Error| fault.to_string();
+    let tls = if *tls {
+        let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
+        Some((TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?)), name))
+    } else {
+        None
+    };
+    let found = dial::addresses(host, *port).await.map_err(plainly)?;
+    let begin = |tcp: TcpStream| {
+        let (tls, tcp) = (tls.clone(), ReadToEnd(tcp));
+        async move {
+            let Some((client, name)) = tls else { return log_in(Box::new(tcp), options).await };
+            let stream = client.connect(name, tcp).await.map_err(|fault| dial::Fault::Here(format!("TLS: {fault}")))?;
+            log_in(Box::new(stream), options).await
         }
     };
-    let largest = limits(&welcome)?;
-    let end = Arc::default();
-    let mut driver = JoinSet::new();
-    driver.spawn(drive(events, Arc::clone(&end), options.client_id.clone()));
-    Ok(Connection { client, end, peer: options.address.to_string(), largest, _driver: driver })
+    dial::open(&found, CONNECTING, begin).await.map_err(|fault| fault.to_string())
 }
 
 /// What the client library reads and writes.
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
-/// A connection to the broker, encrypted where the options say so.
-async fn stream(options: &Options) -> io::Result<Box<dyn Stream>> {
-    let host = &options.address.host;
-    let stream = TcpStream::connect((host.as_str(), options.address.port)).await?;
-    stream.set_nodelay(true)?;
-    if !options.address.tls {
-        return Ok(Box::new(stream));
-    }
-    let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-    let client = TlsConnector::from(Arc::new(options.encryption.client().await?));
-    let stream = client.connect(name, stream).await.map_err(|fault| io::Error::other(format!("TLS: {fault}")))?;
-    Ok(Box::new(stream))
+async fn log_in(stream: Box<dyn Stream>, options: &Options) -> Result<Connection, dial::Fault<String>> {
+    let stream = Mutex::new(Some(stream));
+    let mut settings = settings(options);
+    settings.set_socket_connector(move |_, _| {
+        let stream = lock(&stream).take();
+        async { stream.ok_or_else(|| io::ErrorKind::NotConnected.into()) }
+    });
+    let made = AsyncClient::builder(settings).capacity(BATCH.into()).try_build();
+    let (client, mut events) = made.map_err(|fault| dial::Fault::Everywhere(fault.to_string()))?;
+    let welcome = loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(welcome))) => break welcome,
+            Ok(_) => {}
+            Err(fault) => {
+                let reason = end(&fault, options.client_id.as_deref()).reason().to_owned();
+                return Err(match fault {
+                    ConnectionError::ConnectionRefused(_) => dial::Fault::Everywhere(reason),
+                    _ => dial::Fault::Here(reason),
+                });
+            }
+        }
+    };
+    let largest = limits(&welcome).map_err(dial::Fault::Everywhere)?;
+    let end = Arc::default();
+    let mut driver = JoinSet::new();
+    driver.spawn(drive(events, Arc::clone(&end), options.client_id.clone()));
+    Ok(Connection { client, end, peer: options.address.to_string(), largest, _driver: driver })
 }
 
 fn settings(options: &Options) -> MqttOptions {
@@ -173,6 +189,7 @@ fn settings(options: &Options) -> MqttOptions {
     let mut settings = MqttOptions::new(client_id, Broker::tcp(&options.address.host, options.address.port));
     settings.set_keep_alive(PROBE).set_clean_start(true).set_max_packet_size(Some(MQTT_PACKET));
     settings.set_session_expiry_interval(Some(0)).set_connect_timeout(CONNECTING);
+    settings.set_outgoing_inflight_upper_limit(BATCH);
     if let (Some(username), Some(password)) = (&options.username, &options.password) {
         settings.set_credentials(username, password.expose().to_owned());
     }

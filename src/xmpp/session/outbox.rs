@@ -96,11 +96,15 @@ impl Overflow {
 
 impl Outgoings {
     pub(super) async fn recv(&mut self) -> Option<Box<Element>> {
-        self.stanzas.recv().await.map(|outgoing| self.take(outgoing))
+        let outgoing = self.stanzas.recv().await?;
+        self.discount(&outgoing);
+        Some(outgoing.stanza)
     }
 
     pub(super) fn try_recv(&mut self) -> Result<Box<Element>, TryRecvError> {
-        self.stanzas.try_recv().map(|outgoing| self.take(outgoing))
+        let outgoing = self.stanzas.try_recv()?;
+        self.discount(&outgoing);
+        Ok(outgoing.stanza)
     }
 
     pub(super) fn close(&mut self) {
@@ -111,9 +115,8 @@ impl Outgoings {
         Overflow(Arc::clone(&self.load))
     }
 
-    fn take(&self, outgoing: Outgoing) -> Box<Element> {
+    fn discount(&self, outgoing: &Outgoing) {
         self.load.bytes.fetch_sub(outgoing.bytes, Ordering::Relaxed);
-        outgoing.stanza
     }
 }
 
@@ -121,25 +124,26 @@ impl Outgoings {
 mod tests {
     use super::*;
 
-    fn stanza(bytes: usize) -> Box<Element> {
-        Box::new(Element::builder("iq", "jabber:client").append("x".repeat(bytes)).build())
+    fn offer(outbox: &Outbox, bytes: usize) -> Result<(), TrySendError<Box<Element>>> {
+        let stanza = Element::builder("iq", "jabber:client").append("x".repeat(bytes)).build();
+        outbox.try_send(Box::new(stanza))
     }
 
     #[tokio::test]
     async fn b12_bytes_are_counted_and_not_stanzas() {
         let (outbox, mut outgoings) = outbox();
         for _ in 0..7 {
-            outbox.try_send(stanza(OUTBOX_BYTES / 8)).unwrap();
+            offer(&outbox, OUTBOX_BYTES / 8).unwrap();
         }
-        assert!(matches!(outbox.try_send(stanza(OUTBOX_BYTES / 8)), Err(TrySendError::Full(_))));
+        assert!(matches!(offer(&outbox, OUTBOX_BYTES / 8), Err(TrySendError::Full(_))));
         outgoings.overflow().happens().await;
         outgoings.recv().await.unwrap();
-        outbox.try_send(stanza(OUTBOX_BYTES / 8)).unwrap();
+        offer(&outbox, OUTBOX_BYTES / 8).unwrap();
         while outgoings.try_recv().is_ok() {}
         for _ in 0..2000 {
-            outbox.try_send(stanza(100)).unwrap();
+            offer(&outbox, 100).unwrap();
         }
         outgoings.close();
-        assert!(matches!(outbox.try_send(stanza(OUTBOX_BYTES)), Err(TrySendError::Closed(_))));
+        assert!(matches!(offer(&outbox, OUTBOX_BYTES), Err(TrySendError::Closed(_))));
     }
 }

@@ -20,7 +20,7 @@ fn a_secret_is_text_or_a_place_and_never_shown() {
         ("accounts.a.password = { env = 'X', file = 'hunter2' }", shape),
         ("accounts.a.password = ''", "accounts.a.password: must not be empty"),
         ("accounts.a.password = { env = 'X' }", "accounts.a.password: the environment variable X is not set"),
-        ("http.token = { file = '/nowhere' }", "http.token: cannot read /nowhere: entity not found"),
+        ("http.token = { file = '/nowhere' }", "http.token: cannot read /nowhere: no such file"),
     ]);
 }
 

@@ -45,7 +45,7 @@ fn b9_what_the_ledger_shows_goes_once_the_new_one_delivers_and_nothing_else_does
 
 #[test]
 fn b9_where_there_is_no_room_one_of_ours_goes_first() {
-    let ten = (0..9).map(|n| format!("subscribed:{n}@a@b.test/psi ")).collect::<String>() + "subscribed:A@a@b.test/one";
+    let ten = "subscribed:X@a@b.test/psi ".repeat(9) + "subscribed:A@a@b.test/one";
     let mut crowded = play(&[("one", "A")]);
     bound(&mut crowded, "two");
     assert_eq!(crowded.hears(&list(&ten)), "unsubscribe A of one, = subscribing");
