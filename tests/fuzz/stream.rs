@@ -9,6 +9,7 @@ use onsip_router::protocol::hearing::Hearing;
 use onsip_router::protocol::notification::Notification;
 use onsip_router::protocol::stanza::{self, Outset};
 use onsip_router::xmpp::{Frame, frames};
+use xso::exports::rxml::{self, Event, Parse};
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
      xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
@@ -77,8 +78,8 @@ pub fn run(input: &[u8]) {
     if read.iter().any(|frame| matches!(frame, Frame::Oversize { .. })) {
         return;
     }
-    let parsed = match Element::from_reader(&document[..]) {
-        Ok(root) => Some(root).filter(|root| root.texts().all(is_white_space)),
+    let parsed = match well_formed(&document) {
+        Ok(()) => Element::from_reader(&document[..]).ok().filter(|root| root.texts().all(is_white_space)),
         // The other parser bounds names to 8 KiB; ours, the whole element.
         Err(fault) if fault.to_string().contains("long name") => return,
         Err(_) => None,
@@ -97,6 +98,22 @@ pub fn run(input: &[u8]) {
             assert!(otherwise || many, "only the other parser accepts this: {}", String::from(&root));
         }
         (None | Some(false), _) => {}
+    }
+}
+
+/// Reads up to the end of the stream; the tree builder alone lets attributes pass that stand twice.
+fn well_formed(mut document: &[u8]) -> rxml::Result<()> {
+    let (mut parser, mut depth) = (rxml::Parser::new(), 0);
+    loop {
+        match parser.parse(&mut document, true) {
+            Ok(Some(Event::StartElement(..))) => depth += 1,
+            Ok(Some(Event::EndElement(_))) if depth == 1 => return Ok(()),
+            Ok(Some(Event::EndElement(_))) => depth -= 1,
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(rxml::error::EndOrError::NeedMoreData) => return Ok(()),
+            Err(rxml::error::EndOrError::Error(fault)) => return Err(fault),
+        }
     }
 }
 
