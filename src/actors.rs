@@ -35,6 +35,8 @@ pub mod subscription;
 mod tests;
 mod trail;
 
+/// A store that fails for so long, by what does not pass by itself, has failed for good.
+pub(crate) const GIVE_UP: Duration = Duration::from_mins(1);
 /// How long to wait for a router that is being rebuilt.
 const REBUILD: Duration = Duration::from_millis(50);
 
@@ -112,7 +114,7 @@ impl House {
     }
 
     /// The store could not write or read.
-    fn store_failed(&self, fault: &StoreError) {
+    pub(crate) fn store_failed(&self, fault: &StoreError) {
         if let Some(fault) = fault.fault() {
             self.metrics.store_fault(fault);
         }
@@ -122,7 +124,7 @@ impl House {
     }
 
     /// The store has failed for good: nothing is committed or acknowledged any more, and the process is to end.
-    fn fail(&self, fault: &StoreError) {
+    pub(crate) fn fail(&self, fault: &StoreError) {
         let first = self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             failed.get_or_insert_with(|| fault.clone());

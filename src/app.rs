@@ -9,9 +9,9 @@ use actix::{Actor, Addr};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::actors::House;
 use crate::actors::fleet::{Apply, Changes, Fleet, Shutdown};
 use crate::actors::sink::Reopen;
+use crate::actors::{GIVE_UP, House};
 use crate::board::Board;
 use crate::config::Config;
 use crate::domain::moment::Moment;
@@ -221,9 +221,19 @@ impl App {
 
 /// A restart takes the last of these as the beginning of what it missed.
 async fn stay_covered(house: Arc<House>) {
+    let mut failing = None;
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        covered_until(&house, Moment::now()).await;
+        let now = Moment::now();
+        let Err(fault) = covered_until(&house, now).await else {
+            failing = None;
+            continue;
+        };
+        house.store_failed(&fault);
+        // Where no events come, nobody else finds out.
+        if fault.lasts() && now.since(*failing.get_or_insert(now)) >= GIVE_UP {
+            house.fail(&fault);
+        }
     }
 }
 
@@ -239,10 +249,12 @@ async fn measure(house: Arc<House>) {
     }
 }
 
-async fn covered_until(house: &House, moment: Moment) {
-    if let Err(fault) = house.store.extend_coverage(moment.utc()).await {
+async fn covered_until(house: &House, moment: Moment) -> Result<(), StoreError> {
+    let written = house.store.extend_coverage(moment.utc()).await;
+    if let Err(fault) = &written {
         tracing::warn!(%fault, "the time of coverage could not be written");
     }
+    written
 }
 
 /// What is counted becomes history.

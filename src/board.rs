@@ -116,7 +116,8 @@ pub struct SubscriptionStatus {
 /// One sink.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct SinkStatus {
-    /// The configured `type`.
+    /// Deprecated: the same as `type`.
+    #[schemars(extend("deprecated" = true))]
     pub kind: &'static str,
     /// False from a failed delivery until the next that succeeds.
     pub up: bool,

@@ -3,13 +3,14 @@
 //! A command reads its arguments, does its work and says how it ended. Must not decide anything a daemon would.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::domain::printable;
 use crate::settings::problem::Problems;
 use crate::settings::sources::Sources;
 
@@ -119,6 +120,11 @@ impl ConfigArgs {
         };
         Config::load_with_sources(&self.paths, std::env::vars_os().filter_map(text))
     }
+}
+
+/// JSON as it is printed: on a terminal nothing in it steers the terminal or deceives the eye, in a pipe nothing steers.
+fn printable_json(json: &str) -> std::borrow::Cow<'_, str> {
+    if io::stdout().is_terminal() { printable::on_terminal(json) } else { printable::in_pipe(json) }
 }
 
 /// Prints the result of a command, in colour only where that is wanted. A reader that has seen enough (`| head`) is no fault.

@@ -12,6 +12,7 @@ use crate::domain::secret::Secret;
 use crate::domain::service::Service;
 use crate::protocol::legs::Ages;
 use crate::routing::rule::Rule;
+use crate::settings::problem::Problem;
 use crate::{http, metrics, otel, sinks, store, xmpp};
 
 mod account;
@@ -46,6 +47,8 @@ pub struct Config {
     pub log: Log,
     /// Where traces go.
     pub otel: otel::options::Options,
+    /// What an operator should put right, and yet keeps nothing from running.
+    pub warnings: Vec<Problem>,
 }
 
 /// The `[onsip]` section.

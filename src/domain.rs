@@ -10,6 +10,7 @@ pub mod leg;
 pub mod limits;
 pub mod moment;
 pub mod name;
+pub mod printable;
 pub mod secret;
 pub mod service;
 pub mod status;

@@ -7,26 +7,30 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpResponse, HttpServer, middleware, rt, web};
+use actix_http::HttpService;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::{AppConfig, Server as Actix, ServerHandle};
+use actix_web::{App, HttpResponse, middleware, rt, web};
+use rustix::process::{Resource, getrlimit};
+use tokio::net::TcpStream;
 
 use crate::board::Board;
+use crate::domain::limits::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_LEAST, HTTP_HEAD};
 use crate::domain::secret::Secret;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
+use connections::{Connections, Watched};
 use events::Live;
 
 pub mod access;
 pub mod api;
+mod connections;
 pub mod events;
 pub mod health;
 pub mod metrics;
 pub mod options;
 pub mod page;
 pub mod worst;
-
-/// Well above one scraper, one operator's browser and a few scripts; more wait in the backlog.
-const CONNECTIONS: usize = 256;
 
 /// Longer than a usual scrape interval, so that a scraper keeps its connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -40,7 +44,16 @@ pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
     token: Option<Secret>,
+    allowed_hosts: Vec<String>,
     mask_numbers: bool,
+    connections: usize,
+}
+
+/// How many connections there may be where so many open files are allowed: one in eight.
+#[must_use]
+pub fn connections(open_files: Option<u64>) -> usize {
+    let share = open_files.map_or(HTTP_CONNECTIONS, |files| usize::try_from(files / 8).unwrap_or(HTTP_CONNECTIONS));
+    share.clamp(HTTP_CONNECTIONS_LEAST, HTTP_CONNECTIONS)
 }
 
 /// Binds the address.
@@ -50,7 +63,9 @@ pub struct Listener {
 pub fn listen(options: &options::Options) -> io::Result<Listener> {
     let socket = TcpListener::bind(options.listen)?;
     let addr = socket.local_addr()?;
-    Ok(Listener { socket, addr, token: options.token.clone(), mask_numbers: options.mask_numbers })
+    let connections = connections(getrlimit(Resource::Nofile).current);
+    let options::Options { token, allowed_hosts, mask_numbers, .. } = options.clone();
+    Ok(Listener { socket, addr, token, allowed_hosts, mask_numbers, connections })
 }
 
 impl Listener {
@@ -64,11 +79,12 @@ impl Listener {
     /// # Errors
     /// If the socket cannot be used.
     pub fn serve(self, board: Arc<Board>, metrics: Arc<Metrics>, feed: Feed) -> io::Result<Server> {
-        let live = Arc::new(Live::new(feed, Arc::clone(&metrics), self.mask_numbers));
+        let connections = Arc::new(Connections::new(self.connections, KEEP_ALIVE, Arc::clone(&metrics)));
+        let live = Arc::new(Live::new(feed, Arc::clone(&metrics), self.mask_numbers, self.connections));
         let events = web::Data::from(Arc::clone(&live));
         let board = web::Data::from(board);
         let metrics = web::Data::from(metrics);
-        let access = web::Data::new(access::Access::new(self.token.as_ref()));
+        let access = web::Data::new(access::Access::new(self.token.as_ref(), self.allowed_hosts));
         let app = move || {
             App::new()
                 .app_data(board.clone())
@@ -78,19 +94,36 @@ impl Listener {
                 .wrap(middleware::from_fn(access::guard))
                 .configure(routes)
         };
-        let server = HttpServer::new(app)
+        let watched = Arc::clone(&connections);
+        let service = move || {
+            let watched = Arc::clone(&watched);
+            let http = HttpService::build()
+                .keep_alive(KEEP_ALIVE)
+                .client_request_timeout(HTTP_HEAD)
+                .client_disconnect_timeout(HTTP_HEAD)
+                .on_connect_ext(|stream: &Watched, data| drop(data.insert(Arc::clone(stream.connection()))))
+                .h1(map_config(app().into_factory(), |()| AppConfig::default()));
+            fn_service(move |stream: TcpStream| {
+                let peer = stream.peer_addr().ok();
+                std::future::ready(Ok((watched.admit(stream), peer)))
+            })
+            .and_then(http)
+        };
+        // The server's own bound would keep new connections waiting; ours closes an old one for each.
+        let server = Actix::build()
             .workers(1)
-            .max_connections(CONNECTIONS)
-            .keep_alive(KEEP_ALIVE)
+            .max_concurrent_connections(self.connections.saturating_mul(2))
             .shutdown_timeout(GRACE)
             .disable_signals()
-            .listen(self.socket)?
+            .listen("http", self.socket, service)?
             .run();
         let handle = server.handle();
         rt::spawn(async move {
+            let looked_after = rt::spawn(connections.look_after());
             if let Err(fault) = server.await {
                 tracing::error!(%fault, "the HTTP server stopped");
             }
+            looked_after.abort();
         });
         Ok(Server { handle, addr: self.addr, live })
     }

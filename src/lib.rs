@@ -24,6 +24,8 @@
 //! |---|---|
 //! | what is said to the service, and how its answers are read | [`protocol::stanza`] |
 //! | when to connect again, after which failure | [`protocol::link`] |
+//! | whose turn it is to log in | [`protocol::logins`] |
+//! | the limits on what comes from outside | [`domain::limits`] |
 //! | what is acknowledged, and what a lost session is resumed with | [`protocol::acknowledgement`] |
 //! | the hourly authorization | [`protocol::authorization`]; by whose clock it ends: [`protocol::clock`] |
 //! | listing, reuse, approval, renewal of subscriptions | [`protocol::subscription`]; its error table in `subscription/verdict.rs` |
@@ -38,6 +40,9 @@
 //! | XML, what of it is refused, and how much of it is kept | `xmpp/stream/` |
 //! | which message says what | [`protocol::notification`] |
 //! | tables, pruning | [`store`] and `migrations/` |
+//! | how much of anything may come from outside | [`domain::limits`] |
+//! | what goes into one commit of all that waits | `actors/router/rounds.rs`; what a refused or failed one does: `router.rs` |
+//! | by which time things grow old in the store | `store/time.rs`, [`domain::moment::SteadyTime`] |
 //! | what one commit writes, and what it decides from memory | `store/transaction.rs`; `window.rs`, `memory.rs` |
 //! | how legs and ids get from the journal into their tables | `store/journal.rs`, `posting.rs` |
 //! | how it is known without a look that something is new | `store/sieve.rs`; `recall.rs` fills it |
@@ -84,6 +89,9 @@ pub mod otel;
 pub mod protocol;
 pub mod retry;
 pub mod routing;
+#[cfg(test)]
+#[path = "../tests/support/seed.rs"]
+mod seed;
 pub mod settings;
 pub mod simulator;
 pub mod sinks;

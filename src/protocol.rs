@@ -13,6 +13,7 @@ pub mod coverage;
 pub mod hearing;
 pub mod legs;
 pub mod link;
+pub mod logins;
 pub mod notification;
 pub mod requests;
 pub mod resync;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+pub mod ages;
 pub mod backlog;
 pub mod calls;
 pub mod flow;

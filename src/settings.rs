@@ -78,6 +78,8 @@ pub enum Kind {
     Secret,
     /// One secret or a list of them.
     Secrets,
+    /// A list of texts.
+    List(Text),
     /// A table of lists of texts.
     Lists {
         /// What the keys of the table look like.

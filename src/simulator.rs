@@ -63,7 +63,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use crate::domain::moment::Moment;
@@ -163,8 +163,9 @@ impl Simulator {
     /// # Errors
     /// If it cannot listen.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let listener = TcpListener::bind(options.listen).await?;
-        let address = listener.local_addr()?;
+        let reserved = reserve(options.listen)?;
+        let address = reserved.local_addr()?;
+        let listener = TcpListener::bind(address).await?;
         let mut board = Switchboard::new(switchboard::Terms {
             services_domain: options.services_domain.clone(),
             most_subscriptions: options.most_subscriptions,
@@ -177,7 +178,7 @@ impl Simulator {
             board.directory.add(account);
         }
         let shared = Arc::new(connection::Shared::new(board, options.queue.max(1), options.most_connections));
-        let accept = tokio::spawn(connection::accept(shared.clone(), listener, options.tls));
+        let accept = tokio::spawn(connection::accept(shared.clone(), reserved, listener, options.tls));
         let clock = tokio::spawn(connection::keep_time(shared.clone()));
         let tasks = Mutex::new(vec![accept, clock]);
         // Calls of this run are no calls of an earlier one, to a client that remembers.
@@ -235,6 +236,14 @@ impl Simulator {
         tasks.retain(|task| !task.is_finished());
         tasks.push(tokio::spawn(task));
     }
+}
+
+/// Takes an address without listening at it: while the service is down nobody else gets its port.
+fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 impl Drop for Simulator {

@@ -2,6 +2,7 @@
 //!
 //! Must not know the queue, actors, XMPP, or any other sink.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::settings::section::Section;
 
 mod address;
 pub mod amqp;
+pub mod batch;
 mod chains;
 mod credentials;
 mod encryption;
@@ -99,6 +101,9 @@ register! {
     "webhook" => Webhook(webhook),
 }
 
+pub use batch::Batch;
+use batch::Outcome;
+
 impl Options {
     /// Sees whether the peer can take events, and changes nothing there; `None` where the protocol has no way to ask.
     pub async fn check(&self) -> Option<Result<(), String>> {
@@ -117,7 +122,7 @@ pub struct Parcel {
     pub body: Arc<str>,
 }
 
-/// Why an event was not acknowledged; the variant is the decision.
+/// Why an event was not acknowledged; the variant is what the peer has said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// May work later; the peer may have said when. Tried again on the schedule of all sinks.
@@ -135,7 +140,9 @@ pub enum Failure {
         /// What went wrong, free of secrets.
         reason: String,
     },
-    /// Will never work for this event: it becomes a dead letter at once, and what follows in its call goes on.
+    /// The peer refuses the event for good. Whether that is for the event or because the peer refuses everything at the
+    /// moment is decided elsewhere ([`crate::retry::flow`]): it becomes a dead letter only if it is refused again after
+    /// others have passed.
     #[error("{reason}")]
     Reject {
         /// What went wrong, free of secrets.
@@ -149,14 +156,37 @@ pub enum Failure {
 /// happens to the rest meanwhile is decided elsewhere.
 #[async_trait]
 pub trait Sink: Send {
-    /// Hands over `parcels` in order and answers for each, in the same order. Acknowledges only what the peer has.
-    /// After the first [`Failure::Retry`] nothing of the same partition may be acknowledged; other partitions are free
-    /// to go on, and should, since only then one bad event is told from a dead peer.
+    /// Hands over the events of `batch`, those of one partition in order, and answers for each as soon as it is known
+    /// what became of it. Acknowledges only what the peer has. Asks the batch before each delivery whether it may begin
+    /// it ([`Batch::begin`] and its like), and leaves alone what it may not; other partitions are free to go on after a
+    /// failure, and should, since only then one bad event is told from a dead peer.
     ///
-    /// The future may be dropped at any point: after the sink's `timeout` nobody waits for it any more, all of `parcels`
-    /// count as [`Failure::Retry`], and unless it [stays](Self::stays) the sink is dropped with it and opened anew. What
-    /// the peer got meanwhile it will get again. Dropping a sink must not block.
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>>;
+    /// The future may be dropped at any point, since a delivery without an answer for the sink's `timeout` is given up:
+    /// it counts as [`Failure::Retry`], and unless the sink [stays](Self::stays) it is dropped too and opened anew. What
+    /// the peer got without answering it will get again. Dropping a sink must not block.
+    async fn hand_over(&mut self, batch: &Batch);
+
+    /// Hands over `parcels` however long it takes, and returns an answer for each, in the same order. What was not tried
+    /// because something before it in its partition failed is answered as [`Failure::Retry`], with the same reason.
+    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+        let batch = Batch::new(parcels.to_vec(), Duration::MAX).without_haste();
+        self.hand_over(&batch).await;
+        batch.complete();
+        let mut answers = vec![None; parcels.len()];
+        for Outcome { place, answer, .. } in batch.outcomes().0 {
+            answers[place] = Some(answer);
+        }
+        let mut held_up: HashMap<&str, String> = HashMap::new();
+        let answers = parcels.iter().zip(answers).map(|(parcel, answer)| {
+            let reason = held_up.get(&*parcel.partition).cloned().unwrap_or_default();
+            let answer = answer.unwrap_or(Err(Failure::Retry { reason, after: None }));
+            if let Err(failure) = &answer {
+                held_up.entry(&parcel.partition).or_insert_with(|| failure.to_string());
+            }
+            answer
+        });
+        answers.collect()
+    }
 
     /// Lets go of what it holds open and opens it anew at the next delivery (SIGHUP, for rotated files).
     async fn reopen(&mut self) {}
@@ -167,8 +197,11 @@ pub trait Sink: Send {
         false
     }
 
-    /// How many parcels it takes at once.
+    /// How many parcels it takes at once, at most; a slow one is handed fewer.
     fn batch(&self) -> usize {
         256
     }
 }
+
+#[cfg(test)]
+mod tests;

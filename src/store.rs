@@ -528,4 +528,6 @@ pub struct LedgerEntry {
     pub lease_until: Option<Timestamp>,
     /// When it was last renewed or made.
     pub renewed: Option<Timestamp>,
+    /// Whether this router made it, under a resource that the server had assigned in place of the one asked for.
+    pub assigned: bool,
 }

@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 mod service_name;
+use crate::domain::limits::CONFIGURATION_FILE;
+use crate::settings::files;
 
 /// A certificate to show to the server, and its key: PEM files.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,8 @@ pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> io::Res
     match identity {
         None => Ok(config.with_no_client_auth()),
         Some(Identity { certificate, key }) => {
-            let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
+            let key = files::read_bytes(key, CONFIGURATION_FILE)?;
+            let key = PrivateKeyDer::from_pem_slice(&key).map_err(io::Error::other)?;
             config.with_client_auth_cert(certificates(certificate)?, key).map_err(io::Error::other)
         }
     }
@@ -74,7 +77,8 @@ fn roots(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
 }
 
 fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_file_iter(path).map_err(io::Error::other)?.collect::<Result<_, _>>().map_err(io::Error::other)
+    let pem = files::read_bytes(path, CONFIGURATION_FILE)?;
+    CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
 /// What is wrong with a PEM file of certificate authorities, as a sentence for the operator.
@@ -83,11 +87,8 @@ fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 /// That sentence.
 pub fn check_authorities(path: &Path) -> Result<(), String> {
     let shown = path.display();
-    let read = CertificateDer::pem_file_iter(path).map_err(|fault| match fault {
-        rustls::pki_types::pem::Error::Io(fault) => format!("cannot read {shown}: {}", fault.kind()),
-        _ => format!("{shown} is no PEM file"),
-    })?;
-    let certificates: Result<Vec<_>, _> = read.collect();
+    let pem = files::read_bytes(path, CONFIGURATION_FILE).map_err(|fault| format!("{shown}: {fault}"))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|_| format!("{shown} is no well-formed PEM file"))?;
     match RootCertStore::empty().add_parsable_certificates(certificates) {
         (0, 0) => Err(format!("{shown} holds no PEM certificate")),

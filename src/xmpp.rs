@@ -12,5 +12,6 @@ pub mod session;
 mod srv;
 mod stream;
 mod tls;
+mod turns;
 
 pub use stream::messages;

@@ -29,7 +29,8 @@ struct Daemon {
 }
 
 fn daemon() -> Daemon {
-    let options = Options { listen: "127.0.0.1:0".parse().unwrap(), token: None, mask_numbers: false };
+    let options =
+        Options { listen: "127.0.0.1:0".parse().unwrap(), token: None, allowed_hosts: Vec::new(), mask_numbers: false };
     let listener = listen(&options).unwrap();
     let board = Arc::new(Board::default());
     let metrics = Arc::new(Metrics::new("1.2.3", "abc", ["front"], ["active-calls"], ["log"]).unwrap());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use onsip_router::domain::BareJid;
 use onsip_router::domain::moment::Moment;
-use onsip_router::simulator::{Answering, Authorize, Failure, Request, Simulator, Stall};
+use onsip_router::simulator::{Answering, Authorize, Failure, Request, Simulator, Stall, Switchboard};
 use serde_json::Value;
 
 use support::condition::SOON;
@@ -141,8 +141,10 @@ async fn an_address_that_is_not_among_the_granted_is_warned_of_once_and_shown() 
 #[tokio::test]
 async fn a_revocation_together_with_the_authorization_is_healed_within_seconds_and_not_at_the_next_hour() {
     let (onsip, anna, daemon) = running().await;
-    let fresh = Duration::from_millis(2100); // what was just granted is not asked for again
-    assert!(!onsip.until(fresh, |_| false).await);
+    // What was granted in the last two seconds is not asked for again.
+    let granted = *onsip.observed().requests(&anna, Request::Authorize).times.back().unwrap();
+    let stale = |_: &Switchboard| Moment::now().since(granted) > Duration::from_millis(2500);
+    assert!(onsip.until(SOON, stale).await);
     let lists = asked(&onsip, &anna, Request::List);
     onsip.end_authorization(&anna);
     onsip.revoke(&anna, &node(&anna));

@@ -163,7 +163,8 @@ async fn where_a_token_is_set_the_page_shows_nothing_without_it() {
 
 #[actix_rt::test]
 async fn ten_thousand_accounts_are_one_page_at_a_time() {
-    let options = Options { listen: "127.0.0.1:0".parse().unwrap(), token: None, mask_numbers: false };
+    let options =
+        Options { listen: "127.0.0.1:0".parse().unwrap(), token: None, allowed_hosts: Vec::new(), mask_numbers: false };
     let (board, now) = (Arc::new(Board::default()), Timestamp::UNIX_EPOCH);
     for n in 0..10_000 {
         let state = if n == 4711 { AccountState::Refused } else { AccountState::Online };
@@ -192,7 +193,8 @@ async fn ten_thousand_accounts_are_one_page_at_a_time() {
 
 #[actix_rt::test]
 async fn everything_that_can_be_operated_has_a_name() {
-    let options = Options { listen: "127.0.0.1:0".parse().unwrap(), token: None, mask_numbers: false };
+    let options =
+        Options { listen: "127.0.0.1:0".parse().unwrap(), token: None, allowed_hosts: Vec::new(), mask_numbers: false };
     let metrics = Arc::new(Metrics::new("1", "a", [""; 0], [""; 0], [""; 0]).unwrap());
     let server = listen(&options).unwrap().serve(Arc::default(), metrics, Feed::default()).unwrap();
     let browser = Browser::start().await;

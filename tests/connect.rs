@@ -4,15 +4,13 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
-use std::time::Duration;
 
 use onsip_router::domain::{BareJid, FullJid};
 use onsip_router::simulator::{Account, Answering, Authorize, Request, State};
-use tokio::time::Instant;
 
 use support::condition::SOON;
 use support::daemon::Daemon;
+use support::port;
 use support::program::{PASSWORD, Said, configuration, folder, run, service};
 
 const ANNA: &str = "anna@acme.test";
@@ -76,16 +74,16 @@ async fn each_account_that_fails_says_why_and_the_others_are_done() {
 
 #[tokio::test]
 async fn a_host_that_nobody_answers_at_fails_within_the_time_out() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let said = check(&configuration(closed, &[ANNA, BERT])).await;
+    let (_held, closed) = port::closed();
+    let said = check(&configuration(closed.port(), &[ANNA, BERT])).await;
     assert_eq!(said.code, Some(1), "{said:#?}");
     assert!(said.row(&["bert"])[1].starts_with("cannot connect to 127.0.0.1:"), "{said:#?}");
 
     let onsip = service(&[ANNA, BERT]).await;
     onsip.mute(true);
-    let start = Instant::now();
-    let said = check(&configuration(onsip.addr().port(), &[ANNA, BERT])).await;
-    assert!(start.elapsed() < Duration::from_secs(4), "both at once, 2 s each: {:?}", start.elapsed());
+    let text = configuration(onsip.addr().port(), &[ANNA, BERT]);
+    let (said, together) = tokio::join!(check(&text), onsip.until(SOON, |board| board.connections() == 2));
+    assert!(together, "one account waited for the other: {said:#?}");
     assert_eq!((said.code, said.row(&["anna"])[1].as_str()), (Some(1), "the server did not answer in time"));
 }
 
@@ -95,7 +93,9 @@ async fn a_long_round_says_on_standard_error_how_far_it_is() {
     onsip.mute(true);
     let text = configuration(onsip.addr().port(), &[ANNA]).replace("'2s'", "'6s'");
     let said = check(&text).await;
-    assert_eq!(said.stderr, "onsip-router: 0 of 1 accounts done\n");
+    let mut lines = said.stderr.lines();
+    assert_eq!(lines.next(), Some("onsip-router: 0 of 1 accounts done"));
+    assert!(lines.all(|line| line == "onsip-router: 0 of 1 accounts done"), "{said:#?}");
 }
 
 #[tokio::test]
@@ -146,12 +146,11 @@ async fn a_running_daemon_is_not_disturbed() {
 }
 
 #[tokio::test]
-async fn fifty_accounts_are_checked_in_a_few_seconds() {
+async fn many_accounts_are_checked_side_by_side() {
     let names: Vec<_> = (1..=50).map(|n| format!("user{n}@acme.test")).collect();
     let jids: Vec<_> = names.iter().map(String::as_str).collect();
     let onsip = service(&jids).await;
-    let start = Instant::now();
     let said = check(&configuration(onsip.addr().port(), &jids)).await;
     assert!(said.code == Some(0) && said.stdout.ends_with("\n50 ok, 0 failed\n"), "{said:#?}");
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(onsip.observed().most_handshakes > 1, "one after the other");
 }

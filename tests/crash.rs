@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +15,10 @@ use onsip_router::domain::identity::Token;
 use onsip_router::domain::name::SinkName;
 use onsip_router::store::options::Options;
 use onsip_router::store::{Commit, CommitEvent, Recall, Settlement, Store, StoreError};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use support::seed;
 
 fn options(folder: &Path) -> Options {
     Options { url: format!("sqlite://{}", folder.join("router.db").display()) }
@@ -55,11 +61,17 @@ async fn after_a_kill_everything_acknowledged_is_there_and_nothing_twice() {
     if let Some(folder) = std::env::var_os("FOLDER") {
         return commit_until_killed(&PathBuf::from(folder)).await;
     }
+    for seed in seed::fixed_and_fresh([1]) {
+        kill_now_and_then(&mut StdRng::seed_from_u64(seed)).await;
+    }
+}
+
+async fn kill_now_and_then(dice: &mut StdRng) {
     let folder = tempfile::tempdir().unwrap();
     let mut committed = BTreeSet::new();
     let mut settled = BTreeSet::new();
-    for round in 0..6 {
-        let lines = 1 + usize::from(rand::random::<u8>()) * 2;
+    for round in 0..4 {
+        let lines = dice.random_range(1..512);
         for line in run_and_kill(folder.path(), lines, round) {
             match line.trim_matches('=').split_once(' ').unwrap() {
                 ("committed", name) => committed.insert(name.to_owned()),

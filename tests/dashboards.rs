@@ -40,6 +40,12 @@ const OF_PROMETHEUS: [&str; 3] = ["up", "scrape_duration_seconds", "ALERTS"];
 
 /// Metrics that no board shows, and why.
 const NOT_SHOWN: &[(&str, &str)] = &[
+    ("onsip_router_http_connections", "matters only once some are evicted, and then who asks, not how many"),
+    (
+        "onsip_router_http_connections_evicted_total",
+        "a fault of the surroundings that costs nothing; for who looks for one",
+    ),
+    ("onsip_router_log_lines_dropped_total", "the log says so itself once it flows again"),
     ("process_threads", "there are as many as cores and a few, always"),
     ("process_virtual_memory_bytes", "says nothing that resident memory does not say better"),
 ];

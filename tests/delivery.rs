@@ -91,9 +91,15 @@ async fn a_full_queue_that_blocks_stops_receiving_until_there_is_room() {
     daemon.until_metric("sink_blocking", &[("sink", "broken")], SOON, |blocks| blocks > 0.5).await;
     let (status, reasons) = daemon.readyz().await;
     assert!(status == 503 && reasons.contains("queue of sink broken is full"), "{status} {reasons}");
-    let before = daemon.events(EVENTS).len();
     calls_come(&onsip, &anna, 10);
-    tokio::time::sleep(Duration::from_secs(1)).await; // nothing tells that nothing comes
+    daemon.until_metric("messages_in_hand", &[], SOON, |held| held > 0.5).await;
+    // What was committed before gets out; then the sink that fails is tried again and again, and the other gets nothing.
+    daemon.until_settled_for("log").await;
+    let before = daemon.events(EVENTS).len();
+    let retried = [("sink", "broken"), ("outcome", "retried")];
+    let tries = daemon.count("sink_deliveries_total", &retried).await;
+    daemon.until_count("sink_deliveries_total", &retried, tries + 2).await;
+    assert!(daemon.metric("messages_in_hand", &[]).await > 0.5);
     assert_eq!(daemon.events(EVENTS).len(), before, "receiving stops for all");
     mend(&daemon);
     daemon.until_calls(40).await;

@@ -6,7 +6,6 @@ mod support;
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
@@ -36,7 +35,7 @@ fn read(output: &Path) -> String {
 async fn the_demo_shows_a_working_system_and_ends_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("demo.log");
-    let arguments = ["demo", "--accounts", "5", "--calls-per-minute", "300", "--duration", "8"];
+    let arguments = ["demo", "--accounts", "5", "--calls-per-minute", "300", "--duration", "15"];
     let mut demo = start(&arguments, &output);
     let metrics = until("the address of the metrics", SOON, async || {
         let text = read(&output);
@@ -45,7 +44,7 @@ async fn the_demo_shows_a_working_system_and_ends_by_itself() {
     });
     let address = metrics.await.unwrap_or_else(|error| panic!("{error}\n{}", read(&output)));
     assert!(read(&output).contains(&format!("status page: http://{address}/\n")), "{}", read(&output));
-    let online = until("five active subscriptions", Duration::from_secs(7), async || {
+    let online = until("five active subscriptions", SOON, async || {
         let scrape = Metrics::parse(&http::get(address, "/metrics", &[]).await.ok()?.body);
         (scrape.value("subscriptions", &[("state", "active")])? > 4.0).then_some(())
     });
@@ -53,7 +52,7 @@ async fn the_demo_shows_a_working_system_and_ends_by_itself() {
     let page = http::get(address, "/", &[]).await.unwrap();
     assert!(page.status == 200 && page.body.contains("demo-5"), "{}", page.body);
 
-    let status = tokio::time::timeout(Duration::from_secs(18), demo.wait()).await.expect("it ends").unwrap();
+    let status = tokio::time::timeout(SOON, demo.wait()).await.expect("it ends").unwrap();
     let text = read(&output);
     assert_eq!(status.code(), Some(0), "{text}");
     assert!(text.contains("5 of 5 accounts online"), "{text}");
@@ -90,7 +89,7 @@ async fn the_demo_with_faults_shows_an_account_that_goes_blind_and_heals() {
     healed.await.unwrap_or_else(|error| panic!("{error}\n{}", read(&output)));
     let pid = demo.id().unwrap().to_string();
     assert!(Command::new("sh").args(["-c", "kill -s INT \"$1\"", "sh", &pid]).status().await.unwrap().success());
-    let status = tokio::time::timeout(Duration::from_secs(10), demo.wait()).await.expect("it ends").unwrap();
+    let status = tokio::time::timeout(SOON, demo.wait()).await.expect("it ends").unwrap();
     let text = read(&output);
     assert_eq!(status.code(), Some(0), "{text}");
     assert!(text.contains(" of 5 accounts online, ") && !text.contains("; 0 times one turned blind"), "{text}");

@@ -13,7 +13,7 @@ use onsip_router::settings::layer::{Layer, merge};
 use onsip_router::settings::problem::Problems;
 use onsip_router::settings::section::{Named, Section};
 use onsip_router::settings::{Absent, Environment, Key, Kind, Text, Type};
-use onsip_router::sinks::{Failure, Parcel, Sink};
+use onsip_router::sinks::{Batch, Failure, Parcel, Sink};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
@@ -87,13 +87,14 @@ fn its_keys_are_checked() {
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_is_at_the_peer_and_what_is_refused_holds_up_nothing() {
+async fn what_is_acknowledged_is_at_the_peer_and_what_is_refused_holds_up_its_call() {
     let peer = Peer::start().await;
     let mut sink = peer.sink();
     let refused = Err(Failure::Reject { reason: "no such call".to_owned() });
-    assert_eq!(sink.deliver(&["a", "bad", "b"].map(parcel)).await, [Ok(()), refused, Ok(())]);
+    let waits = Err(Failure::Retry { reason: "no such call".to_owned(), after: None });
+    assert_eq!(sink.deliver(&["a", "bad", "b"].map(parcel)).await, [Ok(()), refused, waits]);
     assert_eq!(sink.deliver(&[parcel("c")]).await, [Ok(())]);
-    assert_eq!(*peer.got.lock().unwrap(), ["a", "b", "c"]);
+    assert_eq!(*peer.got.lock().unwrap(), ["a", "c"]);
 }
 
 #[tokio::test]

@@ -30,7 +30,13 @@ struct Listener {
 
 fn listener() -> Listener {
     let token = Some(Secret::from("hunter2".to_owned()));
-    let listener = listen(&Options { listen: "127.0.0.1:0".parse().unwrap(), token, mask_numbers: false }).unwrap();
+    let listener = listen(&Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        token,
+        allowed_hosts: Vec::new(),
+        mask_numbers: false,
+    })
+    .unwrap();
     let metrics = Arc::new(Metrics::new("1", "a", ["front"], ["active-calls"], ["log"]).unwrap());
     let feed = Feed::default();
     let server = listener.serve(Arc::new(Board::default()), Arc::clone(&metrics), feed.clone()).unwrap();

@@ -35,7 +35,13 @@ impl Answer {
 
 fn daemon(token: Option<&str>) -> Daemon {
     let token = token.map(|token| Secret::from(token.to_owned()));
-    let listener = listen(&Options { listen: "127.0.0.1:0".parse().unwrap(), token, mask_numbers: false }).unwrap();
+    let listener = listen(&Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        token,
+        allowed_hosts: Vec::new(),
+        mask_numbers: false,
+    })
+    .unwrap();
     assert_ne!(listener.addr().port(), 0);
     let board = Arc::new(Board::default());
     let metrics = Arc::new(Metrics::new("1.2.3", "abc", ["front"], ["active-calls"], ["log"]).unwrap());
@@ -220,7 +226,7 @@ async fn the_api_shows_the_board() {
     assert_eq!(
         daemon.get("/api/v1/sinks").await.json(),
         serde_json::json!([{
-            "name": "log", "kind": "file", "up": true, "last_error": null, "retry_at": null, "held": 0, "blocking": false, "queued": 3, "bytes": 0, "oldest": null, "dead": 1,
+            "name": "log", "type": "file", "kind": "file", "up": true, "last_error": null, "retry_at": null, "held": 0, "blocking": false, "queued": 3, "bytes": 0, "oldest": null, "dead": 1,
         }])
     );
 }
@@ -245,5 +251,8 @@ async fn a_stopped_server_answers_no_more() {
 #[actix_rt::test]
 async fn an_address_in_use_is_an_error() {
     let daemon = daemon(None);
-    assert!(listen(&Options { listen: daemon.server.addr(), token: None, mask_numbers: false }).is_err());
+    assert!(
+        listen(&Options { listen: daemon.server.addr(), token: None, allowed_hosts: Vec::new(), mask_numbers: false })
+            .is_err()
+    );
 }

@@ -1,7 +1,7 @@
 //! `kill -9` at two hundred random moments under load: nothing that was committed is lost, nothing gets two ids.
 //!
-//! Half of the moments fall into the start or the log-in, half into delivery. The moments follow from a seed, which is
-//! printed; `ONSIP_ROUTER_SEED` sets it.
+//! Half of the moments fall into the start or the log-in, half into delivery. The moments follow from a seed: three of the
+//! four tests have a fixed one, the fourth one that nobody tried before.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
@@ -21,6 +21,7 @@ use sqlx::{Connection, SqliteConnection};
 use support::condition::SOON;
 use support::daemon::Daemon;
 use support::receiver::{Receiver, status};
+use support::seed;
 use support::stage::*;
 
 const KILLS: usize = 50;
@@ -144,12 +145,9 @@ fn lines(text: &str) -> Vec<Value> {
     whole.into_iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-async fn fifty_kills(part: u64) {
-    let given = std::env::var("ONSIP_ROUTER_SEED");
-    let seed: u64 = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("ONSIP_ROUTER_SEED={seed}");
-    let mut dice = StdRng::seed_from_u64(seed ^ part);
-    let mut scene = Scene::set(seed ^ part).await;
+async fn fifty_kills(seed: u64) {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut scene = Scene::set(seed).await;
     for _ in 0..KILLS {
         scene.kill(&mut dice).await;
         scene.read().await;
@@ -178,20 +176,20 @@ async fn fifty_kills(part: u64) {
 
 #[tokio::test]
 async fn fifty_kills_under_load_lose_nothing_that_was_committed_and_give_nothing_two_ids() {
-    fifty_kills(1).await;
+    fifty_kills(seed::fixed(1)).await;
 }
 
 #[tokio::test]
 async fn fifty_more_kills_lose_nothing_either() {
-    fifty_kills(2).await;
+    fifty_kills(seed::fixed(2)).await;
 }
 
 #[tokio::test]
 async fn after_a_hundred_and_fifty_kills_still_nothing_is_missing() {
-    fifty_kills(3).await;
+    fifty_kills(seed::fixed(3)).await;
 }
 
 #[tokio::test]
 async fn two_hundred_kills_leave_every_sink_with_every_event() {
-    fifty_kills(4).await;
+    fifty_kills(seed::fresh()).await;
 }

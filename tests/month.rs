@@ -1,8 +1,8 @@
 //! A thousand accounts over thirty days of virtual time, with every kind of fault, against a model of the service.
 //!
 //! Eighteen worlds of fifty accounts, and four of twenty-five that look oftener, from a seed each; a failure prints the
-//! seed, the account, the time and the last that happened to it. `ONSIP_ROUTER_SEED` runs another seed through
-//! `once_more`.
+//! seed, the account, the time and the last that happened to it. Then a day of a world nobody tried before;
+//! `ONSIP_ROUTER_SEED` runs the whole month of one seed through `once_more`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::time::Duration;
@@ -20,6 +20,8 @@ mod checks;
 mod faults;
 #[path = "month/network.rs"]
 mod network;
+#[path = "support/seed.rs"]
+mod seed;
 #[path = "month/service.rs"]
 mod service;
 #[path = "month/weather.rs"]
@@ -115,10 +117,15 @@ fn report(world: &World) {
     }
 }
 
-fn stormy_month(seed: u64) {
+fn stormy(seed: u64) -> World {
     let (accounts, probe) = if seed % 11 < 2 { (FEWER, OFTEN) } else { (ACCOUNTS, SELDOM) };
     let mut world = World::new(seed, accounts, LOGINS_AT_ONCE, probe);
     world.let_loose();
+    world
+}
+
+fn stormy_month(seed: u64) {
+    let mut world = stormy(seed);
     world.run(MONTH);
     report(&world);
     assert!(
@@ -185,13 +192,12 @@ fn a_calm_month_costs_one_log_in_and_the_expected_number_of_renewals() {
     assert!(world.lives.iter().all(|life| life.router.gaps == 0), "covered all the time");
 }
 
-/// With `ONSIP_ROUTER_SEED`, a month of that seed; else a day of one that is no other's.
+/// A month of the seed that the environment names, else a day of one that nobody tried before.
 #[test]
 fn once_more() {
-    if let Ok(seed) = std::env::var("ONSIP_ROUTER_SEED") {
-        return stormy_month(seed.parse().expect("ONSIP_ROUTER_SEED is a number"));
+    let seed = seed::fresh();
+    if std::env::var(seed::VARIABLE).is_ok() {
+        return stormy_month(seed);
     }
-    let mut world = World::new(0, ACCOUNTS, LOGINS_AT_ONCE, OFTEN);
-    world.let_loose();
-    world.run(24 * HOURS);
+    stormy(seed).run(24 * HOURS);
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use minidom::Element;
 use onsip_router::domain::BareJid;
 use onsip_router::domain::secret::Secret;
+use onsip_router::protocol::logins::Urgency;
 use onsip_router::xmpp::connector::Connector;
 use onsip_router::xmpp::login::Credential;
 use onsip_router::xmpp::options::{Options, Tls};
@@ -90,7 +91,8 @@ impl Publisher {
         let jid = BareJid::new(&format!("{PUBLISHER}@{DOMAIN}")).expect("a JID");
         let credential = Credential { jid, password: Secret::from(PASSWORD.to_owned()), resource: "test".to_owned() };
         let connector = Connector::new(options).expect("a connector");
-        let mut session = session::start(connector, credential, Arc::from([]), None, Bounds::new(1), Plan::Plain);
+        let mut session =
+            session::start(connector, credential, Arc::from([]), None, Bounds::new(1, None), Plan::Plain, Urgency::New);
         match session.events.recv().await.as_deref() {
             Some(Event::Up(_)) => Self(session),
             other => panic!("no session of the publisher: {other:?}"),

@@ -80,13 +80,19 @@ fn database(folder: &Path) -> PathBuf {
 async fn dead_letters_of_a_running_daemon_are_listed_shown_and_delivered_when_retried() {
     let answer = Arc::new(AtomicU16::new(400));
     let said = Arc::clone(&answer);
-    let receiver = Receiver::start(move |_| status(said.load(Ordering::SeqCst)));
+    let receiver = Receiver::start(move |post| {
+        let of_caller = String::from_utf8_lossy(&post.body).contains(CALLER);
+        status(if of_caller { said.load(Ordering::SeqCst) } else { 200 })
+    });
     let (onsip, anna) = service_with_anna().await;
     let crm = format!("type = \"webhook\"\nurl = \"http://{}/\"", receiver.address());
     let daemon = Setup::of(&onsip).account("front-desk", &anna).sink("crm", &crm).start_active(1).await;
     let mut call = onsip.call_in(anna.as_str(), CALLER, 1);
     onsip.hang_up(&mut call);
     let told = daemon.until_calls(2).await;
+    daemon.until_count("sink_deliveries_total", &[("sink", "crm"), ("outcome", "retried")], 1).await;
+    // Only what is refused while others pass becomes a dead letter.
+    onsip.call_in(anna.as_str(), "sip:+12125550199@carrier.test", 1);
     daemon.until_metric("sink_dead_events", &[("sink", "crm")], SOON, |dead| dead > 1.5).await;
     daemon.until_settled().await;
 

@@ -226,9 +226,7 @@ async fn events_go_on_while_the_configuration_is_read_again_and_again() {
     }
     daemon.until_calls(10).await;
     daemon.until_active(3).await;
-    let settled = daemon
-        .until("/readyz to say 200", Duration::from_secs(10), async || (daemon.readyz().await.0 == 200).then_some(()));
-    settled.await;
+    daemon.until_ready().await;
     assert_eq!(onsip.observed().conflicts, 0);
 }
 
@@ -285,7 +283,7 @@ async fn the_last_of_two_changes_in_a_row_is_what_runs() {
 const MANY_ONLINE: Duration = Duration::from_mins(2);
 
 #[tokio::test]
-async fn one_change_among_a_thousand_accounts_is_taken_over_at_once_also_while_a_sink_hangs_and_another_fails() {
+async fn one_change_among_a_thousand_accounts_is_taken_over_also_while_a_sink_hangs_and_another_fails() {
     let onsip = service().await;
     let jids: Vec<_> = (0..1000).map(|n| account(&onsip, &format!("user{n}@acme.test"))).collect();
     let folder = tempfile::tempdir().unwrap();
@@ -306,12 +304,9 @@ async fn one_change_among_a_thousand_accounts_is_taken_over_at_once_also_while_a
 
     let renamed = format!("password = \"{PASSWORD}\"\nresource = \"other\"");
     daemon.rewrite_config(&setup.without("user-500").account_with("user-500", &jids[500], &renamed).toml());
-    let begun = tokio::time::Instant::now();
     daemon.reload().await;
+    // How long it takes is measured elsewhere (`cargo bench --bench fleet -- reload`).
     until_reloaded(&daemon, "applied", 1).await;
-    let took = begun.elapsed();
-    // Optimised and on an idle machine it is a fraction of a second (`cargo bench --bench fleet -- reload`).
-    assert!(took < Duration::from_secs(10), "it took {took:?}");
     let other = onsip.until(SOON, |board| board.resources(&jids[500]) == ["other"]);
     assert!(other.await, "{}", daemon.log());
     daemon.until_metric("subscriptions", &active, SOON, |count| count > 999.5).await;

@@ -200,7 +200,7 @@ async fn a_line_that_a_crash_left_half_written_spoils_no_other() {
 }
 
 #[tokio::test]
-async fn what_a_sink_could_not_take_is_delivered_at_once_after_a_restart() {
+async fn what_a_sink_could_not_take_is_delivered_after_a_restart() {
     let (onsip, anna) = service_with_anna().await;
     let setup = Setup::of(&onsip).no_sinks().sink("away", "type = \"file\"\npath = \"away/events.jsonl\"");
     let mut daemon = setup.account("front-desk", &anna).start_active(1).await;
@@ -210,7 +210,7 @@ async fn what_a_sink_could_not_take_is_delivered_at_once_after_a_restart() {
     daemon.kill9().await;
     std::fs::create_dir(daemon.folder().join("away")).unwrap();
     daemon.start_again().await;
-    let events = daemon.until_events("away/events.jsonl", 2, std::time::Duration::from_secs(3)).await;
+    let events = daemon.until_events("away/events.jsonl", 2, SOON).await;
     assert_eq!(texts(&calls(events), "type"), ["com.onsip.call.requested", "com.onsip.call.ended"]);
 }
 

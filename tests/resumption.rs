@@ -11,6 +11,7 @@ use onsip_router::domain::BareJid;
 use onsip_router::domain::secret::Secret;
 use onsip_router::protocol::acknowledgement::Resumption;
 use onsip_router::protocol::link::Loss;
+use onsip_router::protocol::logins::Urgency;
 use onsip_router::simulator::{Request, Simulator, Stall};
 use onsip_router::xmpp::connector::Connector;
 use onsip_router::xmpp::login::Credential;
@@ -234,7 +235,8 @@ impl Loop {
         };
         let jid = self.anna.clone();
         let credential = Credential { jid, password: Secret::from(PASSWORD.to_owned()), resource: RESOURCE.to_owned() };
-        session::start(Connector::new(options).unwrap(), credential, Arc::from([]), None, Bounds::new(1), plan)
+        let (connector, bounds) = (Connector::new(options).unwrap(), Bounds::new(1, None));
+        session::start(connector, credential, Arc::from([]), None, bounds, plan, Urgency::New)
     }
 
     async fn send(&self, session: &Session, stanza: &str) {

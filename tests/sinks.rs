@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+mod support;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use onsip_router::sinks::{Failure, Options, Parcel, Sink, file, stdout};
+
+use support::condition::{self, SOON};
 
 fn parcel(name: &str) -> Parcel {
     Parcel { id: name.into(), partition: "call".into(), body: format!(r#"{{"id":"{name}"}}"#).into() }
@@ -232,14 +236,18 @@ async fn a_file_that_would_grow_too_large_is_set_aside_and_nothing_is_lost_or_cu
     assert_eq!(written(folder.path()).last(), Some(&lines(&["x", "y", "z", "one", "batch"])), "a batch stays whole");
 }
 
+/// The age at which the file of a test is set aside.
+const AGE: Duration = Duration::from_millis(20);
+
 #[tokio::test]
 async fn a_file_that_is_old_is_set_aside_and_the_newest_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.jsonl");
-    let mut sink = rotating(&path, None, Some(Duration::from_millis(20)), Some(2));
+    let mut sink = rotating(&path, None, Some(AGE), Some(2));
     for name in ["a", "b", "c", "d", "e"] {
         assert_eq!(sink.deliver(&[parcel(name)]).await, [Ok(())]);
-        tokio::time::sleep(Duration::from_millis(40)).await; // age is what is tested
+        let old = || fs::metadata(&path).unwrap().created().unwrap().elapsed().is_ok_and(|age| age > AGE);
+        condition::until("the file to be old", SOON, async || old().then_some(())).await.unwrap();
     }
     assert!(written(folder.path()).ends_with(&[lines(&["c"]), lines(&["d"]), lines(&["e"])]));
 }

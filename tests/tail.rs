@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 
 use support::condition::{SOON, until};
 use support::daemon::Daemon;
+use support::port;
 use support::program::{Said, run, run_with};
 use support::stage::*;
 
@@ -140,7 +141,7 @@ async fn on_a_terminal_an_event_is_a_coloured_line_for_people() {
 #[tokio::test]
 async fn a_lost_daemon_is_found_again_and_that_is_said() {
     let (onsip, anna) = service_with_anna().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = port::free();
     let setup = Setup::of(&onsip).account("front-desk", &anna).store_and_http("sqlite://s.db", &port.to_string());
     let mut daemon = setup.start_active(1).await;
     let tail = Tail::start(&daemon, &["--type", "call"], &[]).await;
@@ -184,7 +185,7 @@ fn assert_refused(said: &Said, why: &str) {
 
 #[tokio::test]
 async fn where_there_is_no_daemon_both_say_so_and_fail() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, gone) = port::closed();
     let url = format!("http://{gone}");
     for command in ["tail", "status"] {
         let said = run(nowhere(), &[command, "--url", &url]).await;
@@ -200,7 +201,7 @@ async fn where_there_is_no_daemon_both_say_so_and_fail() {
 #[tokio::test]
 async fn a_token_is_taken_from_a_file_the_environment_or_the_configuration() {
     let (onsip, anna) = service_with_anna().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = port::free();
     let http = format!("{port}\"\ntoken = \"open sesame");
     let setup = Setup::of(&onsip).account_with("front-desk", &anna, "password = { env = \"NOT_HERE\" }");
     let setup = setup.store_and_http("sqlite://s.db", &http);

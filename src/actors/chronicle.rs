@@ -19,6 +19,9 @@ use crate::protocol::coverage::Change;
 use crate::protocol::link::{Failure, Loss};
 use crate::protocol::subscription::{Fact, Memory};
 
+/// Seconds by which clocks may differ before an operator should see to it.
+const CLOCKS_APART: f64 = 60.0;
+
 /// An account's state changed; one that waits, or was refused, tries again at `retry_at`.
 pub(super) fn account(
     house: &House,
@@ -102,6 +105,7 @@ pub(super) fn lost(house: &House, name: &AccountName, loss: &Loss) {
         Loss::Network(_)
         | Loss::Closed
         | Loss::Timeout
+        | Loss::Unread
         | Loss::Redirected(_)
         | Loss::Throttled(_)
         | Loss::StreamError(_)
@@ -133,9 +137,17 @@ pub(super) fn granted(house: &House, name: &AccountName, sip_address: &str, mach
 /// The service told its time.
 pub(super) fn clock(house: &House, name: &AccountName, ahead: Option<SignedDuration>) {
     let seconds = ahead.map(|ahead| ahead.as_secs_f64());
-    debug!(account = %name, seconds, "the service's clock is ahead of ours");
-    if let Some(status) = house.board.view().accounts.get_mut(name) {
-        status.clock_ahead_seconds = seconds;
+    let apart = |seconds: Option<f64>| seconds.is_some_and(|seconds| seconds.abs() >= CLOCKS_APART);
+    let before = house
+        .board
+        .view()
+        .accounts
+        .get_mut(name)
+        .and_then(|status| std::mem::replace(&mut status.clock_ahead_seconds, seconds));
+    if apart(seconds) && !apart(before) {
+        warn!(account = %name, seconds, "the service's clock is ahead of ours (behind, if below 0): set this machine's clock");
+    } else {
+        debug!(account = %name, seconds, "the service's clock is ahead of ours");
     }
 }
 

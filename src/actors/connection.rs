@@ -10,7 +10,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use minidom::Element;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use xmpp_parsers::jid::{BareJid, FullJid};
 
@@ -33,7 +33,7 @@ use crate::protocol::requests::{NoAnswer, Reply, Requests};
 use crate::protocol::resync::Inquiry;
 use crate::protocol::stanza::{self, Request};
 use crate::xmpp::login::Credential;
-use crate::xmpp::session::{self, Event, Plan};
+use crate::xmpp::session::{self, Event, Outbox, Plan};
 
 mod clock;
 mod coverage;
@@ -62,6 +62,11 @@ pub struct Stop {
     pub unsubscribe: bool,
 }
 
+/// This machine's clock was set, or stood still while the machine slept.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ClockStepped;
+
 /// Who waits for the answer to a request.
 enum Asker {
     Account,
@@ -72,7 +77,7 @@ enum Asker {
 
 /// A session under way.
 struct Live {
-    outbox: Option<mpsc::Sender<Box<Element>>>,
+    outbox: Option<Outbox>,
     handled: watch::Sender<Option<u32>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -177,9 +182,9 @@ impl Connection {
             resource: self.account.resource.clone(),
         };
         let Access { connector, bounds, .. } = self.access.clone();
-        let plan = self.lost.clone().map_or(Plan::Managed, Plan::Resume);
+        let (plan, urgency) = (self.lost.clone().map_or(Plan::Managed, Plan::Resume), self.machine.urgency());
         let services = self.account.subscribe.iter().map(|(service, _)| service.clone()).collect();
-        let session = session::start(connector, credential, services, instead, bounds, plan);
+        let session = session::start(connector, credential, services, instead, bounds, plan, urgency);
         ctx.add_stream(ReceiverStream::new(session.events));
         self.live = Some(Live { outbox: Some(session.outbox), handled: session.handled, task: session.task });
     }
@@ -206,8 +211,8 @@ impl Connection {
         self.send(stanza::iq(&id, to, &own, &self.by_server(request.clone())));
     }
 
-    /// Sends a stanza; one that finds the outbox full is counted, and its request will time out. Where the session is
-    /// lost, it waits for what becomes of that.
+    /// Sends a stanza; one that finds the outbox full is counted, and the session ends. Where the session is lost, it
+    /// waits for what becomes of that.
     fn send(&mut self, stanza: Element) {
         let outbox = self.live.as_ref().and_then(|live| live.outbox.as_ref());
         let sent = match outbox.filter(|_| !self.machine.is_held()) {
@@ -248,6 +253,7 @@ impl Connection {
             Asker::Clock => self.time_told(&reply, ctx),
             Asker::Account => {
                 let commands = self.machine.authorized(&reply, self.now());
+                self.judge_clock();
                 chronicle::granted(&self.house, &self.name, &self.account.sip_address, &self.machine);
                 self.carry_out(commands, ctx);
             }
@@ -324,9 +330,13 @@ impl StreamHandler<Box<Event>> for Connection {
             Event::Unresumable => chronicle::resumption(&self.house, &self.name, ResumptionOutcome::GivenUp),
             Event::Received(received, at, room, upto) => self.received(received, at, room, upto, ctx),
             Event::Oversize(n) => self.house.metrics.rejected(RejectReason::Oversize, n),
-            Event::Failed(failure) => {
+            Event::Failed { failure, unresumed } => {
                 self.live = None;
                 chronicle::failed(&self.house, &self.name, &failure);
+                if unresumed {
+                    let given_up = self.machine.not_resumed(self.now());
+                    self.carry_out(given_up, ctx);
+                }
                 let commands = self.machine.failed(&failure, self.now());
                 self.carry_out(commands, ctx);
             }

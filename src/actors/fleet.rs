@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::time::timeout;
 use tracing::field::display;
 
-use super::connection::{Connection, Stop};
+use super::connection::{ClockStepped, Connection, Stop};
 use super::ledger::Ledger;
 use super::router::{Reroute, Router, Stale};
 use super::sink::{Dismiss, Drain, Reopen, SinkActor};
@@ -20,16 +20,21 @@ use crate::config::{self, Config};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
 use crate::domain::status::{AccountState, ActorKind, GapReason};
+use crate::protocol::clock::StepWatch;
 use crate::routing::Routes;
 use crate::xmpp::connector::Connector;
 use crate::xmpp::session::Bounds;
 
 /// Batches and answers that wait in a connection's mailbox at most.
 const MAILBOX: usize = 64;
+/// How often the wall clock is held against the monotonic one.
+const CLOCK_CHECK: Duration = Duration::from_secs(5);
 /// How long accounts get to close their streams.
 const CLOSING: Duration = Duration::from_secs(4);
-/// How long sinks get to deliver what is due.
-const DRAINING: Duration = Duration::from_secs(3);
+/// How long after the beginning of a stop sinks may be at work: what their peers answer until then is settled.
+const DRAINING: Duration = Duration::from_secs(7);
+/// How long they get to settle it.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// Run this configuration from now on; what did not change is left alone.
 #[derive(Message)]
@@ -121,6 +126,8 @@ pub struct Fleet {
     /// Accounts that were told to stop and have not yet.
     leaving: BTreeSet<AccountName>,
     sinks: BTreeMap<SinkName, Crew<SinkActor>>,
+    /// Sinks that were replaced or removed, and may have something under way yet.
+    leaving_sinks: Vec<(SinkName, Addr<SinkActor>)>,
     lives: u64,
 }
 
@@ -140,6 +147,7 @@ impl Fleet {
             connections: BTreeMap::new(),
             leaving: BTreeSet::new(),
             sinks: BTreeMap::new(),
+            leaving_sinks: Vec::new(),
             lives: 0,
         }
     }
@@ -149,7 +157,7 @@ impl Fleet {
         match &self.access {
             // The file may hold other certificates under its old name.
             Some(access) if same_access => access.connector.renew()?,
-            Some(_) | None => self.access = Some(access(&new)?),
+            Some(_) | None => self.access = Some(access(&new, &self.house)?),
         }
         let changes = Changes::between(self.config.as_ref(), &new);
         if let Some(old) = self.config.take() {
@@ -216,7 +224,10 @@ impl Fleet {
             if new.sinks.get(name).map(|sink| (&sink.options, sink.delivery)) != Some((&sink.options, sink.delivery)) {
                 self.house.board.view().sinks.remove(name);
                 if let Some(crew) = self.sinks.remove(name) {
-                    let _ = crew.addr.try_send(Dismiss); // what it is owed stays in the queue
+                    // What it is owed stays in the queue.
+                    ctx.spawn(crew.addr.send(Dismiss).into_actor(self).map(|_, _, _| ()));
+                    self.leaving_sinks.retain(|(_, addr)| addr.connected());
+                    self.leaving_sinks.push((name.clone(), crew.addr));
                 }
             }
         }
@@ -231,8 +242,10 @@ impl Fleet {
         let life = self.next_life();
         let (house, fleet, sink) = (Arc::clone(&self.house), ctx.address(), sink.clone());
         let named = name.clone();
+        let earlier = self.leaving_sinks.iter().rfind(|(leaving, _)| leaving == name);
+        let predecessor = earlier.map(|(_, addr)| addr.clone());
         let addr = SinkActor::start_in_arbiter(&self.delivering.handle(), move |_| {
-            SinkActor::new(house, named, &sink, &fleet, life)
+            SinkActor::new(house, named, &sink, predecessor, &fleet, life)
         });
         self.sinks.insert(name.clone(), Crew { life, addr });
     }
@@ -327,16 +340,28 @@ fn same_access(old: &Config, new: &Config) -> bool {
     old.xmpp == new.xmpp && old.onsip.runs_on_under(&new.onsip)
 }
 
-fn access(config: &Config) -> io::Result<Access> {
+fn access(config: &Config, house: &House) -> io::Result<Access> {
     Ok(Access {
         connector: Connector::new(config.xmpp.clone())?,
-        bounds: Bounds::new(config.xmpp.concurrent_logins),
+        bounds: Bounds::new(config.xmpp.concurrent_logins, Some(Arc::clone(&house.metrics))),
         onsip: Arc::new(config.onsip.clone()),
     })
 }
 
 impl Actor for Fleet {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let mut watch = StepWatch::new(Moment::now());
+        ctx.run_interval(CLOCK_CHECK, move |this, ctx| {
+            let Some(step) = watch.step(Moment::now()) else { return };
+            let seconds = step.as_secs_f64();
+            tracing::warn!(seconds, "this machine's clock was set, or the machine slept: leases are asked for anew");
+            for crew in this.connections.values() {
+                ctx.spawn(crew.addr.send(ClockStepped).into_actor(this).map(|_, _, _| ()));
+            }
+        });
+    }
 }
 
 impl Handler<Apply> for Fleet {
@@ -370,14 +395,17 @@ impl Handler<Shutdown> for Fleet {
         let unsubscribe = self.config.take().is_some_and(|config| config.onsip.unsubscribe_on_stop);
         self.house.board.view().draining = true;
         let connections: Vec<_> = std::mem::take(&mut self.connections).into_values().map(|crew| crew.addr).collect();
-        let sinks: Vec<_> = std::mem::take(&mut self.sinks).into_values().map(|crew| crew.addr).collect();
+        let leaving = std::mem::take(&mut self.leaving_sinks).into_iter().map(|(_, addr)| addr);
+        let sinks: Vec<_> =
+            std::mem::take(&mut self.sinks).into_values().map(|crew| crew.addr).chain(leaving).collect();
+        let until = Moment::now() + DRAINING;
         Box::pin(async move {
             let closing = join_all(connections.iter().map(|addr| addr.send(Stop { unsubscribe })));
             if timeout(CLOSING, closing).await.is_err() {
                 tracing::warn!("some streams did not close in time");
             }
-            let draining = join_all(sinks.iter().map(|addr| addr.send(Drain)));
-            if timeout(DRAINING, draining).await.is_err() {
+            let draining = join_all(sinks.iter().map(|addr| addr.send(Drain(until))));
+            if timeout(Moment::now().until(until) + SETTLING, draining).await.is_err() {
                 tracing::warn!("some sinks did not finish in time; what they are owed stays in the queue");
             }
         })

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::fleet::{ActorDied, Fleet, Role};
 use super::sink::{SinkActor, Wake};
-use super::{House, Obituary};
+use super::{GIVE_UP, House, Obituary};
 use crate::domain::limits::ROUND_BYTES;
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
@@ -42,8 +42,6 @@ pub use ageing::Stale;
 const MAILBOX: usize = 1024;
 /// Pause before a commit that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A store that fails for so long, by what does not pass by itself, has failed for good.
-const GIVE_UP: Duration = Duration::from_mins(1);
 
 /// Messages one account received, in order. Answered once they are on the disk: true, or false if they must be sent
 /// again.

@@ -19,7 +19,7 @@ use crate::retry::flow::{Change, Flow, Plan, Take};
 use crate::sinks::Sink;
 use crate::store::StoreError;
 use depth::owes;
-use step::{Dead, Desk, Outcome, Tried, Works};
+use step::{Dead, Desk, Outcome, Progress, Works};
 
 mod canary;
 mod depth;
@@ -46,12 +46,13 @@ pub struct Wake;
 #[rtype(result = "()")]
 pub struct Reopen;
 
-/// Stop once what is due is delivered or a delivery fails.
+/// Stop once what is due is delivered or a delivery fails, and at the latest at this moment. Answered when whatever was
+/// answered by then is settled.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Drain;
+pub struct Drain(pub Moment);
 
-/// Stop at once; what is owed stays in the queue.
+/// Begin nothing more, wait for what is under way, and stop; what is owed stays in the queue.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Dismiss;
@@ -59,6 +60,7 @@ pub struct Dismiss;
 /// The actor.
 pub struct SinkActor {
     desk: Arc<Desk>,
+    predecessor: Option<Addr<SinkActor>>,
     /// Away while a step is under way.
     works: Option<Works>,
     reopen: bool,
@@ -91,8 +93,17 @@ enum Counted {
 }
 
 impl SinkActor {
-    pub(super) fn new(house: Arc<House>, name: SinkName, sink: &config::Sink, fleet: &Addr<Fleet>, life: u64) -> Self {
-        Self::with(house, name, sink, sink.options.open(), fleet, life)
+    /// A sink that begins once its `predecessor`, if there is one, has settled what it had under way: else it would
+    /// deliver that again, and out of order.
+    pub(super) fn new(
+        house: Arc<House>,
+        name: SinkName,
+        sink: &config::Sink,
+        predecessor: Option<Addr<Self>>,
+        fleet: &Addr<Fleet>,
+        life: u64,
+    ) -> Self {
+        Self { predecessor, ..Self::with(house, name, sink, sink.options.open(), fleet, life) }
     }
 
     fn with(
@@ -106,8 +117,15 @@ impl SinkActor {
         let flow = Flow::new(opened.batch(), sink.delivery.backlog_rate);
         Self {
             _obituary: Obituary::new(fleet, ActorDied { role: Role::Sink(name.clone()), life }),
-            desk: Arc::new(Desk { house, name, options: sink.options.clone(), delivery: sink.delivery }),
-            works: Some(Works { sink: opened, flow }),
+            desk: Arc::new(Desk {
+                house,
+                name,
+                options: sink.options.clone(),
+                delivery: sink.delivery,
+                stopping: tokio::sync::watch::Sender::default(),
+            }),
+            predecessor: None,
+            works: Some(Works { sink: opened, flow, longest: Duration::ZERO }),
             reopen: false,
             again: false,
             counted: Counted::Stale,
@@ -120,7 +138,13 @@ impl SinkActor {
     fn begin(&mut self, ctx: &mut Context<Self>) {
         let works = self.works.take();
         let desk = Arc::clone(&self.desk);
-        let newest = async move { desk.house.store.newest(&desk.name).await };
+        let predecessor = self.predecessor.take();
+        let newest = async move {
+            if let Some(predecessor) = predecessor {
+                let _ = predecessor.send(Dismiss).await; // an error means that it is gone already
+            }
+            desk.house.store.newest(&desk.name).await
+        };
         ctx.spawn(newest.into_actor(self).map(|newest, this, ctx| {
             this.works = works;
             if let (Some(works), Ok(Some(mark))) = (&mut this.works, newest) {
@@ -136,6 +160,9 @@ impl SinkActor {
             self.again = true;
             return;
         };
+        if !self.desk.may_begin(works, Moment::now()) {
+            return self.say_stopped(ctx);
+        }
         if let Timer::Pausing(timer) | Timer::Waiting(timer) = std::mem::replace(&mut self.timer, Timer::None) {
             ctx.cancel_future(timer);
         }
@@ -157,7 +184,7 @@ impl SinkActor {
             Plan::Take(take) => self.step(take, ctx),
             Plan::Wait(until) => {
                 self.timer = Timer::Waiting(ctx.run_later(now.until(until).max(SHORTEST), Self::go));
-                self.say_drained();
+                self.say_stopped(ctx);
             }
         }
     }
@@ -180,10 +207,9 @@ impl SinkActor {
         let now = Moment::now();
         let (at_once, pause) = match outcome {
             Outcome::Idle => (woken, None),
-            Outcome::Tried(tried) => {
-                let draining = !self.drained.is_empty();
-                let at_once = (tried.more || woken) && (tried.progress || !draining);
-                self.tell(&works, tried);
+            Outcome::Tried(progress) => {
+                let at_once = (progress.more || woken) && (progress.any || !self.desk.is_stopping());
+                self.tell(&works, progress);
                 (at_once, None)
             }
             Outcome::Store(StoreError::Closed) => return, // the end: what is owed stays in the queue
@@ -204,11 +230,11 @@ impl SinkActor {
             (None, Some(next)) => Timer::Waiting(ctx.run_later(next, Self::go)),
             (None, None) => Timer::None,
         };
-        self.say_drained();
+        self.say_stopped(ctx);
     }
 
     /// Tells log and board how the deliveries ended.
-    fn tell(&self, works: &Works, tried: Tried) {
+    fn tell(&self, works: &Works, tried: Progress) {
         let sink = &self.desk.name;
         let (up, held, retry_at) = (works.flow.is_up(), works.flow.held(), works.flow.down_until());
         if let Some(Dead { events, first, why }) = &tried.dead {
@@ -228,6 +254,9 @@ impl SinkActor {
             Some(Change::Back) => tracing::info!(%sink, "the sink accepts events again"),
             None => {}
         }
+        if self.desk.is_leaving() {
+            return; // the board belongs to its successor, or has no place for it any more
+        }
         let mut view = self.desk.house.board.view();
         let kind = self.desk.options.kind();
         let status = view.sinks.entry(sink.clone()).or_insert_with(|| SinkStatus::new(kind));
@@ -239,9 +268,13 @@ impl SinkActor {
         }
     }
 
-    fn say_drained(&mut self) {
+    /// Where it is to stop: it has.
+    fn say_stopped(&mut self, ctx: &mut Context<Self>) {
         for done in self.drained.drain(..) {
             let _ = done.send(());
+        }
+        if self.desk.is_stopping() {
+            ctx.stop(); // what is begun now may be answered when nobody can settle it
         }
     }
 
@@ -255,7 +288,9 @@ impl SinkActor {
         let desk = Arc::clone(&self.desk);
         let survey = async move { desk.survey().await };
         ctx.spawn(survey.into_actor(self).map(|survey, this, ctx| {
-            if let Ok((depth, dropped)) = survey {
+            if let Ok((depth, dropped)) = survey
+                && !this.desk.is_leaving()
+            {
                 if dropped > 0 {
                     tracing::error!(sink = %this.desk.name, events = dropped, "dropped: the queue is too long or too old");
                 }
@@ -321,7 +356,8 @@ impl Handler<Reopen> for SinkActor {
 
 impl Handler<Drain> for SinkActor {
     type Result = ResponseFuture<()>;
-    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Drain(until): Drain, ctx: &mut Context<Self>) -> Self::Result {
+        self.desk.stop(until);
         let (done, drained) = tokio::sync::oneshot::channel();
         self.drained.push(done);
         self.go(ctx);
@@ -332,8 +368,14 @@ impl Handler<Drain> for SinkActor {
 }
 
 impl Handler<Dismiss> for SinkActor {
-    type Result = ();
-    fn handle(&mut self, _: Dismiss, ctx: &mut Context<Self>) {
-        ctx.stop();
+    type Result = ResponseFuture<()>;
+    fn handle(&mut self, _: Dismiss, ctx: &mut Context<Self>) -> Self::Result {
+        self.desk.leave();
+        let (done, left) = tokio::sync::oneshot::channel();
+        self.drained.push(done);
+        self.go(ctx);
+        Box::pin(async move {
+            let _ = left.await;
+        })
     }
 }

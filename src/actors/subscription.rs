@@ -19,7 +19,7 @@ use crate::protocol::coverage::Delivery;
 use crate::protocol::notification::Change;
 use crate::protocol::requests::{NoAnswer, Reply};
 use crate::protocol::stanza::Request;
-use crate::protocol::subscription::{Command, Fact, Memory, Subscription as Machine, Terms};
+use crate::protocol::subscription::{Command, Fact, Leftover, Memory, Subscription as Machine, Terms};
 use crate::store::LedgerEntry;
 
 /// The account is connected as this JID and authorized.
@@ -59,6 +59,11 @@ pub struct Halt;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Lapsed;
+
+/// A clock was set, ours or the service's: leases may end at another time than meant.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ClockSet;
 
 /// Why an active subscription is not believed to deliver.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,11 +105,16 @@ impl Subscription {
         terms: Terms,
         probe: Duration,
         memory: Option<Memory>,
+        asking: Option<(FullJid, Vec<Leftover>)>,
         connection: Addr<Connection>,
     ) -> Self {
         let note = SubscriptionDied { service: subject.service.clone(), node: subject.node.clone() };
+        let machine = Machine::new(terms, memory, Moment::now(), super::dice()).probing(probe);
         Self {
-            machine: Machine::new(terms, memory, Moment::now(), super::dice()).probing(probe),
+            machine: match asking {
+                Some((asked, recorded)) => machine.asking_for(asked, recorded),
+                None => machine,
+            },
             _obituary: Obituary::new(&connection, note),
             house,
             subject,
@@ -133,6 +143,7 @@ impl Subscription {
                     self.delivery = self.delivery.then(state);
                     chronicle::subscription(&self.house, &self.subject, state, why.as_deref());
                 }
+                Command::Forget(jid) => self.forget(jid, ctx),
                 Command::Tell(fact) => {
                     chronicle::fact(&self.house, &self.subject, fact);
                     self.judge_link(fact, ctx);
@@ -249,6 +260,18 @@ impl Subscription {
         }));
     }
 
+    /// Has the ledger forget what was held under an earlier resource.
+    fn forget(&self, jid: FullJid, ctx: &mut Context<Self>) {
+        let (house, subject) = (Arc::clone(&self.house), self.subject.clone());
+        let forget = async move {
+            let Subject { account, service, node } = &subject;
+            if let Err(fault) = house.store.forget_ledger(account, service.name(), node, jid.as_str()).await {
+                tracing::error!(%account, %service, %node, %fault, "the ledger keeps a line");
+            }
+        };
+        ctx.spawn(forget.into_actor(self));
+    }
+
     /// Has the ledger forget what is gone from the service; a clean end is no gap, so the connection is told nothing.
     fn forget_once_left(&mut self, ctx: &mut Context<Self>) {
         if !self.machine.has_left() {
@@ -304,6 +327,7 @@ impl Subscription {
             state: self.state.as_str().to_owned(),
             lease_until: memory.lease_until.map(whole_seconds),
             renewed: memory.renewed.map(whole_seconds),
+            assigned: self.machine.holds_assigned(),
         }
     }
 }
@@ -352,6 +376,14 @@ impl Handler<Reauthorized> for Subscription {
     fn handle(&mut self, Reauthorized { lapsed }: Reauthorized, ctx: &mut Context<Self>) {
         self.doubt = self.doubt.map(|_| Doubt::Unseen(Moment::now()));
         let commands = self.machine.reauthorized(lapsed, Moment::now());
+        self.carry_out(commands, ctx);
+    }
+}
+
+impl Handler<ClockSet> for Subscription {
+    type Result = ();
+    fn handle(&mut self, _: ClockSet, ctx: &mut Context<Self>) {
+        let commands = self.machine.clock_set(Moment::now());
         self.carry_out(commands, ctx);
     }
 }

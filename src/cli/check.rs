@@ -1,7 +1,6 @@
 //! `check`: everything that is wrong with a configuration, where an event would go, and whether the accounts work.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +10,10 @@ use serde_json::Value;
 
 use super::{BAD_CONFIGURATION, ConfigArgs, print, round};
 use crate::config::{Config, Sink};
+use crate::domain::limits::CONFIGURATION_FILE;
+use crate::settings::files;
+use crate::settings::problem::{self, Problems};
+use crate::sinks;
 
 mod connect;
 
@@ -30,7 +33,7 @@ pub struct Args {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Also log each enabled account in once, authorise it and list its subscriptions, and look at the tables of sinks
+    /// Also log each enabled account in once, authorize it and list its subscriptions, and look at the tables of sinks
     #[arg(long)]
     pub connect: bool,
     /// Show which sinks the event in this JSON file (- is standard input) would reach, and why
@@ -47,6 +50,14 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
+    for warning in &config.warnings {
+        print(warning);
+    }
+    let absent = absent_folders(&config);
+    if !absent.is_empty() {
+        print(absent.sorted());
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
     let shown = match &args.event {
         None => print(summary(&config)),
         Some(path) => match event(path) {
@@ -60,6 +71,21 @@ pub fn run(args: &Args) -> ExitCode {
     if args.connect && shown == ExitCode::SUCCESS { round::make(connect::connect(&config)) } else { shown }
 }
 
+/// Folders that files are to be made in and that are not there. The daemon starts all the same: one may be mounted later, and
+/// the other sinks do not need it.
+fn absent_folders(config: &Config) -> Problems {
+    let mut problems = Problems::default();
+    for (name, sink) in &config.sinks {
+        if let sinks::Options::File(options) = &sink.options
+            && let Some(folder) = options.absent_folder()
+        {
+            let path = problem::Path::default().join("sinks").join(name.as_str()).join("path");
+            problems.add(path, format_args!("the folder {} does not exist", folder.display()));
+        }
+    }
+    problems
+}
+
 fn summary(config: &Config) -> String {
     let (accounts, sinks) = (config.accounts.len(), config.sinks.len());
     let enabled = config.accounts.values().filter(|account| account.enabled).count();
@@ -69,12 +95,13 @@ fn summary(config: &Config) -> String {
 
 fn event(path: &Path) -> Result<Value> {
     let text = if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
+        let mut bytes = Vec::new();
+        io::stdin().take(CONFIGURATION_FILE).read_to_end(&mut bytes).context("cannot be read")?;
+        files::as_text(bytes)?
     } else {
-        fs::read_to_string(path)
+        files::read_text(path, CONFIGURATION_FILE)?
     };
-    let event: Value = serde_json::from_str(&text.context("cannot be read")?).context("is not one event in JSON")?;
+    let event: Value = serde_json::from_str(&text).context("is not one event in JSON")?;
     ensure!(event.get("type").is_some_and(Value::is_string), "is no event: it has no `type`");
     Ok(event)
 }

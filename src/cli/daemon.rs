@@ -13,7 +13,9 @@ use reqwest::{Client, Response, StatusCode, Url};
 use super::ConfigArgs;
 use super::table::harmless;
 use crate::config::Config;
+use crate::domain::limits::SECRET_FILE;
 use crate::http::options::Options;
+use crate::settings::files;
 use crate::tls;
 
 /// How long the daemon may take to answer, and a stream to say something.
@@ -74,7 +76,8 @@ impl DaemonArgs {
         };
         let token = match (&self.token_file, std::env::var(TOKEN).ok()) {
             (Some(path), _) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("--token-file {}", path.display()))?;
+                let text = files::read_text(path, SECRET_FILE);
+                let text = text.with_context(|| format!("--token-file {}", path.display()))?;
                 Some(text.trim_end_matches(['\r', '\n']).to_owned())
             }
             (None, Some(token)) => Some(token),

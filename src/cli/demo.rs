@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> ExitCode {
     let level = if args.faults { tracing::Level::ERROR } else { tracing::Level::WARN };
     let _logging = log::start(&Log { level, ..Log::warnings() });
     // Both ends of every connection are here.
-    open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX).saturating_mul(2));
+    open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX).saturating_mul(2), 1);
     match actix::System::new().block_on(play(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

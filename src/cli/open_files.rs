@@ -4,24 +4,42 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files a process has open besides its connections: the database, sinks, listeners, visitors of the status page.
+use crate::http;
+
+/// Files a process should have room for besides those of its accounts: the database, sinks, listeners, visitors of the page.
 const BESIDES: u64 = 200;
 
-/// Raises the limit as far as `connections` need it and the system allows; says so where that is not far enough.
-pub fn make_room(connections: usize) {
-    let needed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(BESIDES);
-    let Some(raised) = raised(getrlimit(Resource::Nofile), needed) else { return };
-    let allowed = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => raised.current,
-        Err(_) => getrlimit(Resource::Nofile).current,
+/// Files the process itself has open where it makes do with little: runtimes, the database, listeners, watches.
+const OWN: u64 = 48;
+
+/// Files of one sink.
+const SINK: u64 = 2;
+
+/// Raises the limit as far as `accounts` need it and the system allows. Says how many accounts can run under it, and why not
+/// all: HTTP, the store and the sinks keep their files, so that what the others do is still seen and kept.
+pub fn make_room(accounts: usize, sinks: usize) -> usize {
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let needed = count(accounts).saturating_add(BESIDES);
+    let limit = getrlimit(Resource::Nofile);
+    let allowed = match raised(limit, needed) {
+        None => return accounts,
+        Some(raised) if setrlimit(Resource::Nofile, raised).is_ok() => raised.current,
+        Some(_) => limit.current,
     };
-    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
-        tracing::warn!(
-            allowed,
-            needed,
-            "too few open files are allowed, some accounts will not connect: raise the hard limit (LimitNOFILE=, ulimit -Hn)"
-        );
-    }
+    let Some(allowed) = allowed.filter(|allowed| *allowed < needed) else { return accounts };
+    let room = accounts.min(usize::try_from(room(allowed, count(sinks))).unwrap_or(usize::MAX));
+    tracing::warn!(
+        allowed,
+        needed,
+        "too few open files are allowed: {room} of {accounts} accounts run, the first by name; raise the hard limit (LimitNOFILE=, ulimit -Hn)"
+    );
+    room
+}
+
+/// How many accounts so many open files allow: one at least.
+fn room(allowed: u64, sinks: u64) -> u64 {
+    let http = u64::try_from(http::connections(Some(allowed))).unwrap_or(u64::MAX);
+    allowed.saturating_sub(OWN + http + sinks.saturating_mul(SINK)).max(1)
 }
 
 /// The limit to set, if the one there is does not do.
@@ -32,6 +50,13 @@ fn raised(limit: Rlimit, needed: u64) -> Option<Rlimit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c14_health_the_store_and_the_sinks_keep_their_files() {
+        assert_eq!(room(64, 1), 6);
+        assert_eq!(room(64, 100), 1);
+        assert_eq!(room(1024, 3), 1024 - 48 - 128 - 6);
+    }
 
     #[test]
     fn a_limit_that_does_is_left_alone() {

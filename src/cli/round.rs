@@ -68,7 +68,7 @@ impl<'a> Round<'a> {
         let accounts = chosen(config, only)?;
         let connector = Connector::new(config.xmpp.clone()).context("xmpp")?;
         let at_once = config.xmpp.concurrent_logins;
-        Ok(Self { accounts, at_once, door: Door { connector, bounds: Bounds::new(at_once), name } })
+        Ok(Self { accounts, at_once, door: Door { connector, bounds: Bounds::new(at_once, None), name } })
     }
 
     /// Visits each account; the results come in the order of names.

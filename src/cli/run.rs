@@ -20,8 +20,8 @@ const LAST_RESORT: Duration = Duration::from_secs(9);
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 SIGTERM and SIGINT stop it cleanly, SIGHUP reads the configuration again. So does a change of the configuration files, or
-of the files its secrets are in, unless the configuration says `watch_config = false`. A configuration with a problem
-changes nothing.
+of the files of secrets, certificates and keys that they name, unless the configuration says `watch_config = false`. A
+configuration with a problem changes nothing.
 Exit codes: 0 clean stop, 78 bad configuration, 1 anything else.
 
 Example:
@@ -34,16 +34,16 @@ pub struct Args {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(args: &Args) -> ExitCode {
-    let running = match Running::read(args) {
+    let mut running = match Running::read(args) {
         Ok(running) => running,
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let _logging = log::start(&running.config.log);
-    make_room(&running.config);
-    match actix::System::new().block_on(serve(running)) {
+    let logging = log::start(&running.config.log);
+    make_room(&mut running.config);
+    match actix::System::new().block_on(serve(running, &logging)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             tracing::error!("{fault:#}");
@@ -52,17 +52,24 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn make_room(config: &Config) {
-    open_files::make_room(config.accounts.values().filter(|account| account.enabled).count());
+/// Has the limit of open files raised, and leaves out the accounts that do not fit under it.
+fn make_room(config: &mut Config) {
+    let enabled = config.accounts.values_mut().filter(|account| account.enabled);
+    let room = open_files::make_room(enabled.count(), config.sinks.len());
+    for account in config.accounts.values_mut().filter(|account| account.enabled).skip(room) {
+        account.enabled = false;
+    }
 }
 
-async fn serve(mut running: Running) -> anyhow::Result<()> {
+async fn serve(mut running: Running, logging: &log::Logging) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let (accounts, sinks) = (running.config.accounts.len(), running.config.sinks.len());
     tracing::info!(version = VERSION, accounts, sinks, "starting");
+    reload::warn_of(&running.config);
     let app = App::start(running.config.clone()).await?;
+    logging.count_in(app.metrics());
     running.watch();
     running.follow(&app).await; // what changed before the watch began
     let fault = loop {

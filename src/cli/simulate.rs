@@ -9,6 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{log, open_files};
 use crate::config::Log;
+use crate::domain::limits::CONFIGURATION_FILE;
+use crate::settings::files;
 use crate::simulator::{Account, Faults, Options, Simulator, Traffic, configuration};
 
 const EXAMPLE: &str = "\
@@ -40,7 +42,7 @@ pub struct Args {
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     let _logging = log::start(&Log::warnings());
-    open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX));
+    open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX), 0);
     match actix::System::new().block_on(serve(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -75,7 +77,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
 }
 
 fn read_faults(path: &std::path::Path) -> anyhow::Result<Faults> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = files::read_text(path, CONFIGURATION_FILE).with_context(|| path.display().to_string())?;
     Faults::from_toml(&text).with_context(|| format!("{} cannot be used", path.display()))
 }
 

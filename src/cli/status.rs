@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::daemon::DaemonArgs;
+use super::printable_json;
 use super::round::{Report, make};
 use super::table::{Table, harmless, time};
 
@@ -45,7 +46,7 @@ async fn ask(args: &Args) -> Result<Report> {
     let daemon = args.daemon.daemon()?;
     let (summary, sinks): (Value, Value) = (daemon.json("/api/v1/summary").await?, daemon.json("/api/v1/sinks").await?);
     let text = if args.json {
-        serde_json::to_string_pretty(&json!({ "summary": summary, "sinks": sinks }))?
+        printable_json(&serde_json::to_string_pretty(&json!({ "summary": summary, "sinks": sinks }))?).into_owned()
     } else {
         screen(daemon.place(), &summary, &sinks).context("the daemon is of another version than this program")?
     };

@@ -6,6 +6,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::domain::printable::is_hidden;
+
 /// What stands where there is nothing.
 const NOTHING: &str = "-";
 const GAP: usize = 2;
@@ -51,8 +53,7 @@ impl<const N: usize> fmt::Display for Table<N> {
 /// A text as one line that cannot steer a terminal: what a peer wrote stands in it.
 #[must_use]
 pub fn harmless(text: &str) -> String {
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A time as people read it: UTC, whole seconds.

@@ -13,8 +13,8 @@ use reqwest::header::{HeaderName, HeaderValue};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{Daemon, DaemonArgs, NoAnswer};
-use super::line;
 use super::round::block_on;
+use super::{line, printable_json};
 use stream::{Said, Stream};
 
 mod stream;
@@ -147,7 +147,7 @@ impl Tail<'_> {
 
     fn write(&self, data: &str) -> io::Result<()> {
         if !self.readable {
-            return writeln!(io::stdout().lock(), "{data}");
+            return writeln!(io::stdout().lock(), "{}", printable_json(data));
         }
         let event = serde_json::from_str(data).unwrap_or_default();
         writeln!(anstream::stdout().lock(), "{}", line::readable(&event))

@@ -16,6 +16,7 @@ use crate::domain::name::NodeName;
 use crate::domain::service::Service;
 use crate::domain::{BareJid, FullJid};
 use crate::protocol::link::{Failure, Loss};
+use crate::protocol::logins::Urgency;
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
 use crate::protocol::stanza::{self, Incoming, Listed, Request};
 use crate::protocol::subscription::moved;
@@ -81,14 +82,15 @@ impl Visit {
                 resource: format!("{}-{:016x}", door.name, rand::random::<u64>()),
             };
             let (connector, bounds) = (door.connector.clone(), door.bounds.clone());
-            let mut session = session::start(connector, credential, Arc::from([]), instead.take(), bounds, Plan::Plain);
+            let (to, services) = (instead.take(), Arc::from([]));
+            let mut session = session::start(connector, credential, services, to, bounds, Plan::Plain, Urgency::New);
             match session.events.recv().await.map(|event| *event) {
                 Some(Event::Up(_)) => {
                     let patience = door.connector.options().request_timeout;
                     return Ok(Self { session, requests: Requests::new(patience), patience, router, loss: None });
                 }
-                Some(Event::Failed(Failure::Redirected(host))) => instead = Some(host),
-                Some(Event::Failed(failure)) => return Err(failure),
+                Some(Event::Failed { failure: Failure::Redirected(host), .. }) => instead = Some(host),
+                Some(Event::Failed { failure, .. }) => return Err(failure),
                 Some(
                     Event::Down(..) | Event::Received(..) | Event::Oversize(_) | Event::Resumed(_) | Event::Unresumable,
                 )
@@ -190,7 +192,7 @@ impl Visit {
                     self.loss = Some(loss);
                     return Err(NoAnswer::Disconnected);
                 }
-                Some(Event::Failed(_)) | None => return Err(NoAnswer::Disconnected),
+                Some(Event::Failed { .. }) | None => return Err(NoAnswer::Disconnected),
             }
         }
     }
@@ -207,7 +209,11 @@ impl Visit {
                     }
                 }
                 // A full outbox means that nothing is read there: then this answer is not missed either.
-                Incoming::Request(request) => drop(self.session.outbox.try_send(Box::new(stanza::reply(&request)))),
+                Incoming::Request(request) => {
+                    if let Some(answer) = stanza::reply(&request) {
+                        drop(self.session.outbox.try_send(Box::new(answer)));
+                    }
+                }
                 Incoming::Other => {}
             }
         }

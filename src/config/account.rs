@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use xmpp_parsers::jid::ResourcePart;
 
-use super::address::{JID, RESOURCE, SERVICE, SIP_ADDRESS};
+use super::address::{JID, NODE, RESOURCE, SERVICE, SIP_ADDRESS, carried_by_xml};
 use super::{Account, Onsip};
 use crate::domain::host;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
-use crate::settings::{Absent, Key, Kind, Text};
+use crate::settings::{Absent, Key, Kind};
 
 /// The service an account subscribes to if nothing else is written.
 const ACTIVE_CALLS: &str = "active-calls";
@@ -52,7 +52,7 @@ impl Account {
         },
         Key {
             name: "subscribe",
-            kind: Kind::Lists { name: SERVICE, item: Text::ANY },
+            kind: Kind::Lists { name: SERVICE, item: NODE },
             absent: Absent::Fine,
             help: "Nodes to subscribe to, by short service name; the whole list if present, \
                    by default active-calls = [\"/me/<bare jid>\"].",
@@ -69,6 +69,9 @@ impl Account {
     ) -> Option<Self> {
         let jid = section.get("jid").map(host::jid_in_unicode);
         let password = section.secret("password", path, problems);
+        if let Some(Err(message)) = password.as_ref().map(|password| carried_by_xml(password.expose())) {
+            problems.add(path.join("password"), message);
+        }
         let resource = section.get("resource").or_else(|| instance.map(str::to_owned));
         // Two spellings of one resource are one resource.
         let resource = resource.and_then(|text| ResourcePart::new(&text).ok().map(|part| part.to_string()));

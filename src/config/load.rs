@@ -78,7 +78,7 @@ impl Config {
         check(Self::KEYS, &merged, &mut problems);
         let read = Self::read(&Section::root(Self::KEYS, &merged, &env), &mut problems);
         let outcome = match read {
-            Some(config) if problems.is_empty() => Ok(config),
+            Some(config) if problems.is_empty() => Ok(Self { warnings: problems.into_warnings(), ..config }),
             read => {
                 silent("configuration", read.is_none(), &mut problems);
                 Err(problems.sorted())
@@ -142,6 +142,7 @@ impl Config {
             metrics: metrics?,
             log: log?,
             otel: otel?,
+            warnings: Vec::new(),
         })
     }
 

@@ -9,6 +9,9 @@ use super::*;
 /// Longer than anything here takes, also on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
+/// A name that leads to 127.0.0.2, and then to 127.0.0.1.
+pub(crate) const TWO_ADDRESSES: &str = "two.addresses.test";
+
 /// An address at which the system throws away whoever wants to connect: its backlog is full.
 pub(crate) struct Swallowing {
     pub(crate) address: SocketAddr,

@@ -59,6 +59,42 @@
 //! |---|---|---|---|
 //! | [`ADDRESSES`] | 16 | a connection is tried at each; a name of a hostile domain may have thousands | the rest are not tried |
 //! | [`SRV_TARGETS`] | 8 | each is looked up, for each account of the domain | those of lower priority are not tried |
+//!
+//! # Configuration: what a file may ask of its readers
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`CONFIG_DEPTH`] | 16 brackets or dotted keys within one another | no key lies deeper than five; TOML is read by recursion | a problem with file, line and column |
+//! | [`RULE_BYTES`] | 4 KiB | nobody reads a longer rule, and every byte of it may cost the parser some stack | a problem with the key |
+//! | [`RULE_DEPTH`] | 24 expressions within one another | a rule is evaluated by recursion, on whatever thread asks | the same |
+//! | [`RULE_STEPS`] | 100,000 | every event waits while the rules are evaluated; three loops within one another over fifty elements are more | the same |
+//! | [`RULE_LOOP`] | 32 rounds | what a loop over a list or map of the event is taken for; ours are shorter | – |
+//!
+//! # Sessions: what a server may say of itself, and leave unread
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`CONDITION_BYTES`] | 64 | the longest condition that a standard names has 31 | it is cut, and ends with `…` |
+//! | [`REDIRECT_BYTES`] | 4,096 | a JID and a node name, percent-encoded | the redirect is as if it named nothing |
+//! | [`MECHANISM_BYTES`], [`MECHANISMS`] | 20, 64 | RFC 4422 section 3.1; servers offer under ten | passed over |
+//! | [`ADDRESS_BYTES`], [`AUTHORIZED_ADDRESSES`] | 1,024, 10,000 | a SIP address; all phones of a large company | passed over |
+//! | [`STREAM_ID_BYTES`] | 1,024 | servers use some 20 | the stream cannot be resumed |
+//! | [`REQUEST_ID_BYTES`] | 1,024 | servers use some 20; the answer must repeat it | not answered, counted |
+//! | [`OUTBOX_BYTES`] | 1 MiB | one request of each of a thousand nodes | the connection ends |
+//! | [`UNACKNOWLEDGED_BYTES`] | 256 KiB | 128 requests of 2 KiB | the session cannot be resumed after a loss |
+//!
+//! # Operators and callers: files, log lines, HTTP
+//!
+//! | limit | value | why | what happens beyond |
+//! |---|---|---|---|
+//! | [`CONFIGURATION_FILE`] | 16 MiB | 10,000 accounts take 3 MiB | the file is a problem of the configuration |
+//! | [`SECRET_FILE`] | 64 KiB | the longest secret is a credentials file of 2 KiB | the key is a problem of the configuration |
+//! | [`LOG_BUFFER`] | 1 MiB | about 4,000 lines: seconds of a busy router at level debug | lines are dropped, `log_lines_dropped_total` |
+//! | [`LOG_HELD`] | 4 MiB | a held line of each account of a large fleet | the line is written at once |
+//! | [`LOG_SUBJECTS`] | 65,536 | a few things per account of a large fleet | the others of one place in the code count as one |
+//! | [`LOG_FOREIGN_SUBJECTS`] | 64 | more than a healthy library says in ten seconds | all other lines of that library count as one |
+//! | [`HTTP_CONNECTIONS`] | 256 | scrapers, browsers and scripts of a large installation | who was silent longest is closed, `http_connections_evicted_total` |
+//! | [`HTTP_STALL`] | 20 s | any network takes some bytes of an answer in that time | the connection is closed, `http_connections_evicted_total` |
 
 use std::time::Duration;
 
@@ -147,3 +183,86 @@ pub const MQTT_PACKET: u32 = 64 << 10;
 pub const ADDRESSES: usize = 16;
 /// Targets of one SRV look-up that are used.
 pub const SRV_TARGETS: usize = 8;
+
+// ---- configuration -------------------------------------------------------------------------------------------------
+
+/// Brackets within one another, and parts of a dotted key, in a configuration file.
+pub const CONFIG_DEPTH: usize = 16;
+/// Bytes of a sink's rule.
+pub const RULE_BYTES: usize = 4_096;
+/// Expressions within expressions of a rule.
+pub const RULE_DEPTH: usize = 24;
+/// Expressions that one evaluation of a rule may take, as far as its text tells.
+pub const RULE_STEPS: usize = 100_000;
+/// Rounds that a loop over a list or map of the event is counted as.
+pub const RULE_LOOP: usize = 32;
+
+// ---- sessions ------------------------------------------------------------------------------------------------------
+
+/// Bytes kept of the name of a condition: what a server calls an error reaches logs, the API and pages.
+pub const CONDITION_BYTES: usize = 64;
+/// Bytes of the address that a redirect names.
+pub const REDIRECT_BYTES: usize = 4096;
+/// Bytes of the name of a log-in mechanism (RFC 4422 section 3.1).
+pub const MECHANISM_BYTES: usize = 20;
+/// Mechanisms that a server may offer.
+pub const MECHANISMS: usize = 64;
+/// Bytes of an address that an authorization names.
+pub const ADDRESS_BYTES: usize = 1024;
+/// Bytes of the id by which a stream is resumed.
+pub const STREAM_ID_BYTES: usize = 1024;
+/// Bytes of the id of a request of the server's.
+pub const REQUEST_ID_BYTES: usize = 1024;
+/// Bytes that wait to be sent to a server.
+pub const OUTBOX_BYTES: usize = 1024 * 1024;
+/// Bytes that were sent and are kept until the server acknowledges them.
+pub const UNACKNOWLEDGED_BYTES: usize = 256 * 1024;
+/// Addresses that an authorization may name.
+pub const AUTHORIZED_ADDRESSES: usize = 10_000;
+
+// ---- cutting ----------------------------------------------------------------------------------------------------------
+
+/// Returns `text`, or its beginning and `…` where it is longer than `most` bytes.
+#[must_use]
+pub fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(most)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_cut_between_two_characters() {
+        assert_eq!(cut("gone", 4), "gone");
+        assert_eq!(cut("gonee", 4), "gone…");
+        assert_eq!(cut("aää", 2), "a…");
+        assert_eq!(cut("ä", 0), "…");
+    }
+}
+
+// ---- operators and callers -----------------------------------------------------------------------------------------
+
+/// Bytes of a file that configures something: settings, certificates, faults, an event to check.
+pub const CONFIGURATION_FILE: u64 = 16 << 20;
+/// Bytes of a file that holds one secret.
+pub const SECRET_FILE: u64 = 64 << 10;
+/// Bytes of log lines that wait for standard error to take them; as many again may be with the writer.
+pub const LOG_BUFFER: usize = 1 << 20;
+/// Bytes of log lines that are held back as repeats.
+pub const LOG_HELD: usize = 4 << 20;
+/// Things whose log lines are told apart when repeats are held back.
+pub const LOG_SUBJECTS: usize = 1 << 16;
+/// Messages of libraries that are told apart when repeats are held back. A peer may have a say in their text.
+pub const LOG_FOREIGN_SUBJECTS: usize = 64;
+/// Connections to the HTTP port at once.
+pub const HTTP_CONNECTIONS: usize = 256;
+/// Connections to the HTTP port at once where few open files are allowed.
+pub const HTTP_CONNECTIONS_LEAST: usize = 8;
+/// How long the head of a request may take.
+pub const HTTP_HEAD: Duration = Duration::from_secs(10);
+/// How long an answer may wait for its reader to take any of it.
+pub const HTTP_STALL: Duration = Duration::from_secs(20);

@@ -50,6 +50,8 @@ pub struct Sink {
     /// Its name in the configuration.
     #[schemars(with = "String")]
     pub name: SinkName,
+    /// Its `type` in the configuration.
+    pub r#type: &'static str,
     /// How it is.
     #[serde(flatten)]
     pub status: SinkStatus,
@@ -98,7 +100,8 @@ pub async fn subscriptions(board: web::Data<Board>, request: HttpRequest) -> Htt
 /// Every configured sink.
 pub async fn sinks(board: web::Data<Board>) -> HttpResponse {
     let sinks = board.view().sinks.clone();
-    HttpResponse::Ok().json(sinks.into_iter().map(|(name, status)| Sink { name, status }).collect::<Vec<_>>())
+    HttpResponse::Ok()
+        .json(sinks.into_iter().map(|(name, status)| Sink { name, r#type: status.kind, status }).collect::<Vec<_>>())
 }
 
 /// The last hour.

@@ -24,8 +24,8 @@ use choice::Choice;
 
 mod choice;
 
-/// Well below all connections there may be: whoever watches keeps no scraper out.
-const CLIENTS: u32 = 64;
+/// One in so many connections may watch: who does keeps no scraper out.
+const WATCHING: usize = 4;
 /// A comment so often: below the patience of usual proxies, and what is written finds out that a client has left.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a stop waits until every stream has its end.
@@ -39,21 +39,23 @@ pub struct Live {
     feed: Feed,
     metrics: Arc<Metrics>,
     places: Arc<Semaphore>,
+    clients: u32,
     ended: watch::Sender<bool>,
     mask_numbers: bool,
 }
 
 impl Live {
-    /// Shows this feed, with numbers masked or not.
-    pub fn new(feed: Feed, metrics: Arc<Metrics>, mask_numbers: bool) -> Self {
-        let places = Arc::new(Semaphore::new(CLIENTS as usize));
-        Self { feed, metrics, places, ended: watch::Sender::default(), mask_numbers }
+    /// Shows this feed, with numbers masked or not, to a part of `connections` at once.
+    pub fn new(feed: Feed, metrics: Arc<Metrics>, mask_numbers: bool, connections: usize) -> Self {
+        let clients = u32::try_from(connections / WATCHING).unwrap_or(u32::MAX).max(1);
+        let places = Arc::new(Semaphore::new(clients as usize));
+        Self { feed, metrics, places, clients, ended: watch::Sender::default(), mask_numbers }
     }
 
     /// Ends every stream, and returns once all have their end or were too slow to take it.
     pub async fn end(&self) {
         self.ended.send_replace(true);
-        let _ = timeout(FAREWELL, self.places.acquire_many(CLIENTS)).await;
+        let _ = timeout(FAREWELL, self.places.acquire_many(self.clients)).await;
     }
 
     /// A place for one more client, if there is one.
@@ -92,7 +94,7 @@ pub async fn show(live: web::Data<Live>, request: HttpRequest) -> HttpResponse {
         live.metrics.feed_refused();
         return HttpResponse::ServiceUnavailable()
             .insert_header((header::RETRY_AFTER, "10"))
-            .body(format!("{CLIENTS} clients watch already, and no more may\n"));
+            .body(format!("{} clients watch already, and no more may\n", live.clients));
     };
     let greeting = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(GREETING.as_bytes())) });
     let events = stream::unfold(watcher, |mut watcher| async {

@@ -14,6 +14,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Bearer token; always present where `listen` is not loopback.
     pub token: Option<Secret>,
+    /// Names by which it may be asked where there is no token; lower case, without a dot at the end.
+    pub allowed_hosts: Vec<String>,
     /// Whether phone numbers are masked in the events it shows.
     pub mask_numbers: bool,
 }
@@ -34,6 +36,12 @@ impl Options {
             help: "Bearer token of the API and the status page; needed where `listen` is not loopback.",
         },
         Key {
+            name: "allowed_hosts",
+            kind: Kind::List(Text { check: host, pattern: Some("^[A-Za-z0-9._-]+$") }),
+            absent: Absent::Fine,
+            help: "Names, without a port, under which it may be asked besides addresses and localhost; asked under another it answers 421. Only where there is no token.",
+        },
+        Key {
             name: "mask_numbers",
             kind: Kind::Flag,
             absent: Absent::Default("false"),
@@ -48,7 +56,9 @@ impl Options {
         if listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) && !section.has("token") {
             problems.add(path.join("token"), "is missing; it is needed where `listen` is not a loopback address");
         }
-        Some(Self { listen: listen?, token, mask_numbers: section.get("mask_numbers")? })
+        let allowed_hosts = section.list("allowed_hosts").unwrap_or_default();
+        let allowed_hosts = allowed_hosts.iter().map(|name| plain(name)).collect();
+        Some(Self { listen: listen?, token, allowed_hosts, mask_numbers: section.get("mask_numbers")? })
     }
 }
 
@@ -56,4 +66,20 @@ fn address(text: &str) -> Result<(), String> {
     text.parse::<SocketAddr>()
         .map(drop)
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:9464".to_owned())
+}
+
+/// A host name as it is compared: names know no case, and a dot at the end changes nothing.
+pub fn plain(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+fn host(text: &str) -> Result<(), String> {
+    if text.contains(':') {
+        return Err("must be without a port: any port is fine".to_owned());
+    }
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if plain(text).is_empty() || !text.chars().all(known) {
+        return Err("must be a host name, such as router.example.com; one with other letters as xn--...".to_owned());
+    }
+    Ok(())
 }

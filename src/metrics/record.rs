@@ -166,6 +166,26 @@ impl Metrics {
         self.feed_events_lost.inc_by(n);
     }
 
+    /// A connection to the HTTP port was accepted.
+    pub fn http_opened(&self) {
+        self.http_connections.inc();
+    }
+
+    /// A connection to the HTTP port is gone.
+    pub fn http_closed(&self) {
+        self.http_connections.dec();
+    }
+
+    /// A connection to the HTTP port was closed by us before its end.
+    pub fn http_evicted(&self) {
+        self.http_connections_evicted.inc();
+    }
+
+    /// `n` lines of the log were dropped.
+    pub fn log_lines_dropped(&self, n: u64) {
+        self.log_lines_dropped.inc_by(n);
+    }
+
     /// An actor was rebuilt.
     pub fn actor_restarted(&self, actor: ActorKind) {
         self.actor_restarts.with_label_values(&[actor.as_str()]).inc();
@@ -189,6 +209,12 @@ impl Metrics {
     /// How many batches wait for the router.
     pub fn router_batches(&self, waiting: usize) {
         self.router_batches_waiting.set(gauge(waiting));
+    }
+
+    /// How many log-ins are under way, and how many wait for their turn.
+    pub fn logins(&self, under_way: usize, waiting: usize) {
+        self.logins_under_way.set(gauge(under_way));
+        self.logins_waiting.set(gauge(waiting));
     }
 
     /// How many messages are read and not yet on the disk.

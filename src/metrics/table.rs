@@ -149,7 +149,7 @@ table! {
     requests_timed_out: IntCounter = "requests_timed_out_total" [],
         "Requests the server did not answer in time.";
     outbound_stanzas_dropped: IntCounter = "outbound_stanzas_dropped_total" [],
-        "Stanzas not sent because a connection's queue for sending was full.";
+        "Stanzas not sent because a connection's queue for sending was full, which ends it, or because they would be too long.";
 
     subscriptions: IntGaugeVec = "subscriptions" [Service, SubscriptionState],
         "Subscriptions by service and state.";
@@ -232,8 +232,13 @@ table! {
         "Changed legs and calls, and ids, that are in the journal and not in their tables yet.";
     router_batches_waiting: IntGauge = "router_batches_waiting" [],
         "Batches of events waiting for the router.";
+    logins_under_way: IntGauge = "logins_under_way" [],
+        "Attempts to log in that have begun and not ended, those included that the server keeps waiting.";
+    logins_waiting: IntGauge = "logins_waiting" [],
+        "Attempts to log in that wait for their turn.";
     messages_in_hand: IntGauge = "messages_in_hand" [],
-        "Messages read and not yet on the disk, over all accounts.";
+        "Room taken by messages that are read and not yet on the disk, over all accounts, in units of 2 KiB of the events that \
+        come out of them; a usual message takes one, and there are 2,048.";
     actor_restarts: IntCounterVec = "actor_restarts_total" [ActorKind],
         "Actors that had to be rebuilt, by kind.";
     feed_clients: IntGauge = "feed_clients" [],
@@ -242,6 +247,12 @@ table! {
         "Clients of the live feed turned away because there were as many as there may be.";
     feed_events_lost: IntCounter = "feed_events_lost_total" [],
         "Events that clients of the live feed did not get because they read too slowly.";
+    http_connections: IntGauge = "http_connections" [],
+        "Connections to the HTTP port.";
+    http_connections_evicted: IntCounter = "http_connections_evicted_total" [],
+        "Connections to the HTTP port closed to make room for others, or because nobody read the answer.";
+    log_lines_dropped: IntCounter = "log_lines_dropped_total" [],
+        "Lines of the log that were dropped because standard error is not read as fast as it is written to.";
     config_reloads: IntCounterVec = "config_reloads_total" [ReloadOutcome],
         "Reloads of the configuration, by how they ended.";
 }

@@ -7,6 +7,7 @@ use xmpp_parsers::jid::FullJid;
 use super::authorization::{Authorization, Outcome, Standing};
 use super::backoff::Dice;
 use super::link::{Failure, Link, Loss, Next, State};
+use super::logins::Urgency;
 use super::requests::Reply;
 use crate::domain::moment::Moment;
 use crate::domain::status::AccountState;
@@ -175,6 +176,12 @@ impl Account {
         let authorization = self.own.as_ref().and(self.authorization.as_ref()).and_then(Authorization::deadline);
         let patience = self.held.as_ref().map(|held| held.until);
         self.link.deadline().into_iter().chain(authorization).chain(patience).min()
+    }
+
+    /// How urgent the next log-in is.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        self.link.urgency()
     }
 
     /// The bound full JID, while connected.

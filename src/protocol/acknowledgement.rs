@@ -10,7 +10,8 @@ use std::time::Duration;
 use minidom::Element;
 use xmpp_parsers::jid::FullJid;
 
-use super::stanza::Management;
+use super::stanza::{self, Management};
+use crate::domain::limits::UNACKNOWLEDGED_BYTES;
 
 /// Stanzas that wait for their acknowledgement at most; with more the stream cannot be resumed.
 pub const MOST_UNACKNOWLEDGED: usize = 128;
@@ -35,6 +36,8 @@ pub struct Acknowledgement {
     open: bool,
     /// The stanzas themselves, while they may have to be sent again.
     unacknowledged: VecDeque<Element>,
+    /// How many bytes they take, about.
+    bytes: usize,
     overflowed: bool,
 }
 
@@ -77,6 +80,7 @@ impl Acknowledgement {
             asked: 0,
             open: false,
             unacknowledged: VecDeque::new(),
+            bytes: 0,
             overflowed: false,
         }
     }
@@ -177,11 +181,14 @@ impl Acknowledgement {
         if !self.keeps() {
             return true;
         }
-        if self.unacknowledged.len() < MOST_UNACKNOWLEDGED {
+        let bytes = self.bytes + stanza::size(stanza);
+        if self.unacknowledged.len() < MOST_UNACKNOWLEDGED && bytes <= UNACKNOWLEDGED_BYTES {
+            self.bytes = bytes;
             self.unacknowledged.push_back(stanza.clone());
             return true;
         }
         self.overflowed = true;
+        self.bytes = 0;
         self.unacknowledged = VecDeque::new();
         if let Phase::On { id, .. } = &mut self.phase {
             *id = None;
@@ -231,6 +238,7 @@ impl Acknowledgement {
         self.acknowledged = count;
         let newly = usize::try_from(newly).unwrap_or(usize::MAX);
         self.unacknowledged.drain(..newly.min(self.unacknowledged.len()));
+        self.bytes = self.unacknowledged.iter().map(stanza::size).sum();
         if self.unacknowledged.is_empty() {
             self.unacknowledged = VecDeque::new(); // an idle account keeps no room for what it sends once an hour
         }

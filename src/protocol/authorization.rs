@@ -201,6 +201,12 @@ impl Authorization {
         self.until
     }
 
+    /// Its end by the service's clock, as the service wrote it.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.grant.and_then(|held| held.expires)
+    }
+
     /// When it ran out in this session, if nothing was granted since.
     #[must_use]
     pub fn lapsed(&self) -> Option<Moment> {

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::backoff::{Backoff, Dice};
+use super::logins::Urgency;
 use crate::domain::moment::Moment;
 use crate::domain::status::{ConnectOutcome, DisconnectReason, GapReason};
 
 /// An online session at least this long shows that connecting works.
 const STABLE: Duration = Duration::from_mins(1);
-/// The first try after the loss of a session comes within 5 s (interface section 6, promise 7).
-const FIRST_TRY: Duration = Duration::from_millis(4500);
+/// The first try after the loss of a session comes within 5 s (interface section 6, promise 7). Its turn comes within
+/// [`super::logins::LONGEST_HOLD`] more.
+const FIRST_TRY: Duration = Duration::from_millis(3900);
 /// `see-other-host` is followed this often in a row.
 const MOST_HOPS: u32 = 3;
 
@@ -80,6 +82,8 @@ pub enum Loss {
     Closed,
     /// Nothing came back in time.
     Timeout,
+    /// The peer took nothing of what was sent in time.
+    Unread,
     /// Another session bound our resource.
     Conflict,
     /// The peer named another host.
@@ -99,7 +103,7 @@ impl Loss {
         match self {
             Self::Stopped => DisconnectReason::Stopped,
             Self::Network(_) | Self::Closed => DisconnectReason::Network,
-            Self::Timeout => DisconnectReason::Timeout,
+            Self::Timeout | Self::Unread => DisconnectReason::Timeout,
             Self::Conflict => DisconnectReason::Conflict,
             Self::Redirected(_) => DisconnectReason::Redirected,
             Self::Throttled(_) | Self::StreamError(_) => DisconnectReason::StreamError,
@@ -116,6 +120,7 @@ impl Loss {
             Self::Network(_)
             | Self::Closed
             | Self::Timeout
+            | Self::Unread
             | Self::Redirected(_)
             | Self::Throttled(_)
             | Self::StreamError(_)
@@ -131,6 +136,7 @@ impl Loss {
             Self::Network(why) | Self::Protocol(why) => why.clone(),
             Self::Closed => "the server closed the stream".to_owned(),
             Self::Timeout => "the link answered nothing".to_owned(),
+            Self::Unread => "the server does not read what is sent to it".to_owned(),
             Self::Conflict => "another session bound the same resource: is a second router running?".to_owned(),
             Self::Redirected(host) => format!("the server sent us to {host}"),
             Self::Throttled(why) => format!("the server asked for patience: {why}"),
@@ -143,7 +149,7 @@ impl Loss {
     #[must_use]
     pub fn leaves_resumption(&self) -> bool {
         match self {
-            Self::Network(_) | Self::Timeout => true,
+            Self::Network(_) | Self::Timeout | Self::Unread => true,
             Self::Stopped
             | Self::Closed
             | Self::Conflict
@@ -165,6 +171,7 @@ pub struct Link {
     conflict: Backoff,
     throttled: Backoff,
     hops: u32,
+    urgency: Urgency,
 }
 
 /// Where the link stands.
@@ -211,7 +218,14 @@ impl Link {
             conflict: Backoff::at_least(Duration::from_secs(15), Duration::from_mins(10)),
             throttled: Backoff::at_least(Duration::from_secs(10), Duration::from_mins(15)),
             hops: 0,
+            urgency: Urgency::New,
         }
+    }
+
+    /// How urgent the next log-in is.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        self.urgency
     }
 
     /// Where it stands.
@@ -229,6 +243,7 @@ impl Link {
     /// A session is up.
     pub fn connected(&mut self, now: Moment) {
         self.refused.reset();
+        self.urgency = Urgency::Lost;
         self.state = State::Up { since: now };
     }
 
@@ -239,6 +254,7 @@ impl Link {
         {
             return next;
         }
+        self.urgency = Urgency::Failing;
         let pause = match failure {
             Failure::Refused(_) => self.refused.next(&mut self.dice),
             Failure::Throttled(_) => self.throttled.next(&mut self.dice),
@@ -275,6 +291,7 @@ impl Link {
             Loss::Network(_)
             | Loss::Closed
             | Loss::Timeout
+            | Loss::Unread
             | Loss::Redirected(_)
             | Loss::StreamError(_)
             | Loss::Protocol(_) => {

@@ -8,6 +8,7 @@ use xmpp_parsers::jid::Jid;
 use xso::exports::rxml::NcName;
 
 use crate::domain::host::HostAndPort;
+use crate::domain::limits::{CONDITION_BYTES, cut};
 
 mod answer;
 mod features;
@@ -15,6 +16,7 @@ mod greeting;
 mod management;
 mod request;
 mod sasl;
+mod size;
 mod tag;
 
 pub use answer::{Grant, Granted, Listed, Refusal, SubscribeReply, time};
@@ -23,6 +25,7 @@ pub use greeting::{goodbye, presence, reply, service_ping, session, time_request
 pub use management::{Management, acknowledge, ask, enable, is_stanza, management, resume};
 pub use request::{Request, iq};
 pub use sasl::{Challenge, challenge, sasl_auth, sasl_response};
+pub use size::size;
 pub use tag::Tag;
 
 pub(super) mod ns {
@@ -123,9 +126,14 @@ fn stream_condition(element: &Element) -> StreamError {
             None => StreamError::Malformed("see-other-host names no host"),
         },
         Some((name @ ("policy-violation" | "resource-constraint"), _)) => StreamError::Throttled(name.to_owned()),
-        Some((name, _)) => StreamError::Other(name.to_owned()),
+        Some((name, _)) => StreamError::Other(condition_name(name)),
         None => StreamError::Other("undefined-condition".to_owned()),
     }
+}
+
+/// The name of a condition as it may be shown.
+fn condition_name(name: &str) -> String {
+    cut(name, CONDITION_BYTES)
 }
 
 /// Attributes by plain name, which the builder of `minidom` wants checked.
@@ -174,10 +182,18 @@ mod tests {
         assert_eq!(error("conflict", ""), StreamError::Conflict);
         assert_eq!(error("see-other-host", "b:5223"), StreamError::SeeOtherHost("b:5223".into()));
         assert_eq!(error("see-other-host", " [::1] "), StreamError::SeeOtherHost("[::1]".into()));
-        for c10 in ["", " ", "a b", "b:99999", "b:x", "b.test\u{fffe}", "http://b.test/", &"b".repeat(300)] {
+        for c10 in ["", " ", "a b", "b:99999", "b:x", "b.test\u{fffd}", "http://b.test/", &"b".repeat(300)] {
             assert_eq!(error("see-other-host", c10), StreamError::Malformed("see-other-host names no host"), "{c10:?}");
         }
         assert_eq!(error("policy-violation", ""), StreamError::Throttled("policy-violation".into()));
         assert_eq!(error("reset", ""), StreamError::Other("reset".into()));
+    }
+
+    #[test]
+    fn c9_the_condition_of_a_stream_error_is_cut() {
+        let (stream, streams, long) = (ns::STREAM, ns::XMPP_STREAMS, "x".repeat(5_000));
+        let error = format!("<error xmlns='{stream}'><{long} xmlns='{streams}'/></error>").parse().unwrap();
+        let Some(StreamError::Other(condition)) = stream_error(&error) else { unreachable!() };
+        assert_eq!(condition, format!("{}…", &long[..CONDITION_BYTES]));
     }
 }

@@ -18,15 +18,18 @@ use crate::domain::name::{NodeName, Subid};
 use crate::domain::service::Service;
 use crate::domain::status::{ProbeOutcome, RenewalOutcome, ResyncOutcome, SubscriptionState};
 use holding::{Held, Lease};
+use leftovers::Leftovers;
 use phase::{Ask, Pause, Phase, Said, Why};
 use probe::Probe;
 
+pub use leftovers::Leftover;
 pub use verdict::moved;
 
 mod answers;
 mod entries;
 mod holding;
 mod leaving;
+mod leftovers;
 mod phase;
 mod probe;
 mod steps;
@@ -72,6 +75,8 @@ pub enum Command {
     Became(SubscriptionState, Option<String>),
     /// Something happened that is counted.
     Tell(Fact),
+    /// The ledger's line of this full JID is of no use any more.
+    Forget(FullJid),
 }
 
 /// Something that is counted.
@@ -115,6 +120,7 @@ pub struct Subscription {
     /// When the lease was asked for, and when to renew it.
     renewal: Option<(Moment, Moment)>,
     probe: Probe,
+    leftovers: Leftovers,
     /// It is to be removed at the service, and nothing else any more.
     leaving: bool,
     dice: Dice,
@@ -147,6 +153,7 @@ impl Subscription {
             last_loss: None,
             renewal: None,
             probe: Probe::default(),
+            leftovers: Leftovers::default(),
             leaving: false,
             dice,
             denied: Backoff::at_least(Pause::LEAST_AFTER_REFUSAL, Duration::from_mins(10)),
@@ -190,7 +197,8 @@ impl Subscription {
             return Vec::new();
         }
         if self.own.as_ref() != Some(&own) {
-            self.held = None; // what another resource holds is not ours
+            self.leave_behind();
+            self.held = None; // what another resource holds is not the one we need
         }
         self.own = Some(own);
         self.probe.forget();
@@ -220,12 +228,26 @@ impl Subscription {
             Phase::Asking(
                 Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. })
                 | Ask::Remove { .. }
+                | Ask::Clear { for_room: false, .. }
                 | Ask::Items,
             ) => {
                 self.refresh = true;
                 Vec::new()
             }
             Phase::Offline | Phase::Asking(_) | Phase::Pending { .. } => Vec::new(),
+        };
+        self.conclude(commands, now)
+    }
+
+    /// A clock was set, ours or the service's: the lease that was asked for may end at another time than meant.
+    pub fn clock_set(&mut self, now: Moment) -> Vec<Command> {
+        let commands = match self.phase {
+            Phase::Holding { .. } => self.renew(Vec::new(), false, now),
+            Phase::Asking(_) | Phase::Pending { .. } => {
+                self.refresh = true;
+                Vec::new()
+            }
+            Phase::Offline | Phase::Pausing => Vec::new(),
         };
         self.conclude(commands, now)
     }
@@ -241,6 +263,7 @@ impl Subscription {
             Ask::Subscribe { asked, said } => self.subscribed(reply, asked, said, now),
             Ask::Renew { asked, surplus, listed } => self.renewed(reply, asked, surplus, listed, now),
             Ask::Remove { surplus } => self.removed(reply, surplus, now),
+            Ask::Clear { leftover, for_room } => self.cleared(reply, leftover, for_room, now),
             Ask::Withdraw { rest, why } => self.withdrawn(reply, rest, why, now),
             Ask::Items => self.synced(reply, now),
             Ask::Leave { .. } => Vec::new(), // only while leaving
@@ -338,7 +361,9 @@ impl Subscription {
                 return (state, self.pause.as_ref().map(|pause| pause.why.clone()));
             }
             Phase::Asking(Ask::List(Why::Beginning | Why::Refused | Why::Overdue)) => SubscriptionState::Listing,
-            Phase::Asking(Ask::Subscribe { .. } | Ask::Withdraw { .. }) => SubscriptionState::Subscribing,
+            Phase::Asking(Ask::Subscribe { .. } | Ask::Withdraw { .. } | Ask::Clear { for_room: true, .. }) => {
+                SubscriptionState::Subscribing
+            }
             Phase::Asking(_) | Phase::Holding { .. } if lapsed => {
                 return (SubscriptionState::Lost, Some("the lease ran out".to_owned()));
             }
@@ -346,6 +371,7 @@ impl Subscription {
             Phase::Asking(
                 Ask::List(Why::Approved | Why::Ended | Why::Renewed | Why::Probe { .. } | Why::Leaving)
                 | Ask::Remove { .. }
+                | Ask::Clear { .. }
                 | Ask::Leave { .. }
                 | Ask::Items,
             )

@@ -50,6 +50,13 @@ impl Backlog {
         }
     }
 
+    /// So many of them were not tried after all.
+    pub fn refund(&mut self, events: usize) {
+        if self.rate.is_some() {
+            self.budget += f64::from(u32::try_from(events).unwrap_or(u32::MAX));
+        }
+    }
+
     /// How long until more may go; worth a step of its own.
     #[must_use]
     pub fn wait(&self, now: Moment) -> Duration {

@@ -23,6 +23,8 @@ struct Held {
     since: Moment,
     failures: u32,
     due: Moment,
+    /// Where its oldest event was refused: how many deliveries had succeeded by then.
+    refused: Option<u64>,
 }
 
 impl HeldCalls {
@@ -32,13 +34,14 @@ impl HeldCalls {
         if !self.calls.contains_key(call) && self.calls.len() >= MOST {
             return false;
         }
-        let held = self.calls.entry(Arc::clone(call)).or_insert(Held { since: now, failures: 0, due: now });
+        let held =
+            self.calls.entry(Arc::clone(call)).or_insert(Held { since: now, failures: 0, due: now, refused: None });
         held.failures = held.failures.saturating_add(1);
         held.due = match schedule(held.failures, now.since(held.since), after, chance) {
             Next::Again(wait) => now + wait,
             // Its oldest event is dead by now; whatever comes after it gets a schedule of its own.
             Next::GiveUp => {
-                *held = Held { since: now, failures: 0, due: now };
+                *held = Held { since: now, failures: 0, due: now, refused: None };
                 now
             }
         };
@@ -50,11 +53,37 @@ impl HeldCalls {
         self.calls.remove(call).is_some()
     }
 
-    /// Something of the call arrived, but there may be more of it: it stays held, and is due at once.
-    pub fn proceed(&mut self, call: &str, now: Moment) {
+    /// Something of the call came off the queue, but there may be more of it: it stays held, and is due at once. Where the
+    /// sink `passed` it, a refusal before it says nothing of what comes next.
+    pub fn proceed(&mut self, call: &str, passed: bool, now: Moment) {
         if let Some(held) = self.calls.get_mut(call) {
-            *held = Held { since: now, failures: 0, due: now };
+            *held = Held { since: now, failures: 0, due: now, refused: held.refused.filter(|_| !passed) };
         }
+    }
+
+    /// The oldest event of a held call was refused, when `passes` deliveries had succeeded. Only the first time counts.
+    pub fn refuse(&mut self, call: &str, passes: u64) {
+        if let Some(held) = self.calls.get_mut(call) {
+            held.refused.get_or_insert(passes);
+        }
+    }
+
+    /// Whether the call was refused before, and something else has succeeded since; `passes` have by now.
+    #[must_use]
+    pub fn is_refused_alone(&self, call: &str, passes: u64) -> bool {
+        self.calls.get(call).and_then(|held| held.refused).is_some_and(|then| then < passes)
+    }
+
+    /// Others have passed: what was refused before that is tried once more, at once.
+    pub fn try_refused_again(&mut self, passes: u64, now: Moment) {
+        for held in self.calls.values_mut().filter(|held| held.refused.is_some_and(|then| then < passes)) {
+            held.due = held.due.min(now);
+        }
+    }
+
+    /// The sink refuses everything: no refusal so far was for an event.
+    pub fn forgive(&mut self) {
+        self.calls.values_mut().for_each(|held| held.refused = None);
     }
 
     /// The sink works again: what failed while it did not is worth another try.

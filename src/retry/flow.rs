@@ -4,12 +4,29 @@
 //! it is probed with a few events of several calls, each time another one in front, so that no poison event can keep it
 //! down. After it came back, what waits is a backlog with a rate of its own.
 //!
+//! # When a refusal is about the event
+//!
+//! A peer that refuses everything (a wrong token, a moved path, a table that is gone) says nothing about an event. So:
+//!
+//! * An event that is refused holds up its call, as any failure does, and is tried again on the schedule.
+//! * Once another event has passed after that, it is tried again at once; refused again, it is a dead letter, and what
+//!   follows in its call goes on. A sink that gets an event an hour decides after an hour.
+//! * Refusals and failures of several calls with no success between are the sink's: it is down and probed, and no refusal
+//!   until it is back counts against an event. Nor does one that follows another call's fresh failure.
+//! * While nothing passes nothing becomes a dead letter, but for what has failed for [`HORIZON`].
+//!
+//! # How many are taken
+//!
+//! A sink that has run out of time for what it was handed is handed less, and more again as soon as it takes it all.
+//!
 //! Pure. Must not know the queue: it says which parts of it to read, and is told what was there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::HORIZON;
+use super::ages::Ages;
 use super::backlog::Backlog;
 use super::calls::HeldCalls;
 use super::outage::{Outage, REST};
@@ -17,6 +34,8 @@ use crate::domain::moment::Moment;
 
 /// Calls that fail, one after the other and with no success between, before it is the sink that is down.
 const EVIDENCE: usize = 4;
+/// A sink that is slow is handed at least so many events at once: several calls, whose deliveries go side by side.
+const FEWEST: usize = 32;
 /// How often the queue is read from its beginning again while some of it is passed over.
 const AGAIN: Duration = Duration::from_secs(10);
 /// The same for fresh events while a backlog drains: some wait for it.
@@ -82,14 +101,49 @@ pub enum PartKind {
 /// How the delivery of one event ended, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The sink took it, or said that it never will.
-    Settled,
+    /// The sink took it.
+    Passed,
     /// It has to be tried again; the peer may have said after which time.
     Failed(Option<Duration>),
-    /// It was tried in vain for too long, and is a dead letter.
-    GivenUp,
+    /// The peer says that it will never take it.
+    Refused,
     /// The peer wants nothing more for now.
     Stop,
+    /// It is not what was once written, and was not even tried: it goes, and says nothing of the sink.
+    Damaged,
+}
+
+/// One event that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Its position in the queue.
+    pub position: i64,
+    /// Its call (partition key).
+    pub call: Arc<str>,
+    /// How that ended.
+    pub answer: Answer,
+    /// How often it was tried before.
+    pub tries: u32,
+    /// How long ago the first of those tries failed, judged by the wall clock.
+    pub failing_for: Duration,
+}
+
+/// What a delivery has led to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// What it changed for the sink as a whole.
+    pub change: Option<Change>,
+    /// The positions of the events that are given up.
+    pub dead: BTreeSet<i64>,
+}
+
+/// How one call fared in a delivery.
+#[derive(Default)]
+struct Fared {
+    passed: bool,
+    died: bool,
+    failed: Option<Option<Duration>>,
+    refused: Option<u64>,
 }
 
 /// What a delivery changed.
@@ -106,7 +160,14 @@ pub enum Change {
 /// The state of one sink's delivery.
 #[derive(Clone, Debug)]
 pub struct Flow {
+    /// Events taken at once: never more than `most`.
     batch: usize,
+    most: usize,
+    ages: Ages,
+    /// Deliveries that have succeeded.
+    passes: u64,
+    /// The newest position that was ever read.
+    seen: i64,
     rate: u32,
     held: HeldCalls,
     /// Calls that failed since anything succeeded; not more than [`EVIDENCE`].
@@ -128,6 +189,10 @@ impl Flow {
     pub fn new(batch: usize, rate: u32) -> Self {
         Self {
             batch: batch.max(1),
+            most: batch.max(1),
+            ages: Ages::default(),
+            passes: 0,
+            seen: 0,
             rate,
             held: HeldCalls::default(),
             failed: BTreeSet::new(),
@@ -169,8 +234,7 @@ impl Flow {
             if now < at {
                 return Plan::Wait(at);
             }
-            outage.news = false;
-            return Plan::Take(outage.probe(self.batch, now));
+            return Plan::Take(outage.probe(self.batch, self.seen, now));
         }
         if self.again.is_none_or(|again| again <= now) {
             let start = self.backlog.map_or(0, |backlog| backlog.mark);
@@ -179,6 +243,12 @@ impl Flow {
         self.turn = !self.turn;
         let quarter = self.batch.div_ceil(4);
         let mut calls = if self.batch > 1 || self.turn { self.held.due(now, quarter) } else { Vec::new() };
+        let mut of_calls = quarter;
+        if calls.iter().any(|call| self.held.is_refused_alone(call, self.passes)) {
+            // Refused ones leave as fast as new ones can come, however many of them there are.
+            of_calls = self.batch.div_ceil(2);
+            calls = self.held.due(now, of_calls);
+        }
         if let Some(turned) = self.turned.checked_rem(calls.len()) {
             calls.rotate_left(turned);
             self.turned = self.turned.wrapping_add(1);
@@ -199,11 +269,12 @@ impl Flow {
             }
         };
         let without = self.held.names();
-        Plan::Take(Take { of_calls: quarter, calls, without, parts, most: self.batch, turned: 0 })
+        Plan::Take(Take { of_calls, calls, without, parts, most: self.batch, turned: 0 })
     }
 
     /// A part was read: `found` events of at most `limit`, the newest at the position `last`.
     pub fn read(&mut self, kind: PartKind, found: usize, limit: usize, last: Option<i64>) {
+        self.seen = self.seen.max(last.unwrap_or_default());
         match kind {
             PartKind::Rest | PartKind::Fresh => self.after = last.unwrap_or(self.after),
             PartKind::Backlog => {
@@ -231,73 +302,159 @@ impl Flow {
         }
     }
 
-    /// The delivery of `tried` (call and answer, in the order of delivery) has ended; `whole`: there was no more of the
-    /// held calls among them. `chance`: from 0 to 1.
-    pub fn done(&mut self, tried: &[(Arc<str>, Answer)], whole: bool, now: Moment, chance: f64) -> Option<Change> {
-        let settled = tried.iter().any(|(_, answer)| *answer == Answer::Settled);
-        if let Some((_, answer)) = tried.last() {
-            self.up = *answer == Answer::Settled;
+    /// The delivery of `tried`, in the order of the answers, has ended; the events at the positions `left` were taken and
+    /// not tried. `whole`: there was no more of the held calls among them. `chance`: from 0 to 1.
+    pub fn done(&mut self, tried: &[Tried], left: &[i64], whole: bool, now: Moment, chance: f64) -> Ended {
+        self.pass_over(left);
+        let whole = whole && left.is_empty();
+        if tried.is_empty() {
+            if let Some(outage) = self.outage.as_mut().filter(|_| left.is_empty()) {
+                outage.find_nothing(now);
+            }
+            return Ended::default();
         }
-        if tried.iter().any(|(_, answer)| *answer == Answer::Stop) {
+        if let Some(last) = tried.iter().rfind(|tried| tried.answer != Answer::Damaged) {
+            self.up = last.answer == Answer::Passed;
+        }
+        let before = self.passes;
+        let (calls, dead) = self.judge(tried, now);
+        let change = self.change(tried, &calls, before, whole, now, chance);
+        Ended { change, dead }
+    }
+
+    /// Says how each call fared, and which events are given up.
+    fn judge<'a>(&mut self, tried: &'a [Tried], now: Moment) -> (BTreeMap<&'a Arc<str>, Fared>, BTreeSet<i64>) {
+        let (mut calls, mut dead) = (BTreeMap::<_, Fared>::new(), BTreeSet::new());
+        for Tried { position, call, answer, tries, failing_for } in tried {
+            let fared = calls.entry(call).or_default();
+            let gone = match answer {
+                Answer::Passed => {
+                    self.passes += 1;
+                    self.failed.clear();
+                    fared.passed = true;
+                    self.ages.forget(*position);
+                    continue;
+                }
+                Answer::Damaged => true,
+                Answer::Refused if self.is_poison(call) => true,
+                Answer::Failed(_) | Answer::Refused | Answer::Stop => {
+                    self.ages.failed(*position, *tries, *failing_for, now) >= HORIZON
+                }
+            };
+            if gone {
+                self.ages.forget(*position);
+                fared.died = true;
+                dead.insert(*position);
+                continue;
+            }
+            fared.failed = fared.failed.max(Some(answer.after()));
+            if *answer == Answer::Refused {
+                fared.refused.get_or_insert(self.passes);
+            }
+            if !self.held.contains(call) && self.failed.len() < self.most.max(EVIDENCE) {
+                self.failed.insert(Arc::clone(call));
+            }
+        }
+        (calls, dead)
+    }
+
+    /// Whether a refusal of this call, now, is about its event.
+    fn is_poison(&self, call: &str) -> bool {
+        self.outage.is_none()
+            && self.held.is_refused_alone(call, self.passes)
+            && self.failed.iter().all(|other| **other == *call)
+    }
+
+    fn change(
+        &mut self,
+        tried: &[Tried],
+        calls: &BTreeMap<&Arc<str>, Fared>,
+        before: u64,
+        whole: bool,
+        now: Moment,
+        chance: f64,
+    ) -> Option<Change> {
+        if tried.iter().any(|tried| tried.answer == Answer::Stop) {
             self.up = false;
             return self.rest(now);
         }
-        let after = tried.iter().filter_map(|(_, answer)| answer.after()).max();
-        if settled {
-            self.failed.clear();
+        let after = tried.iter().filter_map(|tried| tried.answer.after()).max();
+        if self.passes > before {
             let back = self.outage.take().map(|outage| {
                 self.held.all_due(now);
                 for call in &outage.suspects {
                     self.held.hold(call, now, None, chance);
                 }
+                self.failed.clear();
                 Change::Back
             });
-            let room = self.settle(tried, whole, now, chance);
-            return if room { back } else { Some(self.go_down(after, now, chance)) };
-        }
-        if tried.is_empty() {
-            if let Some(outage) = &mut self.outage {
-                outage.find_nothing(now);
-            }
-            return None;
+            let room = self.settle(calls, whole, now, chance);
+            self.held.try_refused_again(self.passes, now);
+            // Several calls at the end that had not failed before: it has stopped taking anything.
+            let stopped = back.is_none() && self.failed.len() >= EVIDENCE;
+            return if room && !stopped { back } else { Some(self.go_down(after, now, chance)) };
         }
         if let Some(outage) = &mut self.outage {
+            if calls.values().all(|fared| fared.failed.is_none()) {
+                outage.find_nothing(now);
+                return None;
+            }
             outage.fail(after, now, chance);
-            if let [(alone, _)] = tried {
-                outage.suspect(alone);
+            if let [alone] = tried {
+                outage.suspect(&alone.call);
             }
             return None;
         }
-        self.failed.extend(tried.iter().map(|(call, _)| Arc::clone(call)).take(self.batch));
-        if self.failed.len() < EVIDENCE && self.settle(tried, whole, now, chance) {
+        let failing = calls.iter().filter(|(_, fared)| fared.failed.is_some());
+        self.failed.extend(failing.map(|(call, _)| Arc::clone(call)).take(self.most));
+        if self.failed.len() < EVIDENCE && self.settle(calls, whole, now, chance) {
             return None;
         }
         Some(self.go_down(after, now, chance))
     }
 
     /// Holds the calls that failed and lets go of those that did not. False if there is no room to hold them.
-    fn settle(&mut self, tried: &[(Arc<str>, Answer)], whole: bool, now: Moment, chance: f64) -> bool {
-        let mut calls: BTreeMap<&Arc<str>, (bool, Option<Option<Duration>>)> = BTreeMap::new();
-        for (call, answer) in tried {
-            let (progress, failure) = calls.entry(call).or_default();
-            match answer {
-                Answer::Settled | Answer::GivenUp => *progress = true,
-                Answer::Failed(after) => *failure = (*failure).max(Some(*after)),
-                Answer::Stop => {}
-            }
-        }
+    fn settle(&mut self, calls: &BTreeMap<&Arc<str>, Fared>, whole: bool, now: Moment, chance: f64) -> bool {
         let mut room = true;
-        for (call, (progress, failure)) in calls {
-            if progress {
-                self.held.proceed(call, now);
+        for (call, fared) in calls {
+            if fared.passed || fared.died {
+                self.held.proceed(call, fared.passed, now);
             }
-            match failure {
+            match fared.failed {
                 Some(after) => room &= self.held.hold(call, now, after, chance),
-                None if whole => self.let_go(call),
+                None if whole && !fared.died => self.let_go(call),
                 None => {}
+            }
+            if let Some(passes) = fared.refused {
+                self.held.refuse(call, passes);
             }
         }
         room
+    }
+
+    /// The sink was handed `taken` events and has tried `tried` of them before its time was over; some were given up
+    /// without an answer if it is `overdue`.
+    pub fn adapt(&mut self, taken: usize, tried: usize, overdue: bool) {
+        self.batch = if overdue {
+            self.batch.div_ceil(4)
+        } else if tried < taken {
+            (2 * tried).clamp(FEWEST.min(self.most), self.most)
+        } else if taken >= self.batch {
+            (2 * self.batch).min(self.most)
+        } else {
+            self.batch
+        };
+    }
+
+    /// What was taken and not tried is read again.
+    fn pass_over(&mut self, left: &[i64]) {
+        if left.is_empty() {
+            return;
+        }
+        if let Some(backlog) = &mut self.backlog {
+            backlog.refund(left.iter().filter(|position| **position <= backlog.mark).count());
+        }
+        self.lost();
     }
 
     /// What came for a held call while it was read was passed over: the queue is read from its beginning again.
@@ -360,6 +517,7 @@ impl Flow {
         let mut outage = Outage::new(now);
         outage.fail(after, now, chance);
         self.outage = Some(outage);
+        self.held.forgive();
         self.failed.clear();
         self.backlog = None;
         self.lost();
@@ -388,7 +546,7 @@ impl Answer {
     fn after(self) -> Option<Duration> {
         match self {
             Self::Failed(after) => after,
-            Self::Settled | Self::GivenUp | Self::Stop => None,
+            Self::Passed | Self::Refused | Self::Stop | Self::Damaged => None,
         }
     }
 }

@@ -77,10 +77,13 @@ impl Outage {
     }
 
     /// A few events of as many calls: others each time, and the oldest; none of them is always the first. Later on also
-    /// single events, since one that makes the sink hang would hide how the others fare.
-    pub(super) fn probe(&self, batch: usize, now: Moment) -> Take {
+    /// single events, since one that makes the sink hang would hide how the others fare. What has come since the last
+    /// probe, beyond the position `seen`, goes before others: however much is wrong with those, it may pass.
+    pub(super) fn probe(&mut self, batch: usize, seen: i64, now: Moment) -> Take {
+        let news = std::mem::take(&mut self.news);
         let tries = usize::try_from(self.failures).unwrap_or_default();
-        let others = |limit| Part::new(PartKind::Others, self.probed, i64::MAX, Some(i64::MAX), limit);
+        let from = if news { seen } else { self.probed };
+        let others = |limit| Part::new(PartKind::Others, from, i64::MAX, Some(i64::MAX), limit);
         let oldest = |limit| Part::new(PartKind::Oldest, 0, i64::MAX, Some(i64::MAX), limit);
         let most = PROBE.min(batch);
         let brisk = now.since(self.since) < BRISK;
@@ -89,6 +92,8 @@ impl Outage {
         let turned = (tries.wrapping_mul(0x9E37_79B9) >> 8) | 1;
         let (parts, most) = if several && most > 1 {
             (vec![others(1 + turned % most.div_ceil(2)), oldest(most)], most)
+        } else if news {
+            (vec![others(1), oldest(1)], 1)
         } else {
             (vec![oldest(1)], 1)
         };

@@ -11,6 +11,8 @@ use cel::objects::{Key, Map};
 use cel::{Context, Env, ExecutionError, ParseErrors, Program, Value};
 use serde_json::Value as Json;
 
+use crate::domain::limits::{RULE_BYTES, RULE_DEPTH, RULE_STEPS};
+
 mod expression;
 mod names;
 
@@ -31,12 +33,6 @@ pub const VARIABLES: &[&str] = &[
 
 /// The variable with most of what an event says.
 const DATA: &str = "data";
-
-/// A longer text is no rule for people, and every byte of it may cost the parser some stack.
-const LONGEST: usize = 4_096;
-
-/// Expressions within expressions, at most: a rule is evaluated, by recursion, on whatever thread asks.
-const DEEPEST: usize = 24;
 
 /// Stack for the parser, which takes dozens of frames for a bracket; used only as far as needed.
 const STACK: usize = 64 << 20;
@@ -83,8 +79,13 @@ pub enum RuleError {
         nearest: &'static str,
     },
     /// It is longer or deeper than a rule may be.
-    #[error("is longer than {LONGEST} bytes or nested deeper than {DEEPEST} levels")]
+    #[error("is longer than {RULE_BYTES} bytes or nested deeper than {RULE_DEPTH} levels")]
     TooLarge,
+    /// Its loops within loops would keep every event waiting.
+    #[error(
+        "takes too long: its loops (`all`, `exists`, `map`, `filter`) may come to more than {RULE_STEPS} steps for one event"
+    )]
+    TooSlow,
     /// The parser gave up in disorder.
     #[error("cannot be parsed")]
     Unparsable,
@@ -110,7 +111,7 @@ impl Rule {
     /// # Errors
     /// Where and why it is none, or which name in it is unknown.
     pub fn compile(text: &str) -> Result<Self, RuleError> {
-        if text.len() > LONGEST {
+        if text.len() > RULE_BYTES {
             return Err(RuleError::TooLarge);
         }
         // The parser is generated code that unwraps here and there: its panic must stay with its thread.
@@ -123,8 +124,11 @@ impl Rule {
 
     fn parse(text: &str) -> Result<Self, RuleError> {
         let program = ENV.compile(text).map_err(|faults| syntax(text, &faults))?;
-        if expression::depth(program.expression()) > DEEPEST {
+        if expression::depth(program.expression()) > RULE_DEPTH {
             return Err(RuleError::TooLarge);
+        }
+        if expression::steps(program.expression()) > RULE_STEPS {
+            return Err(RuleError::TooSlow);
         }
         if let Some(unknown) = names::unknown(program.expression(), VARIABLES) {
             let at = program.source_info().offset_for(unknown.id).map_or(0, |(start, _)| start as usize);

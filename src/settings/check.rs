@@ -36,18 +36,41 @@ fn missing(key: &Key) -> String {
     }
 }
 
-/// Says that `name` is unknown, and which known name is nearest to it.
+/// How alike two names must be for one to be meant by the other.
+const NEAR: f64 = 0.75;
+
+/// Says that `name` is unknown, and which known name is meant, if one is near; else which there are.
 pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    // Jaro-Winkler favours a common beginning, which is how people mistype; ties go to the first.
-    let nearest = known.map(|known| (strsim::jaro_winkler(&name.to_lowercase(), known), known));
-    let nearest = nearest.fold(None, |best: Option<(f64, &str)>, next| match best {
-        Some(best) if best.0 >= next.0 => Some(best),
-        _ => Some(next),
-    });
-    match nearest {
-        Some((_, nearest)) => format!("unknown {what}; the nearest known one is `{nearest}`"),
-        None => format!("unknown {what}; none is known here"),
+    let known: Vec<_> = known.collect();
+    match nearest(name, &known) {
+        Some(nearest) => format!("unknown {what}; the nearest known one is `{nearest}`"),
+        None if known.is_empty() => format!("unknown {what}; none is known here"),
+        None => {
+            let more = known.len().saturating_sub(MOST_NAMED);
+            let named: Vec<_> = known.iter().take(MOST_NAMED).map(|name| format!("`{name}`")).collect();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("unknown {what}; known here: {}{more}", named.join(", "))
+        }
     }
+}
+
+/// How many known names are told.
+const MOST_NAMED: usize = 20;
+
+/// The name that is near to `name`, if one is: most of its letters in their order, or its beginning.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let mut best: Option<(f64, &str)> = None;
+    for known in known {
+        // Jaro-Winkler alone finds likeness where a few letters are the same; a mistyped name is also few changes away.
+        let changes = strsim::normalized_damerau_levenshtein(&name, known);
+        let likeness = strsim::jaro_winkler(&name, known);
+        // Ties go to the first.
+        if likeness >= NEAR && changes >= 0.5 && best.is_none_or(|(most, _)| likeness > most) {
+            best = Some((likeness, known));
+        }
+    }
+    best.map(|(_, known)| known)
 }
 
 fn setting(key: &Key, value: &Value, path: &Path, problems: &mut Problems) {
@@ -61,6 +84,10 @@ fn setting(key: &Key, value: &Value, path: &Path, problems: &mut Problems) {
         Kind::Bytes { min } => size(value, min),
         Kind::Secret => secret::place(value).map(drop),
         Kind::Secrets => secret::places(value).map(drop),
+        Kind::List(item) => {
+            list(value, item, path, problems);
+            return;
+        }
         Kind::Lists { name, item } => return lists(value, name, item, path, problems),
         Kind::Section(keys) => return sub(value, &[keys], path, problems),
         Kind::Named { what, name, keys } => {
@@ -199,20 +226,21 @@ fn lists(value: &Value, name: Text, item: Text, path: &Path, problems: &mut Prob
         if let Err(message) = (name.check)(own) {
             problems.add(&path, message);
         }
-        let Some(items) = items(list) else {
-            problems.add(&path, "must be a list of strings");
-            continue;
-        };
-        if items.is_empty() {
-            problems.add(&path, "must not be an empty list");
+        self::list(list, item, &path, problems);
+    }
+}
+
+fn list(value: &Value, item: Text, path: &Path, problems: &mut Problems) {
+    let Some(items) = items(value) else { return problems.add(path, "must be a list of strings") };
+    if items.is_empty() {
+        problems.add(path, "must not be an empty list");
+    }
+    for (index, text) in items.iter().enumerate() {
+        if let Err(message) = (item.check)(text) {
+            problems.add(path, format_args!("entry {}: {message}", index + 1));
         }
-        for (index, text) in items.iter().enumerate() {
-            if let Err(message) = (item.check)(text) {
-                problems.add(&path, format_args!("entry {}: {message}", index + 1));
-            }
-            if items.iter().take(index).any(|earlier| earlier == text) {
-                problems.add(&path, format_args!("entry {} stands there twice", index + 1));
-            }
+        if items.iter().take(index).any(|earlier| earlier == text) {
+            problems.add(path, format_args!("entry {} stands there twice", index + 1));
         }
     }
 }
@@ -224,6 +252,31 @@ mod tests {
 
     const fn type_of(name: &'static str, lacks: Option<&'static str>) -> Type {
         Type { name, help: "", keys: &[], lacks }
+    }
+
+    #[test]
+    fn d_a_name_is_suggested_only_if_it_is_near() {
+        let types = ["amqp", "file", "kafka", "mqtt", "nats", "postgres", "redis", "stdout", "webhook"];
+        for (written, meant) in [
+            ("stdot", "stdout"),
+            ("web-hook", "webhook"),
+            ("Webhook", "webhook"),
+            ("postgresql", "postgres"),
+            ("filr", "file"),
+        ] {
+            assert_eq!(nearest(written, &types), Some(meant), "{written}");
+        }
+        for strange in ["mysql", "http", "sqlite", "s3", "x", ""] {
+            assert_eq!(nearest(strange, &types), None, "{strange}");
+        }
+        let keys = ["when", "timeout", "max_queue", "max_age", "when_full", "backlog_rate", "canary"];
+        assert_eq!(nearest("path", &keys), None);
+        assert_eq!(nearest("time_out", &keys), Some("timeout"));
+        let message = unknown("type", "mysql", types.into_iter());
+        assert!(
+            message.starts_with("unknown type; known here: `amqp`, `file`") && message.ends_with("`webhook`"),
+            "{message}"
+        );
     }
 
     const TYPES: &[Type] = &[type_of("there", None), type_of("absent", Some("extra"))];

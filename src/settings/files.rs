@@ -1,10 +1,17 @@
-//! Which files are read, in which order.
+//! Which files are read, in which order, and how each file is read that the operator names.
+//!
+//! Only regular files are read, up to a bound, and never with a wait: a pipe or a device has no end to rely on.
 
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+
+use rustix::fs::OFlags;
 
 use super::layer::Layer;
 use super::problem::Problems;
+use crate::domain::limits::CONFIGURATION_FILE;
 
 /// Read where no path is given, if it is there.
 pub const LOCAL: &str = "config/local.toml";
@@ -35,7 +42,7 @@ fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
             files
         }
         Err(fault) => {
-            problems.add(path.display(), format_args!("cannot be read: {}", fault.kind()));
+            problems.add(path.display(), reason(fault.kind()));
             Vec::new()
         }
     }
@@ -57,10 +64,157 @@ pub(super) fn listed(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path, problems: &mut Problems) -> Option<Layer> {
-    let text = fs::read_to_string(path).map_err(|fault| match fault.kind() {
-        io::ErrorKind::NotFound => "does not exist".to_owned(),
-        io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
-        kind => format!("cannot be read: {kind}"),
-    });
+    let text = read_text(path, CONFIGURATION_FILE).map_err(|fault| fault.to_string());
     text.and_then(|text| Layer::toml(&text)).map_err(|message| problems.add(path.display(), message)).ok()
+}
+
+/// Why a file was not read. The words follow its name, and repeat nothing of what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It is not there, may not be read, or the disk fails.
+    #[error("{}", reason(*.0))]
+    Io(io::ErrorKind),
+    /// It is a folder, a pipe, a device or a socket.
+    #[error("is no regular file")]
+    NotAFile,
+    /// It is larger than any such file can be.
+    #[error("is larger than {} KiB", .0 >> 10)]
+    TooLarge(u64),
+    /// It is not UTF-8.
+    #[error("is not UTF-8 text")]
+    NotText,
+}
+
+impl From<Unreadable> for io::Error {
+    fn from(fault: Unreadable) -> Self {
+        match fault {
+            Unreadable::Io(kind) => Self::new(kind, fault),
+            Unreadable::NotAFile | Unreadable::TooLarge(_) | Unreadable::NotText => {
+                Self::new(io::ErrorKind::InvalidData, fault)
+            }
+        }
+    }
+}
+
+/// What kept a file from being read, in the words of people.
+fn reason(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::NotADirectory => "no such file: a part of its path is no folder".to_owned(),
+        io::ErrorKind::PermissionDenied => "cannot be read: permission denied".to_owned(),
+        kind => format!("cannot be read: {kind}"),
+    }
+}
+
+/// A file as it was read.
+#[derive(Clone)]
+pub struct Content {
+    /// What it holds.
+    pub bytes: Vec<u8>,
+    /// Who may do what with it: the permission bits.
+    pub mode: u32,
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[content]")
+    }
+}
+
+/// Reads a whole regular file of at most `most` bytes.
+///
+/// # Errors
+/// If it is something else, larger, or cannot be read.
+pub fn read_content(path: &Path, most: u64) -> Result<Content, Unreadable> {
+    let failed = |fault: io::Error| Unreadable::Io(fault.kind());
+    // Asked before it is opened, since to open a device can already do something; and after, since it may be another then.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Unreadable::NotAFile);
+    }
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(Unreadable::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        return Err(Unreadable::TooLarge(most));
+    }
+    Ok(Content { bytes, mode: metadata.permissions().mode() & 0o7777 })
+}
+
+/// Reads what a regular file of at most `most` bytes holds.
+///
+/// # Errors
+/// As [`read_content`].
+pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, Unreadable> {
+    read_content(path, most).map(|content| content.bytes)
+}
+
+/// Reads a regular file of at most `most` bytes as text, without the mark that some editors begin a file with.
+///
+/// # Errors
+/// As [`read_content`], or if it is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> Result<String, Unreadable> {
+    as_text(read_bytes(path, most)?)
+}
+
+/// The text of a file, without a byte order mark.
+///
+/// # Errors
+/// If it is not UTF-8.
+pub fn as_text(bytes: Vec<u8>) -> Result<String, Unreadable> {
+    let text = String::from_utf8(bytes).map_err(|_| Unreadable::NotText)?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn c13_only_a_regular_file_is_read_and_nobody_waits_for_a_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("x.toml");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), Path::new("/dev/null"), folder.path()] {
+            assert_eq!(read_bytes(path, 10).err(), Some(Unreadable::NotAFile), "{}", path.display());
+        }
+        let mut problems = Problems::default();
+        assert!(layers(&[folder.path().to_owned()], &mut problems).is_empty());
+        assert_eq!(problems.to_string(), format!("{}: is no regular file", pipe.display()));
+    }
+
+    #[test]
+    fn c13_what_is_larger_than_it_can_be_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read_bytes(&path, CONFIGURATION_FILE).err(), Some(Unreadable::TooLarge(CONFIGURATION_FILE)));
+        fs::write(&path, "1234567890").unwrap();
+        assert_eq!(read_bytes(&path, 9).err(), Some(Unreadable::TooLarge(9)));
+        assert_eq!(read_bytes(&path, 10).unwrap(), b"1234567890");
+    }
+
+    #[test]
+    fn d_a_byte_order_mark_is_no_part_of_a_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        fs::write(&path, "\u{feff}[a]\u{feff}").unwrap();
+        assert_eq!(read_text(&path, 100).unwrap(), "[a]\u{feff}");
+        fs::write(&path, b"\xff\xfea\0").unwrap();
+        assert_eq!(read_text(&path, 100), Err(Unreadable::NotText));
+    }
+
+    #[test]
+    fn d_a_missing_file_is_called_so() {
+        let fault = read_bytes(Path::new("/no/such/file"), 1).unwrap_err();
+        assert_eq!(fault.to_string(), "no such file");
+    }
 }

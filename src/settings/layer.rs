@@ -2,6 +2,9 @@
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
+use toml_parser::lexer::TokenKind;
+
+use crate::domain::limits::CONFIG_DEPTH;
 
 /// The settings of one file, or of the environment.
 #[derive(Clone)]
@@ -13,12 +16,12 @@ impl Layer {
     /// # Errors
     /// Line, column and reason; never the text itself, which may hold a password.
     pub fn toml(text: &str) -> Result<Self, String> {
+        if let Some(at) = too_deep(text) {
+            return Err(format!("{}: nested deeper than {CONFIG_DEPTH} levels", place(text, at)));
+        }
         let table = DeTable::parse(text).map_err(|fault| {
             let at = fault.span().map_or(0, |span| span.start);
-            let before = text.get(..at).unwrap_or(text);
-            let line = before.matches('\n').count() + 1;
-            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-            format!("line {line}, column {column}: {}", fault.message())
+            format!("{}: {}", place(text, at), fault.message())
         })?;
         Ok(Self(map(text, table.into_inner())))
     }
@@ -34,6 +37,41 @@ impl Layer {
 /// Not by way of a `ConfigBuilder`: it takes top-level keys such as `"a.b"` or `"a[99999999]"` for paths.
 pub fn merge(layers: &Vec<Layer>) -> Value {
     Value::new(None, layers.collect().unwrap_or_default())
+}
+
+/// Where a text goes deeper than a configuration may: the parser, and whoever reads what it made, goes down by recursion.
+/// A bracket that does not fit the one before it closes nothing, so that no text is deeper to the parser than it is here.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut open, mut dots) = (Vec::new(), 0);
+    for token in toml_parser::Source::new(text).lex() {
+        let opened = match token.kind() {
+            TokenKind::RightSquareBracket => Some(TokenKind::LeftSquareBracket),
+            TokenKind::RightCurlyBracket => Some(TokenKind::LeftCurlyBracket),
+            kind @ (TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket) => {
+                open.push(kind);
+                None
+            }
+            _ => None,
+        };
+        open.pop_if(|kind| opened == Some(*kind));
+        dots = match token.kind() {
+            TokenKind::Dot => dots + 1,
+            TokenKind::Equals | TokenKind::Comma | TokenKind::Newline => 0,
+            _ => dots,
+        };
+        if open.len() > CONFIG_DEPTH || dots >= CONFIG_DEPTH {
+            return Some(token.span().start());
+        }
+    }
+    None
+}
+
+/// Line and column of a byte, as an operator counts them.
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("line {line}, column {column}")
 }
 
 fn map(text: &str, table: DeTable<'_>) -> Map<String, Value> {
@@ -108,6 +146,28 @@ mod tests {
 
     fn merged(layers: &[&str]) -> Value {
         merge(&layers.iter().map(|text| Layer::toml(text).unwrap()).collect())
+    }
+
+    #[test]
+    fn no_text_is_nested_so_deep_that_reading_it_exhausts_the_stack() {
+        let keys = ["a"; 15].join(".");
+        let allowed = format!("{}1{}", format!("{{ {keys} = ").repeat(16), " }".repeat(16));
+        assert!(Layer::toml(&format!("{keys} = {allowed}")).is_ok());
+        assert!(Layer::toml(&format!("text = \"{}\" # {}", "[{".repeat(99), "[{".repeat(99))).is_ok());
+        let dotted = ["a"; 70].join(".");
+        for text in [
+            format!("a = {}", "[".repeat(2_000_000)),
+            format!("a = {}", "{ a = ".repeat(500_000)),
+            format!("a = {}", "{ a = ] ".repeat(500_000)),
+            format!("a = {}", "[ } ".repeat(500_000)),
+            format!("a = {}1{}", format!("{{ {dotted} = ").repeat(70), " }".repeat(70)),
+            format!("[{}]", ["a"; 500_000].join(".")),
+            "a\n.".repeat(500_000),
+            "[".repeat(2_000_000),
+        ] {
+            let told = Layer::toml(&text).map(drop).unwrap_err();
+            assert!(told.starts_with("line ") && told.len() < 200, "{told}");
+        }
     }
 
     #[test]

@@ -11,6 +11,13 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    fn new(path: &dyn fmt::Display, message: &dyn fmt::Display) -> Self {
+        let one_line = |text: String| text.replace(['\n', '\r'], " ");
+        Self { path: one_line(path.to_string()), message: one_line(message.to_string()) }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.message)
@@ -19,31 +26,46 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong. Prints one problem per line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 impl Problems {
     /// Notes one more. Line breaks become spaces, so that a problem stays one line.
     pub fn add(&mut self, path: impl fmt::Display, message: impl fmt::Display) {
-        let one_line = |text: String| text.replace(['\n', '\r'], " ");
-        self.0.push(Problem { path: one_line(path.to_string()), message: one_line(message.to_string()) });
+        self.problems.push(Problem::new(&path, &message));
+    }
+
+    /// Notes what should not be so, and yet keeps nothing from running: it is no problem in all that follows.
+    pub fn warn(&mut self, path: impl fmt::Display, message: impl fmt::Display) {
+        self.warnings.push(Problem::new(&path, &message));
+    }
+
+    /// What should not be so and yet keeps nothing from running, by path.
+    #[must_use]
+    pub fn into_warnings(mut self) -> Vec<Problem> {
+        self.warnings.sort();
+        self.warnings.dedup();
+        self.warnings
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.problems.is_empty()
     }
 
     /// The problems, each once, by path.
     #[must_use]
     pub fn sorted(mut self) -> Self {
-        self.0.sort();
-        self.0.dedup();
+        self.problems.sort();
+        self.problems.dedup();
         self
     }
 
     /// One after the other.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.problems.iter()
     }
 }
 

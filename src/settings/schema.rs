@@ -89,6 +89,7 @@ fn kind(kind: Kind) -> Map<String, Value> {
             { "$ref": "#/$defs/secret" },
             { "type": "array", "items": { "$ref": "#/$defs/secret" }, "minItems": 1 },
         ] }),
+        Kind::List(item) => json!({ "type": "array", "items": text(item), "minItems": 1, "uniqueItems": true }),
         Kind::Lists { name, item } => json!({
             "type": "object",
             "propertyNames": text(name),

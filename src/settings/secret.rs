@@ -1,11 +1,11 @@
 //! Secrets as written: the text itself, or where to find it. No message here ever repeats one.
 
-use std::fs;
-
 use config::{Value, ValueKind};
 
 use super::Environment;
+use super::files::{Unreadable, as_text, read_content};
 use super::section::scalar;
+use crate::domain::limits::SECRET_FILE;
 use crate::domain::secret::Secret;
 
 /// Where a secret is.
@@ -53,31 +53,47 @@ pub fn places(value: &Value) -> Result<Vec<Place>, String> {
 }
 
 impl Place {
-    /// Fetches the secret. One line break at the end of a file is not part of it.
+    /// Fetches the secret, and says what an operator should know of where it was. A byte order mark and one line break at the
+    /// end of a file are not part of it.
     ///
     /// # Errors
     /// What is wrong, as a sentence for the operator.
-    pub fn fetch(self, environment: &Environment) -> Result<Secret, String> {
+    pub fn fetch(self, environment: &Environment) -> Result<(Secret, Option<String>), String> {
         match self {
-            Self::Here(secret) => Ok(secret),
+            Self::Here(secret) => Ok((secret, None)),
             Self::Env(name) => match environment.get(&name) {
-                Some(text) => not_empty(text.clone()).map_err(|_| format!("the environment variable {name} is empty")),
+                Some(text) => not_empty(text.clone())
+                    .map(|secret| (secret, None))
+                    .map_err(|_| format!("the environment variable {name} is empty")),
                 None => Err(format!("the environment variable {name} is not set")),
             },
             Self::File(path) => {
-                // The reason of a text fault would quote nothing, but that of a read fault is safe by its kind alone.
-                let bytes = fs::read(&path).map_err(|fault| format!("cannot read {path}: {}", fault.kind()))?;
-                let mut text = String::from_utf8(bytes).map_err(|_| format!("{path} is not UTF-8 text"))?;
+                let unreadable = |fault: Unreadable| format!("{path}: {fault}");
+                let content = read_content(std::path::Path::new(&path), SECRET_FILE).map_err(unreadable)?;
+                let mut text = as_text(content.bytes).map_err(unreadable)?;
                 if text.ends_with('\n') {
                     text.pop();
                     if text.ends_with('\r') {
                         text.pop();
                     }
                 }
-                not_empty(text).map_err(|_| format!("{path} is empty"))
+                let loose = loose(&path, content.mode);
+                not_empty(text).map(|secret| (secret, loose)).map_err(|_| format!("{path} is empty"))
             }
         }
     }
+}
+
+/// What is wrong with the permissions of a file that holds a secret. That its group may read it is common practice.
+pub fn loose(path: &str, mode: u32) -> Option<String> {
+    let write = mode & 0o022 != 0;
+    let read = mode & 0o004 != 0;
+    let others = match (read, write) {
+        (_, true) => "others can change it",
+        (true, false) => "everybody on this machine can read it",
+        (false, false) => return None,
+    };
+    Some(format!("{path} has mode {mode:04o}, {others}: make it 0600"))
 }
 
 fn not_empty(text: String) -> Result<Secret, String> {
@@ -100,7 +116,8 @@ mod tests {
     fn from_file(content: &[u8]) -> Result<Secret, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
-        place(&table(&[("file", file.path().to_str().unwrap())])).unwrap().fetch(&Environment::new())
+        let place = place(&table(&[("file", file.path().to_str().unwrap())])).unwrap();
+        place.fetch(&Environment::new()).map(|(secret, _)| secret)
     }
 
     #[test]
@@ -118,6 +135,7 @@ mod tests {
             ("hunter2\n\n", "hunter2\n"),
             ("hunter2\r", "hunter2\r"),
             (" hunter2 ", " hunter2 "),
+            ("\u{feff}hunter2\r\n", "hunter2"),
         ] {
             assert_eq!(from_file(content.as_bytes()), Ok(Secret::from(secret.to_owned())), "{content:?}");
         }
@@ -127,14 +145,35 @@ mod tests {
     fn a_secret_that_is_not_there_is_said_by_its_place_only() {
         let fetch = |pairs: &[(&str, &str)], environment: &[(&str, &str)]| {
             let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            place(&table(pairs)).unwrap().fetch(&environment)
+            place(&table(pairs)).unwrap().fetch(&environment).map(|(secret, _)| secret)
         };
         assert_eq!(fetch(&[("env", "PW")], &[]), Err("the environment variable PW is not set".to_owned()));
         assert_eq!(fetch(&[("env", "PW")], &[("PW", "")]), Err("the environment variable PW is empty".to_owned()));
         assert_eq!(fetch(&[("env", "PW")], &[("PW", "x")]), Ok(Secret::from("x".to_owned())));
-        assert_eq!(fetch(&[("file", "/nowhere")], &[]), Err("cannot read /nowhere: entity not found".to_owned()));
+        assert_eq!(fetch(&[("file", "/nowhere")], &[]), Err("/nowhere: no such file".to_owned()));
         assert!(from_file(b"\n").unwrap_err().ends_with("is empty"));
         assert!(from_file(b"\xff\xfe").unwrap_err().ends_with("is not UTF-8 text"));
+    }
+
+    #[test]
+    fn c12_a_file_that_others_can_read_or_change_is_told_of_with_its_mode() {
+        for (mode, told) in [
+            (0o600, None),
+            (0o400, None),
+            (0o640, None),
+            (0o644, Some("f has mode 0644, everybody on this machine can read it: make it 0600")),
+            (0o666, Some("f has mode 0666, others can change it: make it 0600")),
+            (0o660, Some("f has mode 0660, others can change it: make it 0600")),
+        ] {
+            assert_eq!(loose("f", mode).as_deref(), told, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn c13_a_secret_is_a_short_regular_file() {
+        let fetch = |path: &str| place(&table(&[("file", path)])).unwrap().fetch(&Environment::new()).unwrap_err();
+        assert_eq!(fetch("/dev/zero"), "/dev/zero: is no regular file");
+        assert!(from_file(&vec![b'x'; 70_000]).unwrap_err().ends_with("is larger than 64 KiB"));
     }
 
     #[test]

@@ -88,14 +88,31 @@ impl<'a> Section<'a> {
     /// A secret, fetched from where it is; a problem at `path` if it is not there.
     pub fn secret(&self, name: &str, path: &Path, problems: &mut Problems) -> Option<Secret> {
         let place = secret::place(self.value(name)?).ok()?;
-        place.fetch(self.environment).map_err(|message| problems.add(path.join(name), message)).ok()
+        self.fetch(place, &path.join(name), problems)
     }
 
     /// One secret or a list of them, each fetched from where it is; a problem at `path` if one is not there.
     pub fn secrets(&self, name: &str, path: &Path, problems: &mut Problems) -> Option<Vec<Secret>> {
         let places = secret::places(self.value(name)?).ok()?;
-        let fetched = places.into_iter().map(|place| place.fetch(self.environment));
-        fetched.collect::<Result<_, _>>().map_err(|message| problems.add(path.join(name), message)).ok()
+        places.into_iter().map(|place| self.fetch(place, &path.join(name), problems)).collect()
+    }
+
+    fn fetch(&self, place: secret::Place, path: &Path, problems: &mut Problems) -> Option<Secret> {
+        match place.fetch(self.environment) {
+            Ok((secret, loose)) => {
+                loose.into_iter().for_each(|message| problems.warn(path, message));
+                Some(secret)
+            }
+            Err(message) => {
+                problems.add(path, message);
+                None
+            }
+        }
+    }
+
+    /// A list of texts. A single text is a list of one.
+    pub fn list(&self, name: &str) -> Option<Vec<String>> {
+        items(self.value(name)?)
     }
 
     /// A table of lists. A single text is a list of one.
@@ -130,6 +147,7 @@ impl<'a> Section<'a> {
                     | Kind::Bytes { .. }
                     | Kind::Secret
                     | Kind::Secrets
+                    | Kind::List(_)
                     | Kind::Lists { .. }
                     | Kind::Section(_) => return None,
                 };

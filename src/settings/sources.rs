@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::section::{scalar, table, type_of};
 use super::{Key, Kind, files, layer};
+use crate::domain::limits::CONFIGURATION_FILE;
 
 /// The files and folders of a configuration, and the files it names: those its secrets are in, and those that connections are
 /// made from.
@@ -69,7 +70,8 @@ fn digest(file: &Path) -> Result<[u8; 32], io::ErrorKind> {
     if !fs::metadata(file).map_err(|fault| fault.kind())?.is_file() {
         return Err(io::ErrorKind::Unsupported);
     }
-    fs::read(file).map(|bytes| Sha256::digest(bytes).into()).map_err(|fault| fault.kind())
+    let bytes = files::read_bytes(file, CONFIGURATION_FILE).map_err(|fault| io::Error::from(fault).kind())?;
+    Ok(Sha256::digest(bytes).into())
 }
 
 fn collect_secrets(value: &Value, found: &mut BTreeSet<PathBuf>) {
@@ -109,6 +111,7 @@ fn collect_files(value: &Value, keys: &'static [Key], found: &mut BTreeSet<PathB
             | Kind::Bytes { .. }
             | Kind::Secret
             | Kind::Secrets
+            | Kind::List(_)
             | Kind::Lists { .. } => {}
         }
     }

@@ -34,6 +34,8 @@ pub struct Behaviour {
     pub pings: bool,
     /// How long a lost session can be resumed (XEP-0198); `None`: stream management is not offered.
     pub resumable_for: Option<Duration>,
+    /// Whether a stream that cannot be resumed is closed, in place of waiting for a binding.
+    pub closes_unresumed: bool,
     /// How long every answer to a request is held back.
     pub reply_delay: Duration,
 }
@@ -54,6 +56,7 @@ impl Default for Behaviour {
             time: Answering::AsDocumented,
             pings: true,
             resumable_for: None,
+            closes_unresumed: false,
             reply_delay: Duration::ZERO,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
@@ -186,10 +186,10 @@ impl State {
     }
 }
 
-/// Accepts connections while `open`, and binds the same address again when it opens once more.
-pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener, tls: Tls) {
+/// Accepts connections while `open`, and listens again at the same address, which is `reserved`, when it opens once more.
+pub(super) async fn accept(shared: Arc<Shared>, reserved: TcpSocket, listener: TcpListener, tls: Tls) {
     let mut open = shared.open.subscribe();
-    let Ok(address) = listener.local_addr() else { return };
+    let Ok(address) = reserved.local_addr() else { return };
     let mut listener = Some(listener);
     loop {
         if !*open.borrow_and_update() {

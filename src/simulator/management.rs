@@ -111,7 +111,13 @@ impl Switchboard {
             let Stage::Bound(full) = &session.stage else { return None };
             (Some(managed.key.as_str()) == key && full.to_bare() == *jid).then(|| (*lost, full.clone()))
         });
-        let Some((lost, full)) = lost else { return self.fail(id, "item-not-found") };
+        let Some((lost, full)) = lost else {
+            self.fail(id, "item-not-found");
+            if self.behaviour(jid).closes_unresumed {
+                self.close(id);
+            }
+            return;
+        };
         let managed = self.sessions.remove(&lost).and_then(|mut session| {
             self.observed.shook_hands(&mut session.shaking_hands);
             session.managed

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use self::address::Address;
 use self::connection::{Connection, Fault};
 use self::message::Message;
-use super::chains::{self, HeldUp};
+use super::chains;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::mode::Mode;
 use super::template::{TEMPLATE, Template};
-use super::{Failure, Parcel, Sink, credentials};
+use super::{Batch, Failure, Parcel, Sink, credentials};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -127,11 +127,11 @@ pub struct Amqp {
 
 #[async_trait]
 impl Sink for Amqp {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
+    async fn hand_over(&mut self, batch: &Batch) {
+        if batch.parcels().is_empty() {
+            return;
         }
-        if std::mem::take(&mut self.careful) { self.one_by_one(parcels).await } else { self.at_once(parcels).await }
+        if std::mem::take(&mut self.careful) { self.one_by_one(batch).await } else { self.at_once(batch).await }
     }
 }
 
@@ -145,43 +145,31 @@ impl Amqp {
         }
     }
 
-    async fn at_once(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+    async fn at_once(&mut self, batch: &Batch) {
         let connection = match self.connection().await {
             Ok(connection) => connection,
-            Err(reason) => return vec![Err(retry(reason)); parcels.len()],
+            Err(reason) => return batch.fail(retry(reason)),
         };
-        let mut answers = chains::deliver(parcels, |parcel| async {
+        chains::deliver(batch, |parcel| async {
             let message = Message::of(parcel, &self.options)?;
-            connection.publish(&message).await.map_err(|fault| retry(fault.into_reason()))
+            // Those that met a channel already closed do not know why it was.
+            let why = |fault: Fault| connection.fault().unwrap_or(fault).into_reason();
+            connection.publish(&message).await.map_err(|fault| {
+                let lost = matches!(&fault, Fault::Broken(reason) if reason == connection::LOST);
+                retry(if lost { why(fault) } else { fault.into_reason() })
+            })
         })
         .await;
         match connection.fault() {
             None => self.connection = Some(connection.at_rest()),
-            Some(fault) => {
-                self.careful = matches!(fault, Fault::TooLarge(_));
-                // Those that met a channel already closed do not know why it was.
-                let reason = fault.into_reason();
-                for answer in &mut answers {
-                    if matches!(answer, Err(Failure::Retry { reason, .. }) if reason == connection::LOST) {
-                        *answer = Err(retry(reason.clone()));
-                    }
-                }
-            }
+            Some(fault) => self.careful = matches!(fault, Fault::TooLarge(_)),
         }
-        answers
     }
 
-    async fn one_by_one(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        let (mut held_up, mut answers) = (HeldUp::default(), Vec::with_capacity(parcels.len()));
-        for parcel in parcels {
-            let answer = match held_up.answer(parcel) {
-                Some(answer) => answer,
-                None => self.one(parcel).await,
-            };
-            held_up.note(parcel, &answer);
-            answers.push(answer);
+    async fn one_by_one(&mut self, batch: &Batch) {
+        for (place, parcel) in batch.one_by_one() {
+            batch.answer(place, self.one(parcel).await);
         }
-        answers
     }
 
     async fn one(&mut self, parcel: &Parcel) -> Result<(), Failure> {

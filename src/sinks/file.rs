@@ -2,9 +2,9 @@
 //!
 //! An event is acknowledged once its line is whole and on the disk. Must not know what an event says.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::line::{self, Lines};
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Sink};
 use crate::domain::moment::Moment;
 use crate::settings::problem::{self, Problems};
 use crate::settings::section::Section;
@@ -24,6 +24,9 @@ pub mod rotation;
 /// Events written with one call and made safe with one more; whatever their number, the disk takes its time.
 const BATCH: usize = 1024;
 
+/// Permissions of a file unless others are configured.
+const PRIVATE: u32 = 0o600;
+
 /// The options of a `file` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -33,6 +36,8 @@ pub struct Options {
     pub rotation: Rotation,
     /// When what is written is made safe.
     pub fsync: Fsync,
+    /// Permissions of a file that is made; one that is there keeps its own.
+    pub permissions: u32,
 }
 
 /// When what is written to a file is made safe from a power cut.
@@ -62,6 +67,12 @@ impl Options {
             absent: Absent::Default("always"),
             help: "always: an event is delivered once it is on the disk. never: once it is written; a power cut may lose it.",
         },
+        Key {
+            name: "permissions",
+            kind: Kind::OneOf(&["0600", "0640", "0644", "0660"]),
+            absent: Absent::Default("0600"),
+            help: "Who may read and change the file, if it is made: events hold names and numbers of callers. A file that is there keeps its permissions.",
+        },
         rotation::BYTES,
         rotation::EVERY,
         rotation::KEEP,
@@ -70,7 +81,7 @@ impl Options {
     /// The file at `path`, never set aside, and with every event on the disk before it counts.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
-        Self { path, rotation: Rotation::default(), fsync: Fsync::Always }
+        Self { path, rotation: Rotation::default(), fsync: Fsync::Always, permissions: PRIVATE }
     }
 
     /// Reads the settings of the sink at `path`.
@@ -79,7 +90,14 @@ impl Options {
             "never" => Fsync::Never,
             _ => Fsync::Always,
         };
-        Some(Self { path: section.get("path")?, rotation: Rotation::read(section), fsync })
+        let permissions = u32::from_str_radix(&section.get::<String>("permissions")?, 8).ok()?;
+        Some(Self { path: section.get("path")?, rotation: Rotation::read(section), fsync, permissions })
+    }
+
+    /// The folder of the file, if it is not there.
+    #[must_use]
+    pub fn absent_folder(&self) -> Option<&Path> {
+        Some(folder_of(&self.path)).filter(|folder| !folder.is_dir())
     }
 
     /// The sink these options describe.
@@ -102,7 +120,8 @@ impl AppendedFile {
     #[must_use]
     pub fn new(options: &Options) -> Self {
         let path: Arc<Path> = options.path.as_path().into();
-        let appender = Appender { path: path.clone(), rotation: options.rotation, fsync: options.fsync, file: None };
+        let Options { rotation, fsync, permissions, .. } = *options;
+        let appender = Appender { path: path.clone(), rotation, fsync, permissions, file: None };
         Self { appender: Arc::new(Mutex::new(appender)), path, reopen: false }
     }
 }
@@ -113,9 +132,10 @@ impl Sink for AppendedFile {
         true
     }
 
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+    async fn hand_over(&mut self, batch: &Batch) {
+        let places = batch.begin_together(0..batch.parcels().len());
         let failed = |whole, reason: &dyn std::fmt::Display| {
-            line::answers(parcels.len(), whole, &format!("{}: {reason}", self.path.display()))
+            line::answer(batch, whole, &format!("{}: {reason}", self.path.display()));
         };
         // A batch whose caller gave up waiting may still be under way on a disk that hangs.
         let Ok(mut appender) = self.appender.clone().try_lock_owned() else {
@@ -124,9 +144,9 @@ impl Sink for AppendedFile {
         if std::mem::take(&mut self.reopen) {
             appender.file = None;
         }
-        let lines = Lines::of(parcels);
+        let lines = Lines::of(batch.parcels());
         match tokio::task::spawn_blocking(move || appender.append(&lines)).await {
-            Ok((_, Ok(()))) => vec![Ok(()); parcels.len()],
+            Ok((_, Ok(()))) => batch.answer_together(places, &Ok(())),
             Ok((whole, Err(error))) => failed(whole, &error),
             Err(stopped) => failed(0, &stopped),
         }
@@ -147,6 +167,7 @@ struct Appender {
     path: Arc<Path>,
     rotation: Rotation,
     fsync: Fsync,
+    permissions: u32,
     file: Option<File>,
 }
 
@@ -169,7 +190,7 @@ impl Appender {
     fn current(&mut self) -> io::Result<File> {
         match self.file.take() {
             Some(file) if same(&file.metadata()?, &self.path)? => Ok(file),
-            _ => open(&self.path),
+            _ => open(&self.path, self.permissions),
         }
     }
 
@@ -181,7 +202,7 @@ impl Appender {
             return Ok(file);
         }
         self.rotation.set_aside(&self.path, now)?;
-        open(&self.path)
+        open(&self.path, self.permissions)
     }
 }
 
@@ -195,10 +216,10 @@ fn same(metadata: &Metadata, path: &Path) -> io::Result<bool> {
 }
 
 /// Opens `path` for appending, at the beginning of a line.
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path, permissions: u32) -> io::Result<File> {
     let regular = match path.metadata() {
         Ok(metadata) => metadata.is_file(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return create(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => return create(path, permissions),
         Err(error) => return Err(error),
     };
     // A pipe or a device has no last byte to look at.
@@ -209,16 +230,24 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+fn create(path: &Path, permissions: u32) -> io::Result<File> {
+    let folder = folder_of(path);
     if !folder.exists() {
         return Err(io::Error::new(ErrorKind::NotFound, format!("the folder {} does not exist", folder.display())));
     }
-    let file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    let file = OpenOptions::new().create(true).append(true).read(true).mode(PRIVATE).open(path)?;
+    if permissions != PRIVATE {
+        // The umask takes away from the mode of a new file, but what is configured is meant.
+        file.set_permissions(Permissions::from_mode(permissions))?;
+    }
     begin_a_line(&file)?;
     // The new name must outlive a power cut too; not every file system can do that.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Ends a line that a crash has left half written.
@@ -267,6 +296,7 @@ fn take_back(file: &File, before: u64, written: usize, whole: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sinks::Parcel;
 
     fn lines(bodies: &[&str]) -> Lines {
         let parcel = |body: &&str| Parcel { id: "i".into(), partition: "p".into(), body: (*body).into() };
@@ -278,7 +308,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         std::fs::write(&path, "old\none\nha").unwrap();
-        let file = open(&path).unwrap();
+        let file = open(&path, PRIVATE).unwrap();
         std::fs::write(&path, "old\none\nha").unwrap();
         take_back(&file, 4, 6, lines(&["one"]).text.len());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\none\n");
@@ -288,8 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn c12_a_file_is_made_with_the_permissions_that_are_configured_and_keeps_those_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        for permissions in [PRIVATE, 0o640, 0o660] {
+            let path = folder.path().join(permissions.to_string());
+            open(&path, permissions).unwrap();
+            assert_eq!(mode(&path), permissions);
+            open(&path, 0o644).unwrap();
+            assert_eq!(mode(&path), permissions);
+        }
+    }
+
+    #[test]
     fn a_device_without_space_acknowledges_nothing() {
-        let (whole, outcome) = append(&open(Path::new("/dev/full")).unwrap(), &lines(&["a", "b"]), Fsync::Always);
+        let (whole, outcome) =
+            append(&open(Path::new("/dev/full"), PRIVATE).unwrap(), &lines(&["a", "b"]), Fsync::Always);
         assert_eq!((whole, outcome.unwrap_err().kind()), (0, ErrorKind::StorageFull));
     }
 }

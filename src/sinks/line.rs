@@ -2,9 +2,11 @@
 //!
 //! Must not know where the lines go.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 
-use super::{Failure, Parcel};
+use super::{Batch, Failure, Parcel};
+use crate::domain::printable;
 
 /// A batch of events, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,11 +18,20 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// One line for each of `parcels`.
+    /// One line for each of `parcels`, with what could steer a terminal escaped.
     pub(super) fn of(parcels: &[Parcel]) -> Self {
+        Self::shown(parcels, printable::in_pipe)
+    }
+
+    /// The same for a terminal: what deceives the eye is escaped, too.
+    pub(super) fn on_terminal(parcels: &[Parcel]) -> Self {
+        Self::shown(parcels, printable::on_terminal)
+    }
+
+    fn shown(parcels: &[Parcel], printable: impl Fn(&str) -> Cow<'_, str>) -> Self {
         let mut lines = Self::default();
         for parcel in parcels {
-            lines.text.extend_from_slice(parcel.body.as_bytes());
+            lines.text.extend_from_slice(printable(&parcel.body).as_bytes());
             lines.text.push(b'\n');
             lines.ends.push(lines.text.len());
         }
@@ -52,15 +63,26 @@ pub(super) fn write(out: &mut impl Write, text: &[u8]) -> (usize, io::Result<()>
     (written, out.flush())
 }
 
-/// The answers for a batch of `count`, of which the first `whole` arrived; the rest may later.
-pub(super) fn answers(count: usize, whole: usize, reason: &str) -> Vec<Result<(), Failure>> {
-    let retry = || Err(Failure::Retry { reason: reason.to_owned(), after: None });
-    (0..count).map(|line| if line < whole { Ok(()) } else { retry() }).collect()
+/// Answers for a batch of which the first `whole` lines arrived; the rest may later.
+pub(super) fn answer(batch: &Batch, whole: usize, reason: &str) {
+    batch.answer_together(0..whole, &Ok(()));
+    batch.fail(Failure::Retry { reason: reason.to_owned(), after: None });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c11_no_line_steers_a_terminal_and_each_is_still_the_same_event() {
+        let body = serde_json::json!({ "from_display": "\u{9b}2J\u{7f}\u{202e}" });
+        let parcel = Parcel { id: "i".into(), partition: "p".into(), body: body.to_string().into() };
+        let text = |lines: Lines| String::from_utf8(lines.text).unwrap();
+        let (piped, shown) = (text(Lines::of(std::slice::from_ref(&parcel))), text(Lines::on_terminal(&[parcel])));
+        assert_eq!(piped, "{\"from_display\":\"\\u009b2J\\u007f\u{202e}\"}\n");
+        assert_eq!(shown, "{\"from_display\":\"\\u009b2J\\u007f\\u202e\"}\n");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), body);
+    }
 
     #[test]
     fn a_line_counts_once_its_line_break_is_there() {

@@ -2,8 +2,7 @@
 //!
 //! Must not know any protocol.
 
-use super::chains::{self, HeldUp};
-use super::{Failure, Parcel};
+use super::{Batch, Failure, Parcel, chains};
 
 /// A connection to a peer that acknowledges each event on its own.
 pub(super) trait Link: Sized {
@@ -56,17 +55,10 @@ impl<L: Link> Kept<L> {
         self.link = Some(link).filter(L::is_sound);
     }
 
-    async fn one_by_one(&mut self, parcels: &[Parcel], options: &L::Options) -> Vec<Result<(), Failure>> {
-        let (mut held_up, mut answers) = (HeldUp::default(), Vec::with_capacity(parcels.len()));
-        for parcel in parcels {
-            let answer = match held_up.answer(parcel) {
-                Some(answer) => answer,
-                None => self.one(parcel, options).await,
-            };
-            held_up.note(parcel, &answer);
-            answers.push(answer);
+    async fn one_by_one(&mut self, batch: &Batch, options: &L::Options) {
+        for (place, parcel) in batch.one_by_one() {
+            batch.answer(place, self.one(parcel, options).await);
         }
-        answers
     }
 
     async fn one(&mut self, parcel: &Parcel, options: &L::Options) -> Result<(), Failure> {
@@ -98,25 +90,20 @@ impl From<Fault> for Failure {
     }
 }
 
-/// Delivers `parcels` over the link of the last delivery, or over a new one.
-pub(super) async fn deliver<L: Link>(
-    kept: &mut Kept<L>,
-    options: &L::Options,
-    parcels: &[Parcel],
-) -> Vec<Result<(), Failure>> {
-    if parcels.is_empty() {
-        return Vec::new();
+/// Delivers `batch` over the link of the last delivery, or over a new one.
+pub(super) async fn deliver<L: Link>(kept: &mut Kept<L>, options: &L::Options, batch: &Batch) {
+    if batch.parcels().is_empty() {
+        return;
     }
     let link = match kept.take(options).await {
         Ok(link) => link,
-        Err(failure) => return vec![Err(failure); parcels.len()],
+        Err(failure) => return batch.fail(failure),
     };
     if std::mem::take(&mut kept.careful) {
         kept.give_back(link);
-        return kept.one_by_one(parcels, options).await;
+        return kept.one_by_one(batch, options).await;
     }
-    let answers = chains::deliver(parcels, |parcel| link.hand_over(parcel, options)).await;
+    chains::deliver(batch, |parcel| link.hand_over(parcel, options)).await;
     kept.careful = link.too_large().is_some();
     kept.give_back(link);
-    answers
 }

@@ -11,7 +11,7 @@ use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::link::{self, Kept};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink, credentials};
+use super::{Batch, Sink, credentials};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -121,8 +121,8 @@ pub struct Mqtt {
 
 #[async_trait]
 impl Sink for Mqtt {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        link::deliver(&mut self.connection, &self.options, parcels).await
+    async fn hand_over(&mut self, batch: &Batch) {
+        link::deliver(&mut self.connection, &self.options, batch).await;
     }
 
     fn batch(&self) -> usize {

@@ -13,7 +13,7 @@ use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::link::{self, Kept};
 use super::mode::Mode;
 use super::template::Template;
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Sink};
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
@@ -131,8 +131,8 @@ pub struct Nats {
 
 #[async_trait]
 impl Sink for Nats {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        link::deliver(&mut self.connection, &self.options, parcels).await
+    async fn hand_over(&mut self, batch: &Batch) {
+        link::deliver(&mut self.connection, &self.options, batch).await;
     }
 }
 

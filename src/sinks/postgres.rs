@@ -8,9 +8,8 @@ use async_trait::async_trait;
 use self::address::Address;
 use self::connection::{Connection, Fault};
 use self::table::Table;
-use super::chains::HeldUp;
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Failure, Sink};
 use crate::domain::host;
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
@@ -165,47 +164,41 @@ impl Postgres {
 
 #[async_trait]
 impl Sink for Postgres {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
+    async fn hand_over(&mut self, batch: &Batch) {
+        if batch.parcels().is_empty() {
+            return;
         }
-        let retry = |reason: String| Err(Failure::Retry { reason, after: None });
+        let retry = |reason: String| Failure::Retry { reason, after: None };
         // Taken, and given back only when nothing went wrong: what is in doubt is on a connection that is gone.
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
-            Err(reason) => return vec![retry(reason); parcels.len()],
+            Err(reason) => return batch.fail(retry(reason)),
         };
-        let mut answers: Vec<Option<Result<(), Failure>>> = vec![None; parcels.len()];
-        let mut held_up = HeldUp::default();
+        let mut unclear = 0;
         // What the server refuses because of a row is cut in two until that row stands alone; in order, the first on top.
-        let mut pieces: Vec<Vec<usize>> = vec![(0..parcels.len()).collect()];
-        while let Some(mut piece) = pieces.pop() {
-            piece.retain(|place| {
-                answers[*place] = held_up.answer(&parcels[*place]);
-                answers[*place].is_none()
-            });
-            let rows: Vec<_> = piece.iter().map(|place| &parcels[*place]).collect();
+        let mut pieces: Vec<Vec<usize>> = vec![(0..batch.parcels().len()).collect()];
+        while let Some(piece) = pieces.pop() {
+            let mut piece = batch.begin_together(piece);
+            let rows: Vec<_> = piece.iter().map(|place| &batch.parcels()[*place]).collect();
             if rows.is_empty() {
                 continue;
             }
             match (connection.insert(&rows).await, &piece[..]) {
-                (Ok(()), _) => piece.iter().for_each(|place| answers[*place] = Some(Ok(()))),
-                (Err(Fault::Row(reason)), [place]) => answers[*place] = Some(Err(Failure::Reject { reason })),
-                (Err(Fault::Unclear(reason)), [place]) if held_up.len() < EVIDENCE => {
-                    let answer = retry(reason);
-                    held_up.note(&parcels[*place], &answer);
-                    answers[*place] = Some(answer);
+                (Ok(()), _) => batch.answer_together(piece, &Ok(())),
+                (Err(Fault::Row(reason)), [place]) => batch.answer(*place, Err(Failure::Reject { reason })),
+                (Err(Fault::Unclear(reason)), [place]) if unclear < EVIDENCE => {
+                    unclear += 1;
+                    batch.answer(*place, Err(retry(reason)));
                 }
                 (Err(Fault::Row(_) | Fault::Unclear(_)), [_, _, ..]) => {
                     let second = piece.split_off(piece.len() / 2);
                     pieces.extend([second, piece]);
                 }
                 (Err(Fault::Server(reason) | Fault::Unclear(reason) | Fault::Row(reason)), _) => {
-                    return answers.into_iter().map(|answer| answer.unwrap_or_else(|| retry(reason.clone()))).collect();
+                    return batch.fail(retry(reason));
                 }
             }
         }
         self.connection = Some(connection);
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|| retry("no answer".to_owned()))).collect()
     }
 }

@@ -13,7 +13,7 @@ use self::connection::{Connection, Entry, Refusal};
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::envelope::Envelope;
 use super::template::{TEMPLATE, Template, word};
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Failure, Parcel, Sink};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -137,34 +137,31 @@ impl Redis {
 
 #[async_trait]
 impl Sink for Redis {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        let (mut entries, mut rejected) = (Vec::with_capacity(parcels.len()), HashMap::new());
-        for (index, parcel) in parcels.iter().enumerate() {
+    async fn hand_over(&mut self, batch: &Batch) {
+        let (mut entries, mut places) = (Vec::with_capacity(batch.parcels().len()), Vec::new());
+        for (place, parcel) in batch.one_by_one() {
             match self.options.entry(parcel) {
-                Ok(entry) => entries.push(entry),
-                Err(failure) => drop(rejected.insert(index, failure)),
+                Ok(entry) => {
+                    entries.push(entry);
+                    places.push(place);
+                }
+                Err(failure) => batch.answer(place, Err(failure)),
             }
         }
-        let mut added = match self.add(&entries).await {
+        let retry = |reason| Failure::Retry { reason, after: None };
+        let added = match self.add(&entries).await {
             Ok(answers) => answers,
-            Err(reason) => vec![Err(reason); entries.len()],
-        }
-        .into_iter();
+            Err(reason) => return batch.fail(retry(reason)),
+        };
         let mut held_up: HashMap<&str, String> = HashMap::new();
-        let mut answers = Vec::with_capacity(parcels.len());
-        for (index, parcel) in parcels.iter().enumerate() {
-            if let Some(failure) = rejected.remove(&index) {
-                answers.push(Err(failure));
-                continue;
-            }
-            let answer = added.next().unwrap_or_else(|| Err("the server gave no answer".to_owned()));
+        for ((place, entry), answer) in places.into_iter().zip(&entries).zip(added) {
             // Templates may spread a partition over several streams, of which only some take their entries.
-            let answer = held_up.get(&*parcel.partition).map_or(answer, |reason| Err(reason.clone()));
+            let partition = &*entry.parcel.partition;
+            let answer = held_up.get(partition).map_or(answer, |reason| Err(reason.clone()));
             if let Err(reason) = &answer {
-                held_up.entry(&parcel.partition).or_insert_with(|| reason.clone());
+                held_up.entry(partition).or_insert_with(|| reason.clone());
             }
-            answers.push(answer.map_err(|reason| Failure::Retry { reason, after: None }));
+            batch.answer(place, answer.map_err(retry));
         }
-        answers
     }
 }

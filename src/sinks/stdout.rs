@@ -4,7 +4,7 @@
 //! Must not know about files, or what an event says.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::line::{self, Lines};
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Sink};
 use crate::settings::Key;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -103,17 +103,19 @@ impl Sink for Stdout {
         true
     }
 
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+    async fn hand_over(&mut self, batch: &Batch) {
+        let places = batch.begin_together(0..batch.parcels().len());
         // A batch whose caller gave up waiting may still be under way.
         let Ok(out) = self.out.clone().try_lock_owned() else {
-            return line::answers(parcels.len(), 0, "standard output: an earlier write has not come back");
+            return line::answer(batch, 0, "standard output: an earlier write has not come back");
         };
-        let lines = Lines::of(parcels);
+        let terminal = out.descriptor.as_ref().map_or_else(|| io::stdout().is_terminal(), File::is_terminal);
+        let lines = if terminal { Lines::on_terminal(batch.parcels()) } else { Lines::of(batch.parcels()) };
         let write = move |mut out: OwnedMutexGuard<Out>| out.write(&lines);
         match tokio::task::spawn_blocking(move || write(out)).await {
-            Ok((_, Ok(()))) => vec![Ok(()); parcels.len()],
-            Ok((whole, Err(error))) => line::answers(parcels.len(), whole, &format!("standard output: {error}")),
-            Err(stopped) => line::answers(parcels.len(), 0, &format!("standard output: {stopped}")),
+            Ok((_, Ok(()))) => batch.answer_together(places, &Ok(())),
+            Ok((whole, Err(error))) => line::answer(batch, whole, &format!("standard output: {error}")),
+            Err(stopped) => line::answer(batch, 0, &format!("standard output: {stopped}")),
         }
     }
 }
@@ -123,6 +125,7 @@ mod tests {
     use std::io::{Read, Seek, SeekFrom, Write};
 
     use super::*;
+    use crate::sinks::{Failure, Parcel};
 
     fn parcels(bodies: &[&str]) -> Vec<Parcel> {
         let parcel = |body: &&str| Parcel { id: "i".into(), partition: "p".into(), body: (*body).into() };

@@ -11,8 +11,7 @@ use reqwest::header::HeaderValue;
 
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::mode::Mode;
-use super::{Failure, Parcel, Sink};
-use crate::domain::moment::Moment;
+use super::{Batch, Sink};
 use crate::domain::secret::Secret;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
@@ -24,13 +23,11 @@ mod endpoint;
 mod excerpt;
 mod lane;
 mod message;
-mod pace;
 mod signature;
 mod verdict;
 
 use courier::Courier;
 pub use endpoint::Endpoint;
-use pace::Pace;
 pub use signature::SigningKey;
 
 /// The options of a `webhook` sink.
@@ -141,7 +138,7 @@ impl Options {
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Webhook {
-        Webhook { options: self.clone(), courier: None, pace: Pace::NEW }
+        Webhook { options: self.clone(), courier: None }
     }
 
     /// Whom to trust, what to show, and which protocols to offer.
@@ -171,38 +168,28 @@ pub struct Webhook {
     options: Options,
     /// Made at the first delivery.
     courier: Option<Courier>,
-    pace: Pace,
 }
 
 #[async_trait]
 impl Sink for Webhook {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
+    async fn hand_over(&mut self, batch: &Batch) {
+        if batch.parcels().is_empty() {
+            return;
         }
         // Taken out: if the caller stops waiting, whatever hung is not used again.
         let courier = match self.courier.take() {
             Some(courier) => courier,
             None => match Courier::of(&self.options).await {
                 Ok(courier) => courier,
-                Err(failure) => return vec![Err(failure); parcels.len()],
+                Err(failure) => return batch.fail(failure),
             },
         };
-        let (pace, begun) = (self.pace, Moment::now());
-        self.pace = pace.abandoned();
-        let answers = courier.carry(parcels).await;
-        let taken = answers.iter().filter(|answer| answer.is_ok()).count();
-        self.pace = pace.after(taken, Moment::now().since(begun));
+        courier.carry(batch).await;
         self.courier = Some(courier);
-        answers
     }
 
     /// Reads certificates anew, as they are renewed in place.
     async fn reopen(&mut self) {
         self.courier = None;
-    }
-
-    fn batch(&self) -> usize {
-        self.pace.size()
     }
 }

@@ -163,7 +163,9 @@ impl Store {
             intact: event.intact,
             standings,
         });
-        found.iter_mut().for_each(|found| self.time.found(found));
+        if let Some(found) = &mut found {
+            self.time.found(found);
+        }
         Ok(found)
     }
 }

@@ -9,14 +9,16 @@ use super::LedgerEntry;
 use super::error::{StoreError, unreadable};
 use crate::domain::name::{AccountName, Subid};
 
-pub(super) const ALL: &str = "SELECT account, service, node, jid, subid, state, lease_until, renewed FROM ledger \
-    ORDER BY account, service, node, jid";
-pub(super) const OF_ACCOUNT: &str = "SELECT account, service, node, jid, subid, state, lease_until, renewed \
-    FROM ledger WHERE account = ?1 ORDER BY service, node, jid";
-pub(super) const WRITE: &str = "INSERT INTO ledger (account, service, node, jid, subid, state, lease_until, renewed) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+pub(super) const ALL: &str = "SELECT account, service, node, jid, subid, state, lease_until, renewed, \
+    assigned FROM ledger ORDER BY account, service, node, jid";
+pub(super) const OF_ACCOUNT: &str = "SELECT account, service, node, jid, subid, state, lease_until, renewed, \
+    assigned FROM ledger WHERE account = ?1 ORDER BY service, node, jid";
+pub(super) const WRITE: &str = "INSERT INTO ledger \
+    (account, service, node, jid, subid, state, lease_until, renewed, assigned) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
     ON CONFLICT (account, service, node, jid) DO UPDATE \
-    SET subid = excluded.subid, state = excluded.state, lease_until = excluded.lease_until, renewed = excluded.renewed";
+    SET subid = excluded.subid, state = excluded.state, lease_until = excluded.lease_until, renewed = excluded.renewed, \
+    assigned = excluded.assigned";
 pub(super) const FORGET: &str = "DELETE FROM ledger WHERE account = ?1 AND service = ?2 AND node = ?3 AND jid = ?4";
 
 /// What names a line of the ledger.
@@ -38,6 +40,7 @@ struct Row {
     state: String,
     lease_until: Option<i64>,
     renewed: Option<i64>,
+    assigned: bool,
 }
 
 impl TryFrom<Row> for LedgerEntry {
@@ -53,6 +56,7 @@ impl TryFrom<Row> for LedgerEntry {
             state: row.state,
             lease_until: row.lease_until.map(super::timestamp).transpose()?,
             renewed: row.renewed.map(super::timestamp).transpose()?,
+            assigned: row.assigned,
         })
     }
 }
@@ -75,6 +79,7 @@ pub(super) async fn write(connection: &mut SqliteConnection, entry: &LedgerEntry
         .bind(&entry.state)
         .bind(entry.lease_until.map(Timestamp::as_microsecond))
         .bind(entry.renewed.map(Timestamp::as_microsecond))
+        .bind(entry.assigned)
         .execute(connection)
         .await?;
     Ok(())

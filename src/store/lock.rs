@@ -5,12 +5,13 @@
 
 use std::fs::{File, FileTimes, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::error::OpenError;
-use super::opening::unopened;
+use super::opening::{PRIVATE, unopened};
 use crate::domain::moment::Moment;
 
 /// The lock of one database, held or not.
@@ -25,12 +26,8 @@ impl Lock {
     /// Locks a database. The system lets go of it when the process ends, however it ends.
     pub(super) fn hold(database: &Path) -> Result<Self, OpenError> {
         let path = beside(database);
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(|error| unopened(&path, &error))?;
+        let file = OpenOptions::new().create(true).read(true).append(true).mode(PRIVATE).open(&path);
+        let file = file.map_err(|error| unopened(&path, &error))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { file: Some(file), held: true, path: path.into() }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: database.to_owned() }),

@@ -4,6 +4,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(super) const SET_STAMP: &str = "UPDATE clock SET stamp = ?1";
 
 /// `application_id` of our files, as the first migration sets it.
 const OURS: i64 = 1_869_509_488;
+/// Permissions of the files we make: events hold names and numbers of callers.
+pub(super) const PRIVATE: u32 = 0o600;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// Bytes of a page of a new database. Most of what is written is large: packs, and rows of the journal.
@@ -61,6 +64,10 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
             Log::Damaged { commits } => return Err(OpenError::Log { path, commits }),
         }
         inspect(&path).await?;
+    } else {
+        // SQLite would leave it to the umask who may read it; its log and index get the mode of the database.
+        let made = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(&path);
+        made.map_err(|error| unopened(&path, &error))?;
     }
     let mut writer = writer(&path, true).await?;
     give_room_back(&mut writer).await.map_err(|error| refused(&path, error))?;
@@ -381,6 +388,12 @@ fn refused(path: &Path, error: sqlx::Error) -> OpenError {
     {
         return OpenError::NotADatabase { path };
     }
+    // What the first statements of all are refused for as they stand is the file: no content is in question yet.
+    if let sqlx::Error::Database(answer) = &error
+        && answer.code().is_some_and(|code| code == "1")
+    {
+        return OpenError::Corrupt { path, detail: answer.message().to_owned() };
+    }
     OpenError::of(path, StoreError::from(error))
 }
 
@@ -394,8 +407,7 @@ impl OpenError {
             StoreError::Corrupt(detail) | StoreError::Refused(detail) => {
                 Self::Corrupt { path, detail: detail.to_string() }
             }
-            StoreError::Io(detail) => Self::Io { path, detail: detail.to_string() },
-            StoreError::Sync(detail) => Self::Io { path, detail: detail.to_string() },
+            StoreError::Io(detail) | StoreError::Sync(detail) => Self::Io { path, detail: detail.to_string() },
             fault @ (StoreError::Gone | StoreError::Closed) => Self::Io { path, detail: fault.to_string() },
         }
     }

@@ -12,6 +12,7 @@ use super::{
     packing, picking, posting, pruning, queue, recall, repair, settling, shedding, time, transaction,
 };
 use crate::domain::identity::Token;
+use crate::domain::leg::Leg;
 use crate::domain::moment::Moment;
 
 /// Every statement, with the tables it may read from end to end: those that have a row per sink, or are wanted whole.
@@ -264,7 +265,7 @@ async fn d_a_look_at_the_queue_writes_nothing() {
     let depth = store.depth(&sink).await.unwrap();
     let looking = Store::to_read(&options).await.unwrap();
     assert_eq!(looking.depth(&sink).await.unwrap(), depth, "beside the owner");
-    assert_eq!(looking.holding().await.unwrap(), [sink.clone()]);
+    assert_eq!(looking.holding().await.unwrap(), vec![sink.clone()]);
     assert!(looking.discard(&sink, vec![6]).await.is_err());
     assert!(store.kept().0 > 0, "the packs were left alone");
     drop(looking);
@@ -299,4 +300,61 @@ async fn c1_only_what_is_wrong_with_the_content_is_refused() {
     let fault = sqlx::query("SELECT zeroblob(2000000000)").fetch_one(readers).await.unwrap_err();
     assert!(matches!(StoreError::from(fault), StoreError::Refused(_)), "string or blob too big");
     assert_eq!(store.commit(commit("usual")).await, Ok(vec![true]));
+}
+
+#[tokio::test]
+async fn a5_a_clock_that_jumps_drops_nothing_forgets_no_id_and_makes_no_leg_stale() {
+    let (folder, mut store) = store().await;
+    let (sink, options) =
+        ("log".parse().unwrap(), Options { url: format!("sqlite://{}", folder.path().join("router.db").display()) });
+    let real = || Moment::now().utc();
+    let leg = Leg {
+        token: Token::of(["leg"]),
+        service: "active-calls".to_owned(),
+        node: "n".into(),
+        item: "i".into(),
+        partition: Token::of(["call"]),
+        first_event: Token::of(["first"]),
+        call: Arc::default(),
+        direction: crate::domain::event::Direction::Inbound,
+        began: real(),
+        answered: None,
+        ended: None,
+        touched: real(),
+        account: None,
+        collection: None,
+    };
+    store.commit(Commit { legs: vec![leg.clone().into()], ..commit("waits") }).await.unwrap();
+    let days = |days: i64| jiff::SignedDuration::from_hours(24 * days);
+    for step in [days(800), days(-30), days(0), days(30), days(-900)] {
+        if step == days(30) {
+            // What the clock read last counts also in the next life.
+            store.close().await.unwrap();
+            store = Store::open(&options).await.unwrap();
+        }
+        store.time.set_clock(step);
+        let now = real() + step;
+        let hour = jiff::SignedDuration::from_hours(1);
+        let shed = store.shed(&sink, super::Bounds { bytes: None, received: now - 2 * hour }).await.unwrap();
+        assert_eq!(shed, super::Shed::default(), "{step:#}");
+        store.prune(now).await.unwrap();
+        assert_eq!(store.commit(commit("waits")).await, Ok(vec![false]), "{step:#}: the id is known");
+        assert!(store.stale("active-calls", now - 2 * hour, now - 2 * hour, 10).await.unwrap().is_empty(), "{step:#}");
+        let recall = super::Recall { legs: vec![leg.token.clone()], ..super::Recall::default() };
+        let recalled = store.recall(recall).await.unwrap();
+        let ages = now.duration_since(recalled.legs[0].touched);
+        assert!(
+            ages < 2 * hour && ages > -hour,
+            "{step:#}: it was touched a moment ago, as the clock reads now: {ages:#}"
+        );
+        let owed = store.due(&sink, 0, 1).await.unwrap();
+        let waited = now.duration_since(owed[0].received);
+        assert!(waited < 2 * hour && waited > -hour, "{step:#}: {waited:#}");
+    }
+    // What is really old goes.
+    let now = real() + days(-900);
+    let shed = store.shed(&sink, super::Bounds { bytes: None, received: now + days(1) }).await.unwrap();
+    assert_eq!(shed.age, 1);
+    store.prune(now + days(8)).await.unwrap();
+    assert_eq!(store.commit(commit("waits")).await, Ok(vec![true]));
 }

@@ -38,6 +38,9 @@ struct State {
     set: Option<Moment>,
     /// What is written down.
     written: (i64, i64),
+    /// By how much tests have set the clock.
+    #[cfg(test)]
+    ahead: jiff::SignedDuration,
 }
 
 impl Time {
@@ -50,18 +53,35 @@ impl Time {
             (behind, _) if !ours => SteadyTime::beside(now, behind),
             written => SteadyTime::resume(now, written, BETWEEN_RUNS),
         };
-        Ok(Self { state: Mutex::new(State { steady, set: None, written }) })
+        Ok(Self {
+            state: Mutex::new(State {
+                steady,
+                set: None,
+                written,
+                #[cfg(test)]
+                ahead: jiff::SignedDuration::ZERO,
+            }),
+        })
     }
 
     /// As it is after a look at the clock.
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Moment::now();
+        #[cfg(test)]
+        let now = now.reading(now.utc() + state.ahead);
         if state.steady.read(now) {
             state.set = Some(now);
             tracing::warn!("the system's clock was set; how long events have waited is counted without that");
         }
         state
+    }
+
+    /// Sets the clock, as long ago as it takes until nothing is under way any more that was computed before.
+    #[cfg(test)]
+    pub(super) fn set_clock(&self, ahead: jiff::SignedDuration) {
+        self.state().ahead = ahead;
+        self.state().set = None;
     }
 
     /// Returns the time of the store in microseconds.

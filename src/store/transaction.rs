@@ -72,6 +72,18 @@ impl Scribe {
         })
     }
 
+    /// Does what a test has asked for.
+    #[cfg(test)]
+    #[expect(clippy::panic, reason = "a test asked for it")]
+    pub(super) fn inject(&mut self, work: &Work) {
+        match work {
+            Work::Fail(fault) => self.fault.clone_from(fault),
+            Work::Refuse(text) => self.refuses = Some(text),
+            Work::Panic => panic!("asked to"),
+            _ => {}
+        }
+    }
+
     /// Makes rows of the oldest events in packs, while there are too many.
     pub(super) async fn spill(&mut self) -> Result<(), StoreError> {
         while let Some(upto) = self.window.surplus() {

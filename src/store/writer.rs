@@ -110,12 +110,7 @@ impl Writer {
             }
             #[cfg(test)]
             for operation in &operations {
-                match &operation.work {
-                    Work::Fail(fault) => self.scribe.fault.clone_from(fault),
-                    Work::Refuse(text) => self.scribe.refuses = Some(text),
-                    Work::Panic => panic!("asked to"),
-                    _ => {}
-                }
+                self.scribe.inject(&operation.work);
             }
             // Where there is no room for rows, there is none for what comes either, and that is told.
             let _ = self.scribe.spill().await;

@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorit
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::der_parser::asn1_rs::{Any, FromDer};
+use x509_parser::der_parser::asn1_rs::{Any, FromDer, Tag};
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::asn1_rs::{Oid, oid};
 
@@ -152,7 +152,8 @@ fn names(certificate: &CertificateDer<'_>) -> Option<Vec<Name>> {
 fn text(value: &[u8]) -> Option<String> {
     let (_, any) = Any::from_der(value).ok()?;
     let inner = if any.tag().0 == 0 { Any::from_der(any.data).ok()?.1 } else { any };
-    inner.as_any_str().ok()
+    let is_text = matches!(inner.tag(), Tag::Ia5String | Tag::Utf8String);
+    std::str::from_utf8(inner.data).ok().filter(|_| is_text).map(str::to_owned)
 }
 
 fn is_unconstrained(certificate: &CertificateDer<'_>) -> bool {

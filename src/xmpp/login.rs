@@ -40,12 +40,12 @@ pub(super) enum Beginning {
     Resumed(FullJid, Acknowledgement),
 }
 
-/// Connects, logs in, and resumes what was lost or binds.
+/// Connects, logs in, and resumes what was lost or binds. Takes `lost` when the server is asked for it.
 pub(super) async fn login(
     connector: &Connector,
     credential: &Credential,
     instead: Option<&str>,
-    lost: Option<Resumption>,
+    lost: &mut Option<Resumption>,
 ) -> Result<(Stream, Beginning), Failure> {
     let domain = credential.jid.domain().as_str();
     let opened = connector.open(domain, instead).await?;
@@ -60,7 +60,7 @@ pub(super) async fn login(
     let mut stream = stream.restart(domain).await.map_err(|fault| failure::of_io(&fault))?;
     let offered = features(&mut stream).await?;
     let manageable = offered.management;
-    if let Some(lost) = lost.filter(|_| manageable) {
+    if let Some(lost) = lost.take_if(|_| manageable) {
         let own = lost.own().clone();
         // Less than for the whole log-in, so that a server that leaves this one question open is known by it.
         let patience = connector.options().request_timeout / 2;

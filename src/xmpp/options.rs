@@ -26,7 +26,7 @@ pub struct Options {
     pub ca_file: Option<PathBuf>,
     /// Name the certificate must carry; absent: the account's domain.
     pub tls_name: Option<String>,
-    /// Handshakes under way at once, over all accounts.
+    /// Log-ins under way at once at each server.
     pub concurrent_logins: usize,
     /// Time for one answer, and for connecting and logging in as a whole.
     pub request_timeout: Duration,
@@ -98,7 +98,7 @@ impl Options {
             name: "concurrent_logins",
             kind: Kind::Whole { min: 1, max: 1_000_000 },
             absent: Absent::Default("50"),
-            help: "Log-ins under way at once, over all accounts.",
+            help: "Log-ins under way at once at each server; one that lasts longer than a second gives way to those that wait.",
         },
         Key {
             name: "request_timeout",

@@ -3,36 +3,42 @@
 //! Reads in batches and writes what it is given, both through bounded channels; a full inbox stops the reading, which
 //! is the back-pressure.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use minidom::Element;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use xmpp_parsers::jid::{BareJid, FullJid};
 
 use super::connector::Connector;
 use super::login::{Beginning, Credential, login};
 use super::stream::{ReadError, Stream};
+use super::turns::Logins;
+use crate::domain::limits::OUTBOX_BYTES;
 use crate::domain::moment::Moment;
 use crate::domain::service::Service;
+use crate::metrics::Metrics;
 use crate::protocol::acknowledgement::{Acknowledgement, Resumption};
 use crate::protocol::hearing::Hearing;
 use crate::protocol::link::{Failure, Loss};
+use crate::protocol::logins::Urgency;
 use crate::protocol::notification::Notification;
 use crate::protocol::stanza;
 use batch::Batch;
 pub use batch::{Messages, Room};
+pub use outbox::Outbox;
+use outbox::{Outgoings, Overflow, outbox};
 
 mod batch;
+mod outbox;
 
 /// Frames handed over at once at most; also how long a busy stream may keep its thread.
 const MOST_AT_ONCE: usize = 64;
 /// Units of room that are kept while a stream that had to wait for it is read on.
 const ROOM_AHEAD: u32 = 32;
-/// Stanzas that wait to be written.
-const OUTBOX: usize = 64;
 /// Batches that wait to be looked at.
 const INBOX: usize = 1;
 /// How long a stream gets to say goodbye.
@@ -46,7 +52,12 @@ pub enum Event {
     /// The one of this full JID that was lost goes on.
     Resumed(FullJid),
     /// It did not come up.
-    Failed(Failure),
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// Whether the lost session is over: the server was asked to resume it and did not.
+        unresumed: bool,
+    },
     /// What arrived, in order, when it was read, the room its messages take until they are on the disk, and what
     /// [`Session::handled`] is to be told once all of it is dealt with.
     Received(Vec<Received>, Moment, Room, u32),
@@ -83,7 +94,7 @@ pub enum Plan {
 pub struct Session {
     /// Stanzas to send.
     // A channel of tokio has room for 32 from the first one on: what goes through those of an account is small.
-    pub outbox: mpsc::Sender<Box<Element>>,
+    pub outbox: Outbox,
     /// What it tells; ends with `Failed` or `Down`.
     pub events: mpsc::Receiver<Box<Event>>,
     /// As far as which stanza everything is dealt with; the server is told nothing else.
@@ -95,17 +106,17 @@ pub struct Session {
 /// What all sessions share.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// A permit per log-in under way.
-    pub logins: Arc<Semaphore>,
+    /// The log-ins under way and waiting.
+    pub logins: Logins,
     /// Room for what is read and not yet on the disk.
     pub messages: Messages,
 }
 
 impl Bounds {
-    /// For `concurrent_logins` log-ins at once.
+    /// For `concurrent_logins` log-ins at once at each server, shown in `metrics`.
     #[must_use]
-    pub fn new(concurrent_logins: usize) -> Self {
-        Self { logins: Arc::new(Semaphore::new(concurrent_logins)), messages: Messages::default() }
+    pub fn new(concurrent_logins: usize, metrics: Option<Arc<Metrics>>) -> Self {
+        Self { logins: Logins::new(concurrent_logins, metrics), messages: Messages::default() }
     }
 
     /// How much room is taken by what is read and not yet on the disk, in units of
@@ -126,13 +137,22 @@ pub fn start(
     instead: Option<String>,
     bounds: Bounds,
     plan: Plan,
+    urgency: Urgency,
 ) -> Session {
-    let (outbox, mut outgoing) = mpsc::channel(OUTBOX);
+    let (outbox, mut outgoing) = outbox();
     let (inbox, events) = mpsc::channel(INBOX);
     let (handled, handled_upto) = watch::channel(None);
     let task = tokio::spawn(async move {
+        let domain = credential.jid.domain().as_str();
+        let server = connector.options().host.as_deref().unwrap_or(domain);
+        let turn = bounds.logins.turn(server, domain, urgency).await;
         // On the heap, and freed when it is done: a task is as large as the largest thing it ever waits for.
-        let up = Box::pin(begin(connector, credential, instead, bounds.logins, plan)).await;
+        let up = Box::pin(begin(&connector, &credential, instead, plan)).await;
+        if up.is_ok() {
+            turn.succeeded();
+        } else {
+            drop(turn);
+        }
         let end = match up {
             Ok((stream, up, own, counters)) => {
                 if inbox.send(Box::new(up)).await.is_err() {
@@ -141,13 +161,15 @@ pub fn start(
                 let server = BareJid::from_parts(None, own.domain());
                 let hearing = Hearing::new(own.clone(), services);
                 let (handled, heard) = (handled_upto, Moment::now());
-                let mut talk = Talk { stream, hearing, server, pings: 0, counters, handled, heard, inbox: &inbox };
+                let overflow = outgoing.overflow();
+                let mut talk =
+                    Talk { stream, overflow, hearing, server, pings: 0, counters, handled, heard, inbox: &inbox };
                 let loss = talk.run(&mut outgoing, &bounds.messages).await;
                 let heard = talk.heard;
                 let resumption = talk.end(&loss, &mut outgoing).and_then(|counters| counters.resumption(own));
                 Event::Down(loss, heard, resumption.map(Box::new))
             }
-            Err(failure) => Event::Failed(failure),
+            Err((failure, unresumed)) => Event::Failed { failure, unresumed },
         };
         // Nobody listening any more is no loss: the account is gone.
         let _ = inbox.send(Box::new(end)).await;
@@ -155,23 +177,24 @@ pub fn start(
     Session { outbox, events, handled, task }
 }
 
-/// Logs in, when it is our turn, within the time there is for it.
+/// Logs in within the time there is for it. A failure says besides whether a session that was to be resumed is over: once
+/// the server was asked for it, anything but success is final (XEP-0198 section 5).
 async fn begin(
-    connector: Connector,
-    credential: Credential,
+    connector: &Connector,
+    credential: &Credential,
     instead: Option<String>,
-    logins: Arc<Semaphore>,
     plan: Plan,
-) -> Result<(Stream, Event, FullJid, Acknowledgement), Failure> {
-    let (managed, resumption) = match plan {
+) -> Result<(Stream, Event, FullJid, Acknowledgement), (Failure, bool)> {
+    let (managed, mut lost) = match plan {
         Plan::Plain => (false, None),
         Plan::Managed => (true, None),
         Plan::Resume(resumption) => (true, Some(*resumption)),
     };
-    let _permit = logins.acquire().await;
+    let resumes = lost.is_some();
     let patience = connector.options().request_timeout;
-    let up = timeout(patience, login(&connector, &credential, instead.as_deref(), resumption)).await;
-    let (stream, beginning) = up.unwrap_or(Err(Failure::Timeout))?;
+    let up = timeout(patience, login(connector, credential, instead.as_deref(), &mut lost)).await;
+    let up = up.unwrap_or(Err(Failure::Timeout));
+    let (stream, beginning) = up.map_err(|failure| (failure, resumes && lost.is_none()))?;
     Ok(match beginning {
         Beginning::Bound { own, manageable } if managed && manageable => {
             (stream, Event::Up(own.clone()), own, Acknowledgement::asked_for())
@@ -184,6 +207,7 @@ async fn begin(
 /// A session that is up.
 struct Talk<'a> {
     stream: Stream,
+    overflow: Overflow,
     hearing: Hearing,
     server: BareJid,
     pings: u64,
@@ -194,7 +218,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    async fn run(&mut self, outgoing: &mut mpsc::Receiver<Box<Element>>, messages: &Messages) -> Loss {
+    async fn run(&mut self, outgoing: &mut Outgoings, messages: &Messages) -> Loss {
         if let Err(loss) = self.begin().await {
             return loss;
         }
@@ -251,6 +275,10 @@ impl Talk<'_> {
 
     /// Waits for room, and for some to spare: one message at a time would cost many times as much. Then reads on.
     async fn go_on(&mut self, batch: &mut Batch, messages: &Messages) -> Result<(), Loss> {
+        if batch.ends_with_a_large_one() {
+            batch.wait_for_room(messages, 0).await;
+            return self.respond(batch).await;
+        }
         batch.wait_for_room(messages, ROOM_AHEAD).await;
         let more = self.stream.read(&self.hearing, batch.taking(&mut self.counters, messages));
         match more.now_or_never() {
@@ -268,13 +296,13 @@ impl Talk<'_> {
     async fn begin(&mut self) -> Result<(), Loss> {
         if self.counters.is_on() {
             for stanza in self.counters.unacknowledged() {
-                self.stream.feed(stanza).await.map_err(|fault| lost(&fault))?;
+                written(self.stream.feed(stanza), &self.overflow).await?;
             }
             self.ask(false).await?;
             return self.flush().await;
         }
         if self.counters.is_asked_for() {
-            self.stream.send(&stanza::enable()).await.map_err(|fault| lost(&fault))?;
+            written(self.stream.send(&stanza::enable()), &self.overflow).await?;
         }
         Ok(())
     }
@@ -292,7 +320,7 @@ impl Talk<'_> {
     }
 
     /// Writes one stanza and those already waiting behind it, with one flush.
-    async fn write(&mut self, first: &Element, more: &mut mpsc::Receiver<Box<Element>>) -> Result<(), Loss> {
+    async fn write(&mut self, first: &Element, more: &mut Outgoings) -> Result<(), Loss> {
         self.feed(first).await?;
         while let Ok(stanza) = more.try_recv() {
             self.feed(&stanza).await?;
@@ -306,12 +334,12 @@ impl Talk<'_> {
         if !self.counters.send(stanza) {
             let _ = self.inbox.send(Box::new(Event::Unresumable)).await;
         }
-        self.stream.feed(stanza).await.map_err(|fault| lost(&fault))
+        written(self.stream.feed(stanza), &self.overflow).await
     }
 
     async fn ask(&mut self, silence: bool) -> Result<(), Loss> {
         if self.counters.ask(silence) {
-            self.stream.feed(&stanza::ask()).await.map_err(|fault| lost(&fault))?;
+            written(self.stream.feed(&stanza::ask()), &self.overflow).await?;
         }
         Ok(())
     }
@@ -326,20 +354,20 @@ impl Talk<'_> {
     async fn respond(&mut self, batch: &mut Batch) -> Result<(), Loss> {
         self.tell(batch.answer.take()).await?;
         if self.counters.ask(false) {
-            self.stream.send(&stanza::ask()).await.map_err(|fault| lost(&fault))?;
+            written(self.stream.send(&stanza::ask()), &self.overflow).await?;
         }
         Ok(())
     }
 
     async fn tell(&mut self, handled: Option<u32>) -> Result<(), Loss> {
         match handled {
-            Some(handled) => self.stream.send(&stanza::acknowledge(handled)).await.map_err(|fault| lost(&fault)),
+            Some(handled) => written(self.stream.send(&stanza::acknowledge(handled)), &self.overflow).await,
             None => Ok(()),
         }
     }
 
     async fn flush(&mut self) -> Result<(), Loss> {
-        self.stream.flush().await.map_err(|fault| lost(&fault))
+        written(self.stream.flush(), &self.overflow).await
     }
 
     /// Ends the stream in good order. What is not acknowledged by then the server may hand to somebody else.
@@ -356,7 +384,7 @@ impl Talk<'_> {
     }
 
     /// The counters, if the stream may be resumed. What was waiting to be sent then waits for that.
-    fn end(mut self, loss: &Loss, outgoing: &mut mpsc::Receiver<Box<Element>>) -> Option<Acknowledgement> {
+    fn end(mut self, loss: &Loss, outgoing: &mut Outgoings) -> Option<Acknowledgement> {
         outgoing.close();
         while let Ok(stanza) = outgoing.try_recv() {
             self.counters.send(&stanza);
@@ -365,13 +393,23 @@ impl Talk<'_> {
     }
 }
 
-fn lost(fault: &std::io::Error) -> Loss {
-    Loss::Network(format!("connection lost: {}", fault.kind()))
+/// Waits for something to be sent, unless too much piles up behind it.
+async fn written(sent: impl Future<Output = io::Result<()>>, overflow: &Overflow) -> Result<(), Loss> {
+    tokio::select! {
+        sent = sent => sent.map_err(|fault| match fault.kind() {
+            io::ErrorKind::TimedOut => Loss::Unread,
+            kind => Loss::Network(format!("connection lost: {kind}")),
+        }),
+        () = overflow.happens() => Err(Loss::Network(format!(
+            "the server reads too slowly: more than {} KiB would wait to be sent",
+            OUTBOX_BYTES / 1024
+        ))),
+    }
 }
 
 fn unread(fault: &ReadError) -> Loss {
     match fault {
-        ReadError::Silence | ReadError::TimedOut | ReadError::Io(std::io::ErrorKind::TimedOut) => Loss::Timeout,
+        ReadError::Silence | ReadError::TimedOut | ReadError::Io(io::ErrorKind::TimedOut) => Loss::Timeout,
         ReadError::Closed => Loss::Closed,
         ReadError::CutOff => Loss::Network("the server closed the connection".to_owned()),
         ReadError::NotXmpp => Loss::Protocol("bad XML".to_owned()),

@@ -6,9 +6,11 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use minidom::Element;
+use tokio::time::{Sleep, sleep};
 
 use crate::domain::limits::UNSENT_BYTES;
 use crate::protocol::hearing::Hearing;
@@ -98,6 +100,8 @@ pub(super) struct Stream {
     /// What was read and not looked at, because whoever reads had enough.
     unread: Vec<u8>,
     unsent: Vec<u8>,
+    /// How much longer the peer may take nothing, while it does.
+    stalled: Option<Pin<Box<Sleep>>>,
     silence: Silence,
 }
 
@@ -105,7 +109,7 @@ impl Stream {
     /// Begins a stream to `domain`: sends the header. That of the peer comes before the first frame.
     pub(super) async fn begin(transport: Transport, domain: &str, patience: Patience) -> io::Result<Self> {
         let (intake, silence) = (Intake::new(), Silence::new(patience));
-        let mut this = Self { transport, intake, unread: Vec::new(), unsent: Vec::new(), silence };
+        let mut this = Self { transport, intake, unread: Vec::new(), unsent: Vec::new(), stalled: None, silence };
         this.send_header(domain).await?;
         Ok(this)
     }
@@ -205,7 +209,8 @@ impl Stream {
         writer::element(element, &mut self.unsent)
     }
 
-    /// Sends what there is to send.
+    /// Sends what there is to send. A peer that takes nothing of it for as long as it may leave a question open is an
+    /// error of the kind `TimedOut`.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
@@ -236,12 +241,27 @@ impl Stream {
                 },
             }
         };
+        let end = if end.is_pending() { self.poll_stalled(cx, sent > 0) } else { end };
+        if end.is_ready() {
+            self.stalled = None;
+        }
         if sent == self.unsent.len() {
             self.unsent = Vec::new(); // an idle stream keeps no buffer
         } else {
             self.unsent.drain(..sent);
         }
         end
+    }
+}
+
+impl Stream {
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, progress: bool) -> Poll<io::Result<()>> {
+        if progress {
+            self.stalled = None;
+        }
+        let patience = self.silence.patience().response;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -167,7 +167,7 @@ async fn a_message_the_stream_can_never_take_is_rejected() {
     let peer = NatsServer::start().await;
     peer.make(stream::Config { max_message_size: 4_000, ..stream_of("SMALL", "small.>") }).await;
     let small = format!("{}subject = \"small.{{type}}\"\n", peer.settings());
-    let answers = deliver(&small, &[parcel(1, 1, 0), parcel(1, 2, 4_000), parcel(1, 3, 0)]).await;
+    let answers = deliver(&small, &[parcel(1, 1, 0), parcel(2, 2, 4_000), parcel(3, 3, 0)]).await;
     let [Ok(()), Err(Failure::Reject { reason }), Ok(())] = &answers[..] else { panic!("{answers:?}") };
     assert!(reason.contains("maximum"), "{reason}");
 }

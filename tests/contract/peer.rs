@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::support::condition;
+use crate::support::{condition, port};
 
 /// How long a server may take to start: some take ten seconds of a whole core.
 const START: Duration = Duration::from_mins(2);
@@ -202,11 +202,9 @@ fn launch(program: &str, arguments: &[String], environment: &[(String, String)],
         .unwrap_or_else(|fault| panic!("{program}: {fault}; start these tests through tests/run"))
 }
 
-/// A loopback address nobody listens on, below the ports that outgoing connections get: a server must find its port
-/// free again after it was killed.
+/// An address that a server finds free again after it was killed.
 pub fn free_address() -> SocketAddr {
-    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, rand::random_range(20_000..32_000)))?.local_addr();
-    (0..200).find_map(|_| free().ok()).expect("a free port")
+    port::free()
 }
 
 /// The options that a configuration with this sink section has.

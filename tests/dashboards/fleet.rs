@@ -271,6 +271,15 @@ fn saturation() -> Vec<Panel> {
                 ("sum by (instance) (onsip_router_messages_in_hand{$here})", "messages {{instance}}"),
             ],
         ),
+        Panel::lines(
+            "Log-ins",
+            "Log-ins that have begun, and log-ins that wait for their turn. Many under way for long: a server is silent.",
+            "short",
+            &[
+                ("sum by (instance) (onsip_router_logins_under_way{$here})", "under way {{instance}}"),
+                ("sum by (instance) (onsip_router_logins_waiting{$here})", "waiting {{instance}}"),
+            ],
+        ),
         Panel::areas(
             "Waiting for sinks",
             "Events not acknowledged yet, by sink.",

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
-use super::{Failure, Parcel, Sink};
+use super::{Batch, Failure, Sink};
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
@@ -33,18 +33,19 @@ impl Options {
         self.clone()
     }
 
-    async fn say(&self, parcels: &[Parcel], answers: &mut Vec<Result<(), Failure>>) -> io::Result<()> {
+    async fn say(&self, batch: &Batch) -> io::Result<()> {
         let mut peer = BufStream::new(TcpStream::connect(&self.0).await?);
-        for parcel in parcels {
+        for (place, parcel) in batch.one_by_one() {
             peer.write_all(format!("{}\n", parcel.body).as_bytes()).await?;
             peer.flush().await?;
             let mut answer = String::new();
             peer.read_line(&mut answer).await?;
-            answers.push(match answer.trim_end() {
+            let answer = match answer.trim_end() {
                 "ok" => Ok(()),
                 "" => return Err(io::ErrorKind::UnexpectedEof.into()),
                 reason => Err(Failure::Reject { reason: reason.to_owned() }),
-            });
+            };
+            batch.answer(place, answer);
         }
         Ok(())
     }
@@ -52,12 +53,10 @@ impl Options {
 
 #[async_trait]
 impl Sink for Options {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        let mut answers = Vec::new();
-        if let Err(fault) = self.say(parcels, &mut answers).await {
+    async fn hand_over(&mut self, batch: &Batch) {
+        if let Err(fault) = self.say(batch).await {
             // All that has no answer is tried again, in order: nothing may overtake it.
-            answers.resize(parcels.len(), Err(Failure::Retry { reason: fault.to_string(), after: None }));
+            batch.fail(Failure::Retry { reason: fault.to_string(), after: None });
         }
-        answers
     }
 }

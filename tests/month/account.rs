@@ -514,7 +514,7 @@ impl Router {
                 subscription::Command::Tell(Fact::Probe(ProbeOutcome::Missing)) => {
                     watcher.unseen_since = watcher.machine.seen();
                 }
-                subscription::Command::Tell(_) => {}
+                subscription::Command::Tell(_) | subscription::Command::Forget(_) => {}
             }
         }
         watcher.believe(now);
@@ -558,6 +558,7 @@ fn read(node: usize, request: &Request) -> Query {
             Query::Renew { node, subid: subid.as_ref().map(number), until: until(expire) }
         }
         Request::Unsubscribe { subid, .. } => Query::Unsubscribe { node, subid: subid.as_ref().map(number) },
+        Request::UnsubscribeOther { subid, .. } => Query::Unsubscribe { node, subid: Some(number(subid)) },
     }
 }
 

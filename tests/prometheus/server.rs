@@ -1,7 +1,7 @@
 //! A Prometheus of its own for each test, with the configuration and the rules of `dashboards/`, only faster.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use crate::support::condition::{self, SOON};
-use crate::support::http;
+use crate::support::{http, port};
 
 /// Where the router listens in `prometheus.yml`.
 const ROUTER: &str = "127.0.0.1:9464";
@@ -38,8 +38,7 @@ impl Prometheus {
             let text = text.replace("interval: 15s", "interval: 1s").replace("interval: 1m", "interval: 1s");
             fs::write(folder.path().join(file), text).expect(file);
         }
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-        let address = free.expect("a free port");
+        let address = port::free();
         let log = fs::File::create(folder.path().join("output.log")).expect("a file");
         let process = Command::new("prometheus")
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::support::condition::{self, SOON};
+use crate::support::port;
 
 /// The domain of the accounts, and the one below which the services are.
 pub const DOMAIN: &str = "example.test";
@@ -38,8 +39,7 @@ impl Server {
     /// Starts it with `count` accounts, `user1` and so on.
     pub async fn start(count: u16) -> Self {
         let folder = TempDir::with_prefix("prosody-").expect("a temporary folder");
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-        let address = free.expect("a free port");
+        let address = port::free();
         certify(folder.path());
         register(folder.path(), count);
         let shown = folder.path().display().to_string();

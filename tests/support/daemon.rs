@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -15,7 +16,8 @@ use super::http::{self, Response};
 use super::metrics::Metrics;
 use super::schema;
 
-/// How long the daemon may take to end after SIGTERM (interface section 1).
+/// How long a stop may take, from the signal to the end (interface section 1); by the daemon's own clock, see
+/// [`Daemon::assert_stopped_in_time`].
 pub const STOP: Duration = Duration::from_secs(10);
 
 const ANNOUNCEMENT: &str = "listening on http://";
@@ -189,16 +191,41 @@ impl Daemon {
         .await
     }
 
-    /// SIGTERM, and the exit status within the promised time.
+    /// SIGTERM, and the exit status.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM").await;
-        self.exit(STOP).await
+        self.exit(SOON).await
+    }
+
+    /// Checks that the latest run, which has ended, took no longer to stop than promised, by the times in its log.
+    pub fn assert_stopped_in_time(&self) {
+        let log = self.log();
+        let told =
+            |message: &str| log.lines().find(|line| line.split_whitespace().nth(2) == Some(message)).map(time_of);
+        let (Some(begun), Some(ended)) = (told("stopping"), told("stopped")) else {
+            self.fail("the log does not say when it stopped")
+        };
+        let took = ended.duration_since(begun);
+        assert!(took <= STOP.try_into().expect("a short time"), "it took {took:#}: {log}");
+    }
+
+    /// The pauses the daemon said it would make: for each line of the latest run's log that contains `text` and says when
+    /// to try again, how long after that line. With `repeat_after = "0s"` every one is there.
+    pub fn pauses_told(&self, text: &str) -> Vec<SignedDuration> {
+        let log = self.log();
+        let whole = &log[..log.rfind('\n').unwrap_or(0)];
+        let told = whole.lines().filter(|line| line.contains(text)).filter_map(|line| {
+            let (_, at) = line.split_once("retry_at=")?;
+            let at: Timestamp = at.split(' ').next()?.parse().expect("a time");
+            Some(at.duration_since(time_of(line)))
+        });
+        told.collect()
     }
 
     /// SIGKILL, and gone.
     pub async fn kill9(&mut self) {
         self.signal("KILL").await;
-        self.exit(STOP).await;
+        self.exit(SOON).await;
     }
 
     /// SIGHUP.
@@ -258,6 +285,12 @@ impl Drop for Daemon {
             panic!("an event that does not follow the published schema: {fault}");
         }
     }
+}
+
+/// When a line of the log was written, as it says itself.
+fn time_of(line: &str) -> Timestamp {
+    let time = line.split(' ').next().unwrap_or_default();
+    time.parse().unwrap_or_else(|error| panic!("{error} in the line {line:?}"))
 }
 
 /// The address in the first whole line that announces one.

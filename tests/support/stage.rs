@@ -301,16 +301,27 @@ impl Daemon {
 
     /// Waits until what was delivered is known to be: a crash before that has it delivered again.
     pub async fn until_settled(&self) {
-        // The gauge may be a tenth of a second old, the database never is.
+        self.until_nothing_owed("%").await;
+        self.until_metric("sink_queue_events", &[], SOON, |queued| queued < 0.5).await;
+    }
+
+    /// The same for one sink.
+    pub async fn until_settled_for(&self, sink: &str) {
+        self.until_nothing_owed(sink).await;
+        self.until_metric("sink_queue_events", &[("sink", sink)], SOON, |queued| queued < 0.5).await;
+    }
+
+    /// By the database, for the gauge may be a tenth of a second old.
+    async fn until_nothing_owed(&self, sinks: &str) {
         let url = format!("sqlite://{}?mode=ro", self.folder().join("state.db").display());
         self.until("nothing owed", SOON, async || {
             let mut database = SqliteConnection::connect(&url).await.ok()?;
-            let owed = sqlx::query_scalar("SELECT coalesce(sum(owed), 0) FROM sinks").fetch_one(&mut database).await;
+            let owed = sqlx::query_scalar("SELECT coalesce(sum(owed), 0) FROM sinks WHERE name LIKE ?1").bind(sinks);
+            let owed = owed.fetch_one(&mut database).await;
             database.close().await.ok()?;
             owed.is_ok_and(|owed: i64| owed == 0).then_some(())
         })
         .await;
-        self.until_metric("sink_queue_events", &[], SOON, |queued| queued < 0.5).await;
     }
 
     /// Waits until the file holds at least `count` call events, and returns those it holds.

@@ -17,7 +17,8 @@ use xmpp_parsers::jid::{BareJid, FullJid, Jid};
 pub const CLIENT: &str = "jabber:client";
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
-const BOUND: Duration = Duration::from_secs(20);
+/// What takes longer hangs.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// One session. Stanzas nobody waited for are kept, in order.
 pub struct Client {

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{event, load, reject, retry, sink};
 use crate::support::condition::SOON;
+use crate::support::port;
 use crate::support::receiver::{Answer, Receiver, status};
 
 /// Answers every connection with `text` and counts them; then leaves it open or closes it.
@@ -60,7 +61,7 @@ async fn a_receiver_that_wants_no_more_for_good_is_left_alone() {
 
 #[tokio::test]
 async fn nobody_there_is_asked_once_and_not_for_every_event() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_held, closed) = port::closed();
     let mut sink = sink(&format!("url = 'http://{closed}/'"));
     let events: Vec<_> = (0..200).map(|number| event(number, number)).collect();
     let answers = sink.deliver(&events).await;

@@ -52,7 +52,10 @@ impl Connection {
                             self.answered(asker, outcome.map_err(NoAnswer::Refused), ctx);
                         }
                     }
-                    Incoming::Request(request) => self.send(stanza::reply(&request)),
+                    Incoming::Request(request) => match stanza::reply(&request) {
+                        Some(answer) => self.send(answer),
+                        None => self.house.metrics.outbound_stanza_dropped(),
+                    },
                     Incoming::Other => {}
                 },
             }

@@ -14,7 +14,7 @@ use crate::actors::subscription::{Leave, Ready, Subscription};
 use crate::domain::name::NodeName;
 use crate::domain::service::Service;
 use crate::domain::status::ActorKind;
-use crate::protocol::subscription::{Memory, Terms};
+use crate::protocol::subscription::{Leftover, Memory, Terms};
 use crate::store::LedgerEntry;
 
 /// A subscription actor is gone.
@@ -75,9 +75,16 @@ impl Connection {
             let (subid, lease_until, renewed) = (entry.subid.clone(), entry.lease_until, entry.renewed);
             Some(Memory { jid: FullJid::new(&entry.jid).ok()?, subid, lease_until, renewed })
         });
+        let of_node = |entry: &&LedgerEntry| entry.service == service.name() && entry.node == node && entry.assigned;
+        let leftovers = ledger
+            .iter()
+            .filter(of_node)
+            .filter_map(|entry| Some(Leftover { jid: FullJid::new(&entry.jid).ok()?, subid: entry.subid.clone()? }));
+        let asking = FullJid::new(&asked).ok().map(|asked| (asked, leftovers.collect()));
         let subject = Subject { account: self.name.clone(), service: service.clone(), node: node.clone() };
         let probe = self.access.onsip.probe_interval;
-        let actor = Subscription::new(Arc::clone(&self.house), subject, terms, probe, memory, ctx.address()).start();
+        let house = Arc::clone(&self.house);
+        let actor = Subscription::new(house, subject, terms, probe, memory, asking, ctx.address()).start();
         self.subscriptions.push((service, node, actor));
     }
 }

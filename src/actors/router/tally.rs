@@ -171,7 +171,8 @@ impl Tally {
         }
         for gap in self.gaps {
             let Gap { account, services, from, to, reason } = &gap;
-            tracing::warn!(%account, ?services, %from, %to, %reason, "events may have been missed");
+            let listed = services.join(", ");
+            tracing::warn!(%account, services = listed, %from, %to, %reason, "events may have been missed");
             for service in services {
                 metrics.gap(service, *reason);
             }

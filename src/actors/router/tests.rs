@@ -31,7 +31,7 @@ impl Stage {
         let sink: SinkName = "log".parse().unwrap();
         let metrics = Metrics::new("0", "0", ["one"], ["active-calls"], [&sink]).unwrap();
         let house = House::new(store, Arc::new(metrics), Arc::new(Board::default()), Feed::default());
-        Self { house, routes: Routes::new([(sink, None)].into_iter()), _folder: folder }
+        Self { house, routes: Routes::new([(sink, None)]), _folder: folder }
     }
 
     /// Commits `batches` round by round; what each was answered, or nothing if it never will be.
@@ -148,7 +148,7 @@ async fn a7_a_writer_that_is_gone_is_no_clean_stop() {
     assert_eq!(failed, StoreError::Gone);
     assert_eq!(stage.commit(vec![batch("two", items("two", 1))]).await, [None], "nothing is acknowledged");
     assert_eq!(stage.house.board.view().store_fault, Some(StoreFault::Gone));
-    assert_eq!(stage.counted("store_faults_total{kind=\"gone\"}") > 0, true);
+    assert!(stage.counted("store_faults_total{kind=\"gone\"}") > 0);
     assert!(stage.house.is_over() && stage.house.store.close().await == Err(StoreError::Gone));
 }
 

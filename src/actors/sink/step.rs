@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::actors::{House, trail};
@@ -16,13 +16,17 @@ use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
 use crate::domain::status::DeliveryOutcome;
-use crate::retry;
-use crate::retry::flow::{Answer, Change, Flow, Take};
+use crate::retry::flow::{Answer, Change, Ended, Flow, Take, Tried};
+use crate::sinks::batch::{Batch, Standing};
 use crate::sinks::{Failure, Options, Parcel, Sink};
 use crate::store::{Owed, Pick, Settlement, StoreError};
 
 /// Pause before the store is asked again after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at a batch under way, at least.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// At a stop, nothing more is begun so long before the end.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Whose step it is, and how it is to be delivered to.
 pub(super) struct Desk {
@@ -30,12 +34,27 @@ pub(super) struct Desk {
     pub(super) name: SinkName,
     pub(super) options: Options,
     pub(super) delivery: Delivery,
+    /// Once it is known: how the sink stops.
+    pub(super) stopping: watch::Sender<Option<Stop>>,
+}
+
+/// How a sink stops.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop {
+    /// When that was asked for.
+    pub(super) from: Moment,
+    /// Deliveries are awaited until then, if that is limited.
+    pub(super) until: Option<Moment>,
+    /// Nothing more is begun; else deliveries are begun as long as their answers can be expected in time.
+    pub(super) leaving: bool,
 }
 
 /// What a step works with; away while one is under way.
 pub(super) struct Works {
     pub(super) sink: Box<dyn Sink>,
     pub(super) flow: Flow,
+    /// How long the slowest answer of the last step took.
+    pub(super) longest: Duration,
 }
 
 /// What one step brought.
@@ -43,21 +62,21 @@ pub(super) enum Outcome {
     /// There was nothing to deliver.
     Idle,
     /// Something was delivered, or failed.
-    Tried(Tried),
+    Tried(Progress),
     /// The store failed.
     Store(StoreError),
 }
 
 /// How the deliveries of one step ended.
 #[derive(Default)]
-pub(super) struct Tried {
+pub(super) struct Progress {
     /// Whether there may be more to deliver at once.
     pub(super) more: bool,
     /// Whether anything came off the queue.
-    pub(super) progress: bool,
+    pub(super) any: bool,
     /// What that means for the sink as a whole.
     pub(super) change: Option<Change>,
-    /// The first failure that is tried again.
+    /// The first failure.
     pub(super) failure: Option<String>,
     /// What became dead letters.
     pub(super) dead: Option<Dead>,
@@ -81,6 +100,35 @@ struct Taken {
 }
 
 impl Desk {
+    /// The sink stops at this moment at the latest.
+    pub(super) fn stop(&self, until: Moment) {
+        self.stopping.send_modify(|stop| {
+            let earlier = stop.unwrap_or(Stop { from: Moment::now(), until: None, leaving: false });
+            *stop = Some(Stop { until: Some(until), ..earlier });
+        });
+    }
+
+    /// The sink begins nothing more.
+    pub(super) fn leave(&self) {
+        self.stopping.send_modify(|stop| {
+            let earlier = stop.unwrap_or(Stop { from: Moment::now(), until: None, leaving: true });
+            *stop = Some(Stop { leaving: true, ..earlier });
+        });
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.borrow().is_some()
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.stopping.borrow().is_some_and(|stop| stop.leaving)
+    }
+
+    /// Whether a step may begin at `now`.
+    pub(super) fn may_begin(&self, works: &Works, now: Moment) -> bool {
+        self.stopping.borrow().is_none_or(|stop| now < stop.last_begin(works.longest))
+    }
+
     /// Lets go of files and connections and opens them anew, within the time there is.
     pub(super) async fn reopen(&self, works: &mut Works) {
         if timeout(self.delivery.timeout, works.sink.reopen()).await.is_err() {
@@ -99,11 +147,11 @@ impl Desk {
             }
         };
         if taken.owed.is_empty() {
-            works.flow.done(&[], taken.whole, Moment::now(), rand::random());
+            works.flow.done(&[], &[], taken.whole, Moment::now(), rand::random());
             return Outcome::Idle;
         }
         match self.deliver(works, taken).await {
-            Ok(tried) => Outcome::Tried(tried),
+            Ok(progress) => Outcome::Tried(progress),
             Err(fault) => {
                 works.flow.lost();
                 Outcome::Store(fault)
@@ -148,27 +196,34 @@ impl Desk {
         Ok(Taken { owed, whole, more })
     }
 
-    async fn deliver(&self, works: &mut Works, taken: Taken) -> Result<Tried, StoreError> {
-        let parcels: Vec<_> = taken.owed.iter().filter(|owed| owed.intact).map(parcel).collect();
-        let begun = Moment::now();
-        let mut answers = self.hand_over(&mut works.sink, &parcels).await.into_iter();
+    async fn deliver(&self, works: &mut Works, taken: Taken) -> Result<Progress, StoreError> {
+        let (intact, damaged): (Vec<_>, Vec<_>) = taken.owed.iter().partition(|owed| owed.intact);
+        let batch = Batch::new(intact.iter().map(|owed| parcel(owed)).collect(), self.delivery.timeout);
+        let overdue = self.hand_over(works, &batch).await;
         let now = Moment::now();
-        let mut tried = Tried { more: taken.more, ..Tried::default() };
-        let mut said = Vec::with_capacity(taken.owed.len());
-        let mut settlements = Vec::with_capacity(taken.owed.len());
+        let (outcomes, left) = batch.outcomes();
+        works.flow.adapt(intact.len(), outcomes.len(), overdue);
+        let longest = outcomes.iter().map(|outcome| outcome.times.1.since(outcome.times.0)).max();
+        works.longest = longest.unwrap_or(works.longest);
+        let answered = outcomes.into_iter().map(|outcome| (intact[outcome.place], outcome.answer, outcome.times));
+        let answered = answered.chain(damaged.into_iter().map(|owed| (owed, self::damaged(), (now, now))));
+        let answered: Vec<_> = answered.collect();
+        let left: Vec<_> = left.into_iter().map(|place| intact[place].position).collect();
+        let said: Vec<_> = answered.iter().map(|(owed, answer, _)| said(owed, answer, now)).collect();
+        let Ended { change, dead } = works.flow.done(&said, &left, taken.whole, now, rand::random());
+        let mut progress = Progress { more: taken.more || !left.is_empty(), change, ..Progress::default() };
+        let mut settlements = Vec::with_capacity(answered.len());
         let mut counts = [0; 3];
-        for owed in &taken.owed {
-            let answer = if owed.intact { answers.next().unwrap_or_else(no_answer) } else { damaged() };
-            trail::answered(&self.house.traces, &self.name, owed, &answer, (begun, now));
-            let (settlement, answer) = settle(owed, answer, now.utc(), &mut tried);
-            said.push((owed.partition.as_str().into(), answer));
+        for (owed, answer, times) in answered {
+            trail::answered(&self.house.traces, &self.name, owed, &answer, times);
+            let settlement = progress.note(owed, answer, dead.contains(&owed.position));
             if Canary::is_one(&owed.partition) {
-                settlements.push((owed.position, self.settle_canary(owed, settlement, now)));
+                settlements.push((owed.position, self.settle_canary(owed, settlement, times.1)));
                 continue;
             }
             let outcome = match settlement {
                 Settlement::Delivered => {
-                    let time = now.utc().duration_since(owed.received).try_into().unwrap_or_default();
+                    let time = times.1.utc().duration_since(owed.received).try_into().unwrap_or_default();
                     self.house.metrics.delivery_time(self.name.as_str(), time);
                     DeliveryOutcome::Delivered
                 }
@@ -182,27 +237,52 @@ impl Desk {
         for (outcome, n) in DeliveryOutcome::ALL.iter().zip(counts) {
             self.house.metrics.delivery(self.name.as_str(), *outcome, n);
         }
-        tried.change = works.flow.done(&said, taken.whole, Moment::now(), rand::random());
-        if tried.change == Some(Change::Back)
+        if progress.change == Some(Change::Back)
             && let Some(mark) = self.house.store.newest(&self.name).await?
         {
             works.flow.drain(mark, Moment::now());
         }
-        Ok(tried)
+        Ok(progress)
     }
 
-    /// One answer for each of `parcels`, within the time there is.
-    async fn hand_over(&self, sink: &mut Box<dyn Sink>, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        if parcels.is_empty() {
-            return Vec::new();
+    /// Has the sink deliver `batch`, for as long as any of it may be answered in time, and no longer than a stop allows.
+    /// Returns whether a delivery ran out of time.
+    async fn hand_over(&self, works: &mut Works, batch: &Batch) -> bool {
+        if batch.parcels().is_empty() {
+            return false;
         }
-        let retry = |reason: String| Err(Failure::Retry { reason, after: None });
-        if let Ok(mut answers) = timeout(self.delivery.timeout, sink.deliver(parcels)).await {
-            answers.resize_with(parcels.len(), no_answer);
-            return answers;
+        let mut stopping = self.stopping.subscribe();
+        let ended = {
+            let delivering = works.sink.hand_over(batch);
+            tokio::pin!(delivering);
+            loop {
+                let (now, stop) = (Moment::now(), *stopping.borrow_and_update());
+                if let Some(stop) = stop {
+                    batch.close(stop.last_begin(works.longest));
+                }
+                let last = stop.and_then(|stop| stop.until);
+                let until = match batch.standing(now) {
+                    Standing::Waiting(until) => last.map_or(until, |last| last.min(until)),
+                    Standing::Over => break false,
+                };
+                if stop.is_some() && batch.is_at_rest(now) || last.is_some_and(|last| last <= now) {
+                    break false;
+                }
+                tokio::select! {
+                    biased;
+                    () = &mut delivering => break true,
+                    () = tokio::time::sleep(now.until(until).max(SHORTEST)) => {}
+                    _ = stopping.changed() => {}
+                }
+            }
+        };
+        if ended {
+            batch.complete();
+            return false;
         }
-        self.replace(sink);
-        parcels.iter().map(|_| retry(format!("no answer within {:?}", self.delivery.timeout))).collect()
+        let overdue = batch.lapse(Moment::now());
+        self.replace(&mut works.sink);
+        overdue
     }
 
     /// Whatever hangs goes with the sink it hangs in.
@@ -231,54 +311,63 @@ impl Desk {
     }
 }
 
-fn no_answer() -> Result<(), Failure> {
-    Err(Failure::Retry { reason: "the sink gave no answer".to_owned(), after: None })
-}
-
 /// What is not as it was written goes nowhere and holds up nothing; an operator finds it among the dead letters.
 fn damaged() -> Result<(), Failure> {
     Err(Failure::Reject { reason: "damaged in the database: not what was once written".to_owned() })
 }
 
-/// What the queue must remember of an answer, and what it says about the sink.
-fn settle(owed: &Owed, answer: Result<(), Failure>, now: Timestamp, tried: &mut Tried) -> (Settlement, Answer) {
-    let mut bury = |reason: String| {
-        if !Canary::is_one(&owed.partition) {
-            let first = || Dead { events: 0, first: owed.id.clone(), why: reason.clone() };
-            tried.dead.get_or_insert_with(first).events += 1;
-        }
-        Settlement::Dead { reason }
-    };
-    match answer {
-        Ok(()) => {
-            tried.progress = true;
-            (Settlement::Delivered, Answer::Settled)
-        }
-        Err(Failure::Reject { reason }) => {
-            let settlement = bury(reason);
-            tried.progress = true;
-            (settlement, Answer::Settled)
-        }
-        Err(Failure::Retry { reason, .. } | Failure::Pause { reason })
-            if owed.failing_since.is_some_and(|since| too_long(since, now)) =>
-        {
-            let settlement = bury(reason.clone());
-            tried.failure.get_or_insert(reason);
-            (settlement, Answer::GivenUp)
-        }
-        Err(Failure::Retry { reason, after }) => {
-            tried.failure.get_or_insert(reason);
-            (Settlement::Retried, Answer::Failed(after))
-        }
-        Err(Failure::Pause { reason }) => {
-            tried.failure.get_or_insert(reason);
-            (Settlement::Retried, Answer::Stop)
-        }
+/// An answer, as far as it matters for what comes next.
+fn said(owed: &Owed, answer: &Result<(), Failure>, now: Moment) -> Tried {
+    let failing_for = owed.failing_since.map(|since| now.utc().duration_since(since));
+    Tried {
+        position: owed.position,
+        call: owed.partition.as_str().into(),
+        answer: match answer {
+            _ if !owed.intact => Answer::Damaged,
+            Ok(()) => Answer::Passed,
+            Err(Failure::Reject { .. }) => Answer::Refused,
+            Err(Failure::Retry { after, .. }) => Answer::Failed(*after),
+            Err(Failure::Pause { .. }) => Answer::Stop,
+        },
+        tries: owed.attempts,
+        failing_for: failing_for.and_then(|time| time.try_into().ok()).unwrap_or_default(),
     }
 }
 
-fn too_long(since: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(since) >= SignedDuration::try_from(retry::HORIZON).unwrap_or(SignedDuration::MAX)
+impl Progress {
+    /// What the queue must remember of an answer.
+    fn note(&mut self, owed: &Owed, answer: Result<(), Failure>, dead: bool) -> Settlement {
+        let reason = match answer {
+            Ok(()) => {
+                self.any = true;
+                return Settlement::Delivered;
+            }
+            Err(Failure::Retry { reason, .. } | Failure::Pause { reason } | Failure::Reject { reason }) => reason,
+        };
+        if owed.intact {
+            self.failure.get_or_insert_with(|| reason.clone());
+        }
+        if !dead {
+            return Settlement::Retried;
+        }
+        self.any = true;
+        if !Canary::is_one(&owed.partition) {
+            let first = || Dead { events: 0, first: owed.id.clone(), why: reason.clone() };
+            self.dead.get_or_insert_with(first).events += 1;
+        }
+        Settlement::Dead { reason }
+    }
+}
+
+impl Stop {
+    /// From when on nothing more is begun: what is begun shall be answered before the end, by a sink that has last needed
+    /// up to `longest` for an answer.
+    fn last_begin(self, longest: Duration) -> Moment {
+        match self.until.filter(|_| !self.leaving) {
+            Some(until) => self.from.max(until - (2 * longest).max(MARGIN)),
+            None => self.from,
+        }
+    }
 }
 
 fn parcel(owed: &Owed) -> Parcel {

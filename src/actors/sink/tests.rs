@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use async_trait::async_trait;
+use jiff::SignedDuration;
 
 use super::*;
 use crate::board::Board;
@@ -13,7 +14,7 @@ use crate::config::{Delivery, WhenFull};
 use crate::domain::identity::Token;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::sinks::{Failure, Options, Parcel, Sink, file};
+use crate::sinks::{Batch, Failure, Options, Sink, file};
 use crate::store::{Commit, CommitEvent, Store, options};
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -33,26 +34,23 @@ struct Scripted(Arc<Mutex<Peer>>);
 
 #[async_trait]
 impl Sink for Scripted {
-    async fn deliver(&mut self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
+    async fn hand_over(&mut self, batch: &Batch) {
         let mut peer = self.0.lock().unwrap();
-        let mut stuck = BTreeSet::new();
-        let answers = parcels.iter().map(|parcel| {
+        for (place, parcel) in batch.one_by_one() {
             let (id, call) = (parcel.body.to_string(), parcel.partition.to_string());
             peer.tried.push(id.clone());
-            if peer.gone {
-                return Err(Failure::Pause { reason: "410 Gone".to_owned() });
-            }
-            if peer.indigestible.contains(&id) {
-                return Err(Failure::Reject { reason: "422".to_owned() });
-            }
-            if peer.down || peer.poison.contains(&call) || stuck.contains(&call) {
-                stuck.insert(call);
-                return Err(Failure::Retry { reason: "503".to_owned(), after: None });
-            }
-            peer.got.push(id);
-            Ok(())
-        });
-        answers.collect()
+            let answer = if peer.gone {
+                Err(Failure::Pause { reason: "410 Gone".to_owned() })
+            } else if peer.indigestible.contains(&id) {
+                Err(Failure::Reject { reason: "422".to_owned() })
+            } else if peer.down || peer.poison.contains(&call) {
+                Err(Failure::Retry { reason: "503".to_owned(), after: None })
+            } else {
+                peer.got.push(id);
+                Ok(())
+            };
+            batch.answer(place, answer);
+        }
     }
 }
 
@@ -61,7 +59,7 @@ struct Hanging;
 
 #[async_trait]
 impl Sink for Hanging {
-    async fn deliver(&mut self, _: &[Parcel]) -> Vec<Result<(), Failure>> {
+    async fn hand_over(&mut self, _: &Batch) {
         std::future::pending().await
     }
 }
@@ -152,9 +150,14 @@ async fn a_stuck_call_holds_back_no_other_and_a_rejected_event_not_its_own() {
         peer.poison.insert("stuck".to_owned());
         peer.indigestible.insert("c1".to_owned());
     });
-    stage.commit(&[("s1", "stuck"), ("a1", "a"), ("c1", "c"), ("s2", "stuck"), ("c2", "c")]).await;
+    stage.commit(&[("s1", "stuck"), ("c1", "c"), ("a1", "a"), ("s2", "stuck"), ("c2", "c")]).await;
     stage.commit(&[("a2", "a"), ("s3", "stuck")]).await;
-    stage.until("the others are through", |peer, status| peer.got == ["a1", "c2", "a2"] && status.dead == 1).await;
+    let through = ["a1", "a2", "c2"];
+    stage
+        .until("the others are through", |peer, status| {
+            BTreeSet::from_iter(peer.got.iter().map(String::as_str)) == BTreeSet::from(through) && status.dead == 1
+        })
+        .await;
     stage.until("the stuck one is held", |_, status| status.held == 1 && status.queued == 3).await;
     stage.peer(|peer| peer.poison.clear());
     stage
@@ -169,14 +172,15 @@ async fn a_stuck_call_holds_back_no_other_and_a_rejected_event_not_its_own() {
 async fn a_canary_that_is_refused_is_off_the_queue_and_no_dead_letter() {
     let stage = Stage::set(delivery(), &[], false).await;
     stage.peer(|peer| peer.indigestible.insert("c1".to_owned()));
-    stage.commit(&[("c1", "canary:crm"), ("c2", "canary:crm")]).await;
-    stage.until("the next is through", |peer, status| peer.got == ["c2"] && status.queued == 0).await;
+    stage.commit(&[("c1", "canary:crm"), ("a", "a"), ("c2", "canary:crm")]).await;
+    stage.until("the next is through", |peer, status| peer.got == ["a", "c2"] && status.queued == 0).await;
     let text = stage.text();
     for line in ["sink_dead_events{sink=\"crm\"} 0", "sink_canary_seconds_count{sink=\"crm\"} 1"] {
         assert!(text.contains(line), "{line}\n{text}");
     }
-    for outcome in ["delivered", "dead"] {
-        assert!(text.contains(&format!("sink_deliveries_total{{outcome=\"{outcome}\",sink=\"crm\"}} 0")), "{text}");
+    for (outcome, count) in [("delivered", 1), ("dead", 0)] {
+        let line = format!("sink_deliveries_total{{outcome=\"{outcome}\",sink=\"crm\"}} {count}");
+        assert!(text.contains(&line), "{text}");
     }
 }
 
@@ -220,7 +224,9 @@ async fn a_peer_that_wants_no_more_is_left_alone_until_a_reload() {
     stage.until("it rests", |_, status| status.retry_at.is_some() && !status.up).await;
     let tried = stage.peer(|peer| peer.tried.len());
     stage.commit(&[("c", "c")]).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await; // longer than a glance and the first retry
+    stage.until("the newcomer waits too", |_, status| status.queued == 3).await;
+    let retry_at = stage.house.board.view().sinks[&name()].retry_at.unwrap();
+    assert!(retry_at.duration_since(Moment::now().utc()) > SignedDuration::from_mins(30), "{retry_at}");
     assert_eq!(stage.peer(|peer| peer.tried.len()), tried, "left alone");
     stage.peer(|peer| peer.gone = false);
     stage.actor.send(Reopen).await.unwrap();
@@ -251,6 +257,7 @@ async fn what_an_operator_revives_is_delivered_unasked() {
     stage.peer(|peer| peer.indigestible.insert("a".to_owned()));
     stage.commit(&[("a", "a"), ("b", "b")]).await;
     stage.until("it is dead", |_, status| status.dead == 1).await;
+    stage.until("it is told so", |_, status| status.last_error.as_deref() == Some("422")).await;
     stage.peer(|peer| peer.indigestible.clear());
     let letters = stage.house.store.dead(&name(), 0, 9).await.unwrap();
     stage.house.store.revive(&name(), vec![letters[0].position]).await.unwrap();

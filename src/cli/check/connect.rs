@@ -17,7 +17,7 @@ use crate::protocol::stanza::{Grant, Granted};
 /// The beginning of the resource of every visit.
 const VISITOR: &str = "onsip-router-check";
 
-const HEADINGS: [&str; 8] = ["ACCOUNT", "LOG-IN", "AUTHORISED", "SERVICE", "NODE", "OWN", "FOREIGN", "RESULT"];
+const HEADINGS: [&str; 8] = ["ACCOUNT", "LOG-IN", "AUTHORIZED", "SERVICE", "NODE", "OWN", "FOREIGN", "RESULT"];
 
 /// What a visit to one account brought.
 struct Seen {

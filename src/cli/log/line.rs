@@ -48,6 +48,29 @@ impl Line {
         line
     }
 
+    /// The line that says how many lines were dropped.
+    pub(super) fn dropped(lines: u64, time: Timestamp) -> Self {
+        Self {
+            time,
+            level: Level::WARN,
+            target: OWN.to_owned(),
+            message: "log lines were dropped: standard error is not read as fast as it is written to".to_owned(),
+            fields: vec![("lines", lines.into())],
+            suppressed: 0,
+        }
+    }
+
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// About how much room it takes.
+    pub(super) fn size(&self) -> usize {
+        let text = |value: &Value| value.as_str().map_or(8, str::len);
+        let fields = self.fields.iter().map(|(_, value)| size_of::<(&str, Value)>() + text(value));
+        size_of::<Self>() + self.target.len() + self.message.len() + fields.sum::<usize>()
+    }
+
     pub(super) fn time(&self) -> Timestamp {
         self.time
     }
@@ -127,9 +150,9 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => {
             let word = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=');
-            if !text.is_empty() && text.chars().all(word) { text.clone() } else { format!("{text:?}") }
+            if !text.is_empty() && text.chars().all(word) { text.clone() } else { harmless(&format!("{text:?}")) }
         }
-        other => other.to_string(),
+        other => harmless(&other.to_string()),
     }
 }
 

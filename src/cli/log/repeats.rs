@@ -7,50 +7,69 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::line::Line;
+use crate::domain::limits::{LOG_FOREIGN_SUBJECTS, LOG_HELD, LOG_SUBJECTS};
 use crate::domain::moment::Moment;
 
-/// Things remembered at once; of more, every line is written. A few per account of a large fleet.
-const MOST: usize = 1 << 16;
+/// What a line is about, by digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// The place in the code, and what in particular it speaks of.
+    pub(super) exact: u64,
+    /// The place in the code alone: the subject of all that there is no room to tell apart.
+    pub(super) wide: u64,
+    /// Whether a library says it: then a peer may have a say in the text, and no two lines need be alike.
+    pub(super) foreign: bool,
+}
 
 /// What was said a moment ago.
 #[derive(Debug)]
 pub(super) struct Repeats {
     interval: Duration,
     said: HashMap<u64, Said>,
+    /// How many of them libraries said.
+    foreign: usize,
+    /// Bytes of what is held back.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Said {
     at: Moment,
     held: Option<Box<Line>>,
+    foreign: bool,
 }
 
 impl Repeats {
     /// Holds back what repeats within `interval`.
     pub(super) fn within(interval: Duration) -> Self {
-        Self { interval, said: HashMap::new() }
+        Self { interval, said: HashMap::new(), foreign: 0, bytes: 0 }
     }
 
     /// A line about `subject`; given back if it is to be written now.
-    pub(super) fn hear(&mut self, subject: u64, line: Line, now: Moment) -> Option<Line> {
+    pub(super) fn hear(&mut self, subject: Subject, line: Line, now: Moment) -> Option<Line> {
         if self.interval.is_zero() {
             return Some(line);
         }
-        if let Some(said) = self.said.get_mut(&subject) {
+        let room = self.said.len() < LOG_SUBJECTS && (!subject.foreign || self.foreign < LOG_FOREIGN_SUBJECTS);
+        let key = if room || self.said.contains_key(&subject.exact) { subject.exact } else { subject.wide };
+        if let Some(said) = self.said.get_mut(&key) {
             let line = match said.held.take() {
-                Some(earlier) => line.replacing(&earlier),
+                Some(earlier) => {
+                    self.bytes -= earlier.size();
+                    line.replacing(&earlier)
+                }
                 None => line,
             };
-            if now.since(said.at) < self.interval {
+            if now.since(said.at) < self.interval && self.bytes + line.size() <= LOG_HELD {
+                self.bytes += line.size();
                 said.held = Some(Box::new(line));
                 return None;
             }
             said.at = now;
             return Some(line);
         }
-        if self.said.len() < MOST {
-            self.said.insert(subject, Said { at: now, held: None });
-        }
+        self.foreign += usize::from(subject.foreign);
+        self.said.insert(key, Said { at: now, held: None, foreign: subject.foreign });
         Some(line)
     }
 
@@ -62,13 +81,24 @@ impl Repeats {
                 return true;
             }
             said.at = now;
-            said.held.take().map(|line| due.push(*line)).is_some()
+            match said.held.take() {
+                Some(line) => {
+                    self.bytes -= line.size();
+                    due.push(*line);
+                    true
+                }
+                None => {
+                    self.foreign -= usize::from(said.foreign);
+                    false
+                }
+            }
         });
         in_order(due)
     }
 
     /// All that is held back.
     pub(super) fn rest(&mut self) -> Vec<Line> {
+        (self.bytes, self.foreign) = (0, 0);
         in_order(self.said.drain().filter_map(|(_, said)| said.held).map(|line| *line).collect())
     }
 }

@@ -5,9 +5,10 @@ use tracing::subscriber::with_default;
 use tracing::{debug, error, info, warn};
 
 use super::*;
+use crate::domain::limits::{LOG_FOREIGN_SUBJECTS, LOG_HELD, LOG_SUBJECTS};
 
 /// A line, and what it says about what, if it can repeat.
-type Heard = (Line, Option<u64>);
+type Heard = (Line, Option<Subject>);
 
 /// Hears what is logged.
 #[derive(Clone, Default)]
@@ -34,6 +35,11 @@ fn one(say: impl FnOnce()) -> Line {
 fn at(seconds: u64) -> Moment {
     let utc: Timestamp = "2026-11-26T15:00:00Z".parse().unwrap();
     Moment::virtual_at(Duration::from_secs(seconds), utc + Duration::from_secs(seconds))
+}
+
+/// One of our own lines about a thing.
+fn about(thing: u64) -> Subject {
+    Subject { exact: thing, wide: u64::MAX, foreign: false }
 }
 
 #[test]
@@ -99,16 +105,16 @@ fn details_and_news_about_nothing_in_particular_never_repeat() {
 fn the_first_is_written_at_once_and_the_newest_of_the_rest_when_the_time_is_up() {
     let mut repeats = Repeats::within(Duration::from_secs(10));
     let line = |why: &str, events: u64| one(|| warn!(sink = "crm", why, events, "a delivery failed"));
-    assert!(repeats.hear(1, line("first", 1), at(0)).is_some());
-    assert!(repeats.hear(1, line("second", 20), at(3)).is_none());
-    assert!(repeats.hear(1, line("third", 300), at(9)).is_none());
-    assert!(repeats.hear(2, line("of another", 1), at(9)).is_some());
+    assert!(repeats.hear(about(1), line("first", 1), at(0)).is_some());
+    assert!(repeats.hear(about(1), line("second", 20), at(3)).is_none());
+    assert!(repeats.hear(about(1), line("third", 300), at(9)).is_none());
+    assert!(repeats.hear(about(2), line("of another", 1), at(9)).is_some());
     assert_eq!(repeats.due(at(9)), []);
     let due = repeats.due(at(10));
     assert_eq!(due.len(), 1);
     let text = due[0].text(false);
     assert!(text.ends_with("sink=crm why=third events=320 suppressed=1"), "{text}");
-    assert!(repeats.hear(1, line("fourth", 1), at(11)).is_none(), "one was written a second ago");
+    assert!(repeats.hear(about(1), line("fourth", 1), at(11)).is_none(), "one was written a second ago");
     assert_eq!(repeats.due(at(20)).len(), 1);
 }
 
@@ -116,10 +122,10 @@ fn the_first_is_written_at_once_and_the_newest_of_the_rest_when_the_time_is_up()
 fn after_a_quiet_time_a_line_is_written_at_once_again() {
     let mut repeats = Repeats::within(Duration::from_secs(10));
     let line = || one(|| warn!(sink = "crm", "a delivery failed"));
-    assert!(repeats.hear(1, line(), at(0)).is_some());
-    assert!(repeats.hear(1, line(), at(10)).is_some());
-    assert!(repeats.hear(1, line(), at(11)).is_none());
-    let late = repeats.hear(1, line(), at(25)).unwrap().text(false);
+    assert!(repeats.hear(about(1), line(), at(0)).is_some());
+    assert!(repeats.hear(about(1), line(), at(10)).is_some());
+    assert!(repeats.hear(about(1), line(), at(11)).is_none());
+    let late = repeats.hear(about(1), line(), at(25)).unwrap().text(false);
     assert!(late.ends_with("suppressed=1"), "nobody had looked meanwhile: {late}");
     assert_eq!((repeats.due(at(60)), repeats.rest()), (Vec::new(), Vec::new()));
 }
@@ -128,8 +134,8 @@ fn after_a_quiet_time_a_line_is_written_at_once_again() {
 fn at_the_end_all_that_is_held_back_is_written() {
     let mut repeats = Repeats::within(Duration::from_secs(10));
     let line = || one(|| warn!("a delivery failed"));
-    assert!(repeats.hear(1, line(), at(0)).is_some());
-    assert!(repeats.hear(1, line(), at(1)).is_none());
+    assert!(repeats.hear(about(1), line(), at(0)).is_some());
+    assert!(repeats.hear(about(1), line(), at(1)).is_none());
     assert_eq!(repeats.rest().len(), 1);
 }
 
@@ -137,16 +143,46 @@ fn at_the_end_all_that_is_held_back_is_written() {
 fn without_an_interval_every_line_is_written() {
     let mut repeats = Repeats::within(Duration::ZERO);
     let line = || one(|| warn!("a delivery failed"));
-    assert!((0..3).all(|_| repeats.hear(1, line(), at(0)).is_some()));
+    assert!((0..3).all(|_| repeats.hear(about(1), line(), at(0)).is_some()));
 }
 
 #[test]
-fn more_things_than_can_be_remembered_are_written_and_take_no_room() {
+fn more_things_than_can_be_told_apart_are_repeats_of_each_other_and_take_no_room() {
     let mut repeats = Repeats::within(Duration::from_secs(10));
     let line = one(|| warn!("a delivery failed"));
-    for subject in 0..100_000 {
-        assert!(repeats.hear(subject, line.clone(), at(0)).is_some());
-    }
-    assert!(repeats.hear(99_999, line.clone(), at(1)).is_some());
-    assert!(repeats.hear(0, line, at(1)).is_none());
+    let written = (0..100_000).filter(|thing| repeats.hear(about(*thing), line.clone(), at(0)).is_some()).count();
+    assert_eq!(written, LOG_SUBJECTS + 1);
+    assert!(repeats.hear(about(0), line, at(1)).is_none());
+    assert_eq!(repeats.due(at(10)).len(), 2);
+}
+
+#[test]
+fn what_a_peer_has_a_library_say_in_ever_new_words_is_held_back_too() {
+    let mut repeats = Repeats::within(Duration::from_secs(10));
+    let lines = heard(|| {
+        for word in 0..10_000 {
+            tracing::warn!(target: "library", "strange answer {word}");
+        }
+        tracing::warn!(target: "another", "hello");
+    });
+    let written = lines.into_iter().filter_map(|(line, about)| repeats.hear(about.unwrap(), line, at(0)));
+    let written: Vec<_> = written.map(|line| line.text(false)).collect();
+    assert_eq!(written.len(), LOG_FOREIGN_SUBJECTS + 2);
+    assert!(written.last().unwrap().ends_with("another: hello"));
+    let due = repeats.due(at(10));
+    assert_eq!(due.len(), 1);
+    assert!(due[0].text(false).contains("strange answer 9999 suppressed="));
+}
+
+#[test]
+fn what_is_held_back_is_bounded_in_bytes() {
+    let mut repeats = Repeats::within(Duration::from_secs(10));
+    let long = "x".repeat(100_000);
+    let line = one(|| warn!(why = long, "a delivery failed"));
+    let hear =
+        |repeats: &mut Repeats| (0..100).filter(|n| repeats.hear(about(*n), line.clone(), at(0)).is_none()).count();
+    assert_eq!(hear(&mut repeats), 0);
+    assert_eq!(hear(&mut repeats), LOG_HELD / line.size());
+    assert_eq!(repeats.due(at(10)).len(), LOG_HELD / line.size());
+    assert_eq!(hear(&mut repeats), LOG_HELD / line.size(), "what was written leaves room");
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Choice, Queue, plural};
+use crate::cli::printable_json;
 use crate::cli::round::Report;
 use crate::cli::table::{Table, time};
 use crate::domain::name::SinkName;
@@ -42,7 +43,11 @@ pub(super) async fn list(queue: &Queue<'_>, args: &Args) -> Result<Report> {
     if let ([sink], true) = (queue.sinks.as_slice(), queue.one) {
         letters = queue.store.latest_dead(sink, args.limit).await?;
     }
-    let text = if args.json { as_json(queue, &depths, &letters) } else { as_text(queue, &depths, &letters) };
+    let text = if args.json {
+        printable_json(&as_json(queue, &depths, &letters)).into_owned()
+    } else {
+        as_text(queue, &depths, &letters)
+    };
     Ok(Report { text, failed: false })
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{Choice, Queue};
+use crate::cli::printable_json;
 use crate::cli::round::Report;
 use crate::cli::table::{harmless, time};
 use crate::store::{Found, Standing, Wanted};
@@ -42,7 +43,10 @@ pub(super) async fn show(queue: &Queue<'_>, args: &Args) -> Result<Report> {
             bail!("{event}: is neither owed to this sink nor one of its dead letters");
         }
     }
-    Ok(Report { text: if args.json { as_json(&found) } else { as_text(&found) }, failed: false })
+    Ok(Report {
+        text: if args.json { printable_json(&as_json(&found)).into_owned() } else { as_text(&found) },
+        failed: false,
+    })
 }
 
 fn as_text(found: &Found) -> String {

@@ -86,14 +86,15 @@ impl Running {
         self.watch();
     }
 
-    async fn apply(&mut self, app: &App, new: Config) -> bool {
-        super::make_room(&new);
+    async fn apply(&mut self, app: &App, mut new: Config) -> bool {
+        super::make_room(&mut new);
         match app.reload(&self.config, new.clone()).await {
             Ok(changes) => {
                 if self.config.log != new.log {
                     tracing::warn!("log: a change takes effect at the next start");
                 }
                 self.config = new;
+                warn_of(&self.config);
                 tell(&changes);
                 true
             }
@@ -127,6 +128,13 @@ impl Running {
         if let Some(Err(fault)) = self.watch.as_mut().map(|watch| watch.renew(&self.sources)) {
             unwatched(&fault);
         }
+    }
+}
+
+/// Says what keeps nothing from running and yet should be put right.
+pub(super) fn warn_of(config: &Config) {
+    for problem in &config.warnings {
+        tracing::warn!(%problem, "the configuration runs, but is not as it should be");
     }
 }
 

@@ -165,6 +165,7 @@ mod tests {
             state: "active".into(),
             lease_until: Some("2026-11-22T15:14:09Z".parse().unwrap()),
             renewed: None,
+            assigned: false,
         }
     }
 

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::seed::properties;
 
 fn own() -> FullJid {
     FullJid::new("a@b.test/router").unwrap()
@@ -183,7 +184,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-proptest! {
+properties! {
+    cases: 256;
+
     /// Against a model with numbers that never wrap: what is handled is never ahead of what was dealt with, nothing sent
     /// is lost or doubled, and an honest server is never said to acknowledge too much.
     #[test]

@@ -155,6 +155,7 @@ mod garbage {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seed::properties;
 
     const NAMES: [&str; 16] = [
         "event",
@@ -201,7 +202,9 @@ mod garbage {
         format!("<{name} xmlns='{}'{attribute}>{text}{inner}</{name}>", SPACES[space])
     }
 
-    proptest! {
+    properties! {
+        cases: 256;
+
         #[test]
         fn never_panics_and_never_costs_a_good_neighbour(
             before in proptest::collection::vec(tree(), 0..4),
@@ -271,7 +274,7 @@ fn c2_no_message_becomes_more_than_it_may() {
     let retracts = "<retract id='i'/>".repeat(5_500);
     for node in ["n".to_owned(), "n".repeat(1_000)] {
         let note = read(&event(&format!("<items node='{node}'>{retracts}</items>")));
-        assert!(note.output() <= crate::domain::limits::MESSAGE_OUTPUT_BYTES, "{}", note.output());
+        assert!(note.output() <= MESSAGE_OUTPUT_BYTES, "{}", note.output());
         assert!((100..=512).contains(&note.parts.len()), "{}", note.parts.len());
         assert_eq!(note.parts.len() as u64 + note.oversize, 5_500);
     }

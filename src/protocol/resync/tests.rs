@@ -123,7 +123,7 @@ fn c2_an_answer_of_which_something_was_left_out_ends_nothing() {
         let note = collection(&pubsub(&other));
         assert_eq!((items(&note).len(), rests(&note).len(), note.oversize), (1, 0, 1));
     }
-    let many: String = (0..5_000).map(|n| format!("<item id='{n}'>{CALL}</item>")).collect();
+    let many = (0..5_000).map(|n| format!("<item id='{n}'>{CALL}</item>")).collect::<Vec<_>>().concat();
     let note = collection(&pubsub(&format!("<items node='/a.test/ann'>{many}</items>")));
     assert!(note.output() <= crate::domain::limits::SHOWN_OUTPUT_BYTES && rests(&note).is_empty());
     assert_eq!(note.parts.len() as u64 + note.oversize, 5_000);

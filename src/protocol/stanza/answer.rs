@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use minidom::Element;
 use xmpp_parsers::jid::FullJid;
 
-use super::ns;
+use super::{condition_name, ns};
+use crate::domain::limits::{ADDRESS_BYTES, AUTHORIZED_ADDRESSES, CONDITION_BYTES, JID_BYTES, REDIRECT_BYTES, SUBID_BYTES, cut};
 use crate::domain::name::Subid;
 
 /// An error answer, by its condition names only.
@@ -34,10 +35,10 @@ impl Refusal {
         let specific = conditions().find(|c| c.has_ns(ns::PUBSUB_ERRORS) || c.has_ns(ns::COMMANDS));
         let target = defined.filter(|c| matches!(c.name(), "redirect" | "gone")).map(Element::text);
         Self {
-            condition: defined.map_or("undefined-condition", Element::name).to_owned(),
-            specific: specific.map(|c| c.name().to_owned()),
+            condition: condition_name(defined.map_or("undefined-condition", Element::name)),
+            specific: specific.map(|c| condition_name(c.name())),
             wait: error.and_then(|e| e.attr("type")) == Some("wait"),
-            target: target.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()),
+            target: target.map(|t| t.trim().to_owned()).filter(|t| (1..=REDIRECT_BYTES).contains(&t.len())),
         }
     }
 
@@ -78,9 +79,9 @@ impl Listed {
             .flat_map(Element::children)
             .filter(|child| child.is("subscription", ns::PUBSUB))
             .map(|child| Self {
-                jid: child.attr("jid").unwrap_or_default().to_owned(),
-                subid: child.attr("subid").filter(|id| !id.is_empty()).map(Subid::from),
-                state: child.attr("subscription").unwrap_or("subscribed").to_owned(),
+                jid: cut(child.attr("jid").unwrap_or_default(), JID_BYTES),
+                subid: child.attr("subid").and_then(subid),
+                state: cut(child.attr("subscription").unwrap_or("subscribed"), CONDITION_BYTES),
             })
             .collect()
     }
@@ -107,8 +108,8 @@ impl SubscribeReply {
     pub fn read(iq: &Element) -> Self {
         let reply = iq.get_child("pubsub", ns::PUBSUB).and_then(|p| p.get_child("subscription", ns::PUBSUB));
         Self {
-            state: reply.and_then(|r| r.attr("subscription")).unwrap_or("pending").to_owned(),
-            subid: reply.and_then(|r| r.attr("subid")).filter(|id| !id.is_empty()).map(Subid::from),
+            state: cut(reply.and_then(|r| r.attr("subscription")).unwrap_or("pending"), CONDITION_BYTES),
+            subid: reply.and_then(|r| r.attr("subid")).and_then(subid),
         }
     }
 }
@@ -152,11 +153,16 @@ impl Granted {
                 .filter(move |field| field.attr("var") == Some(var))
                 .flat_map(|field| field.children().filter(|v| v.name() == "value"))
                 .map(|value| value.text().trim().to_owned())
-                .filter(|value| !value.is_empty())
+                .filter(|value| (1..=ADDRESS_BYTES).contains(&value.len()))
         };
         let expires = values("expires").find_map(|text| text.parse().ok());
-        Self::Yes(Grant { expires, addresses: values("sip").collect() })
+        Self::Yes(Grant { expires, addresses: values("sip").take(AUTHORIZED_ADDRESSES).collect() })
     }
+}
+
+/// An id that can be used.
+fn subid(text: &str) -> Option<Subid> {
+    (1..=SUBID_BYTES).contains(&text.len()).then(|| Subid::from(text))
 }
 
 /// The UTC an entity answered when it was asked for the time (XEP-0202); the zone it lives in does not matter.
@@ -182,6 +188,40 @@ mod tests {
              <bad-action xmlns='http://jabber.org/protocol/commands'/></error>"));
         assert_eq!(refusal.to_string(), "bad-request (bad-action)");
         assert!(!format!("{refusal:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn c9_what_a_service_calls_an_error_is_cut_where_it_is_read() {
+        let (long, cut) = ("x".repeat(5_000), format!("{}…", "x".repeat(CONDITION_BYTES)));
+        let refusal = Refusal::read(&iq(&format!(
+            "<error><{long} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>y</{long}>\
+             <{long} xmlns='http://jabber.org/protocol/pubsub#errors'/></error>"
+        )));
+        assert_eq!((refusal.condition.as_str(), refusal.specific.as_deref()), (cut.as_str(), Some(cut.as_str())));
+        let refusal = Refusal::read(&iq(&format!(
+            "<error><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:a?;node={long}</gone></error>"
+        )));
+        assert_eq!((refusal.condition.as_str(), refusal.target), ("gone", None));
+    }
+
+    #[test]
+    fn c9_what_a_service_answers_is_cut_where_it_is_read() {
+        let long = "x".repeat(5_000);
+        let pubsub = "http://jabber.org/protocol/pubsub";
+        let listed = Listed::read(&iq(&format!(
+            "<pubsub xmlns='{pubsub}'><subscriptions><subscription jid='{long}' subid='{long}' subscription='{long}'/>\
+             </subscriptions></pubsub>"
+        )));
+        assert!(listed[0].jid.len() < 4000 && listed[0].state.len() < 100 && listed[0].subid.is_none());
+        let reply = SubscribeReply::read(&iq(&format!(
+            "<pubsub xmlns='{pubsub}'><subscription subid='{long}' subscription='{long}'/></pubsub>"
+        )));
+        assert!(reply.state.len() < 100 && reply.subid.is_none());
+        let granted = Granted::read(&iq(&format!(
+            "<command xmlns='http://jabber.org/protocol/commands' status='completed'><x xmlns='jabber:x:data'>\
+             <field var='sip'><value>{long}</value></field><field var='sip'><value>a@b</value></field></x></command>"
+        )));
+        assert_eq!(granted, Granted::Yes(Grant { expires: None, addresses: vec!["a@b".to_owned()] }));
     }
 
     #[test]

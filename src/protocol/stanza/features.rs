@@ -3,6 +3,7 @@
 use minidom::Element;
 
 use super::{greeting, ns};
+use crate::domain::limits::{MECHANISM_BYTES, MECHANISMS};
 
 /// The offers that a client of ours takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +28,12 @@ impl Features {
         let mechanisms = element.get_child("mechanisms", ns::SASL).into_iter().flat_map(Element::children);
         element.is("features", ns::STREAM).then(|| Self {
             tls: element.has_child("starttls", ns::TLS),
-            mechanisms: mechanisms.filter(|child| child.is("mechanism", ns::SASL)).map(Element::text).collect(),
+            mechanisms: mechanisms
+                .filter(|child| child.is("mechanism", ns::SASL))
+                .map(Element::text)
+                .filter(|name| name.len() <= MECHANISM_BYTES)
+                .take(MECHANISMS)
+                .collect(),
             binding: element.has_child("bind", ns::BIND),
             session: element.children().any(greeting::demands_session),
             management: element.has_child("sm", ns::MANAGEMENT),

@@ -4,6 +4,7 @@ use minidom::Element;
 use xmpp_parsers::jid::BareJid;
 
 use super::{WithAttribute, ns};
+use crate::domain::limits::{JID_BYTES, REQUEST_ID_BYTES};
 
 /// Initial presence: priority 1, because messages reach only resources above zero (protocol sheet section 3).
 #[must_use]
@@ -49,9 +50,14 @@ pub fn time_request(id: &str, to: &BareJid) -> Element {
     Element::builder("iq", ns::CLIENT).with("type", "get").with("id", id).with("to", to.as_str()).append(time).build()
 }
 
-/// The answer to a request of the peer: a pong to a ping, `service-unavailable` to all else (RFC 6120 section 8.4).
+/// Returns the answer to a request of the peer: a pong to a ping, `service-unavailable` to all else (RFC 6120 section
+/// 8.4). There is none where it would have to repeat an id or an address longer than allowed.
 #[must_use]
-pub fn reply(request: &Element) -> Element {
+pub fn reply(request: &Element) -> Option<Element> {
+    let longer = |name: &str, most| request.attr(name).is_some_and(|value| value.len() > most);
+    if longer("id", REQUEST_ID_BYTES) || longer("from", JID_BYTES) {
+        return None;
+    }
     let ping = request.attr("type") == Some("get") && request.has_child("ping", ns::PING);
     let iq = Element::builder("iq", ns::CLIENT)
         .with("type", if ping { "result" } else { "error" })
@@ -61,10 +67,11 @@ pub fn reply(request: &Element) -> Element {
         None => iq,
     };
     if ping {
-        return iq.build();
+        return Some(iq.build());
     }
     let condition = Element::builder("service-unavailable", ns::XMPP_STANZAS).build();
-    iq.append(Element::builder("error", ns::CLIENT).with("type", "cancel").append(condition).build()).build()
+    let error = Element::builder("error", ns::CLIENT).with("type", "cancel").append(condition).build();
+    Some(iq.append(error).build())
 }
 
 #[cfg(test)]
@@ -75,13 +82,28 @@ mod tests {
     fn a_ping_is_answered_and_an_unknown_request_refused() {
         let ping: Element =
             "<iq xmlns='jabber:client' type='get' id='p' from='s'><ping xmlns='urn:xmpp:ping'/></iq>".parse().unwrap();
-        let answer = reply(&ping);
+        let answer = reply(&ping).unwrap();
         assert_eq!((answer.attr("type"), answer.attr("id"), answer.attr("to")), (Some("result"), Some("p"), Some("s")));
         let push: Element =
             "<iq xmlns='jabber:client' type='set' id='q'><query xmlns='jabber:iq:roster'/></iq>".parse().unwrap();
         assert!(
-            reply(&push).get_child("error", ns::CLIENT).unwrap().has_child("service-unavailable", ns::XMPP_STANZAS)
+            reply(&push)
+                .unwrap()
+                .get_child("error", ns::CLIENT)
+                .unwrap()
+                .has_child("service-unavailable", ns::XMPP_STANZAS)
         );
+    }
+
+    #[test]
+    fn b12_a_request_whose_answer_would_be_huge_is_not_answered() {
+        let answered = |name: &str, length: usize| {
+            let value = "x".repeat(length);
+            let request = format!("<iq xmlns='jabber:client' type='get' {name}='{value}'><x xmlns='y'/></iq>");
+            reply(&request.parse().unwrap()).is_some()
+        };
+        assert!(answered("id", 1024) && !answered("id", 1025));
+        assert!(answered("from", 3071) && !answered("from", 3072));
     }
 
     #[test]

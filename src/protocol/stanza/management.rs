@@ -5,6 +5,7 @@ use std::time::Duration;
 use minidom::Element;
 
 use super::{Tag, WithAttribute, ns};
+use crate::domain::limits::STREAM_ID_BYTES;
 
 /// What the server says about the stream itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +48,10 @@ pub fn management(tag: &impl Tag) -> Option<Management> {
     match tag.name() {
         "enabled" => {
             let resumable = matches!(tag.attribute("resume"), Some("true" | "1"));
-            let id = tag.attribute("id").filter(|id| resumable && !id.is_empty()).map(str::to_owned);
+            let id = tag
+                .attribute("id")
+                .filter(|id| resumable && !id.is_empty() && id.len() <= STREAM_ID_BYTES)
+                .map(str::to_owned);
             Some(Management::Enabled { id, patience: number("max").map(|max| Duration::from_secs(max.into())) })
         }
         "failed" => Some(Management::Failed),
@@ -100,6 +104,8 @@ mod tests {
         assert_eq!(read("<enabled id='x' resume='true' max='300'/>"), Some(enabled.clone()));
         assert_eq!(read("<enabled id='x' resume='1' max='300'/>"), Some(enabled));
         assert_eq!(read("<enabled id='x'/>"), Some(Management::Enabled { id: None, patience: None }));
+        let long = format!("<enabled id='{}' resume='true'/>", "x".repeat(STREAM_ID_BYTES + 1));
+        assert_eq!(read(&long), Some(Management::Enabled { id: None, patience: None }));
         assert_eq!(read("<failed h='7'/>"), Some(Management::Failed));
         assert_eq!(read("<resumed previd='x' h='7'/>"), Some(Management::Resumed { id: "x".into(), handled: 7 }));
         assert_eq!(read("<r/>"), Some(Management::Asks));

@@ -9,7 +9,7 @@ use crate::domain::event::rfc3339;
 use crate::domain::name::{NodeName, Subid};
 use crate::domain::secret::Secret;
 
-/// Something to ask a component for. Every subscription request is about our own full JID.
+/// Something to ask a component for. Every subscription request but one is about our own full JID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// `authorize-plain` (protocol sheet section 4).
@@ -56,6 +56,15 @@ pub enum Request {
         /// Which subscription; without it there must be exactly one.
         subid: Option<Subid>,
     },
+    /// Unsubscribe what we made under another resource of our own JID.
+    UnsubscribeOther {
+        /// The node.
+        node: NodeName,
+        /// Who holds it.
+        jid: FullJid,
+        /// Which subscription.
+        subid: Subid,
+    },
 }
 
 impl Request {
@@ -93,6 +102,9 @@ pub fn iq(id: &str, to: &BareJid, own: &FullJid, request: &Request) -> Element {
         }
         Request::Unsubscribe { node, subid } => {
             ("set", pubsub([named("unsubscribe", node, subid.as_ref(), own).build()]))
+        }
+        Request::UnsubscribeOther { node, jid, subid } => {
+            ("set", pubsub([named("unsubscribe", node, Some(subid), jid).build()]))
         }
     };
     Element::builder("iq", ns::CLIENT).with("type", kind).with("id", id).with("to", to.as_str()).append(payload).build()

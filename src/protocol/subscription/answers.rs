@@ -23,11 +23,11 @@ impl Subscription {
             Ok(list) => list,
             Err(refusal) => return self.not_listed(refusal, why, now),
         };
-        let Some(own) = &self.own else { return Vec::new() };
+        let Some(own) = self.own.clone() else { return Vec::new() };
+        let mut commands = self.see_leftovers(&Listed::read(list), &own);
         let known = self.held.as_ref().and_then(|held| held.subid.as_ref());
-        let entries = Entries::read(list, own, known);
-        let mut commands =
-            probed(why, if entries.keep.is_some() { ProbeOutcome::Found } else { ProbeOutcome::Missing });
+        let entries = Entries::read(list, &own, known);
+        commands.extend(probed(why, if entries.keep.is_some() { ProbeOutcome::Found } else { ProbeOutcome::Missing }));
         commands.extend(self.found(entries, why, now));
         commands
     }
@@ -55,7 +55,7 @@ impl Subscription {
             Entries { .. } => match why {
                 Why::Beginning => {
                     self.held = None;
-                    self.subscribe(now)
+                    self.make_room(false).unwrap_or_else(|| self.subscribe(now))
                 }
                 Why::Approved => self.lose("approved, but not listed", now),
                 Why::Ended | Why::Renewed | Why::Leaving => self.lose("the service ended it", now),
@@ -93,7 +93,11 @@ impl Subscription {
         let unconfigured = entry.state == "unconfigured";
         let mut held = match self.held.take() {
             Some(held) if held.subid == entry.subid || held.subid.is_none() => Held { subid: entry.subid, ..held },
-            Some(_) | None => Held::found(entry.subid),
+            Some(_) | None => {
+                let ours = self.is_recorded(entry.subid.as_ref());
+                self.leftovers.made = self.own.clone().filter(|_| ours);
+                Held::found(entry.subid)
+            }
         };
         if unconfigured && held.lease != Lease::Endless {
             held.lease = Lease::Unknown; // without options it does not deliver
@@ -124,7 +128,11 @@ impl Subscription {
     pub(super) fn subscribed(&mut self, reply: &Reply, asked: Moment, said: Option<Said>, now: Moment) -> Vec<Command> {
         let SubscribeReply { state, subid } = match reply {
             Ok(result) => SubscribeReply::read(result),
-            Err(refusal) => return self.refused(refusal, now),
+            Err(refusal) => {
+                let full = matches!(refusal, NoAnswer::Refused(refusal) if refusal.is("too-many-subscriptions"));
+                let room = if full { self.make_room(true) } else { None };
+                return room.unwrap_or_else(|| self.refused(refusal, now));
+            }
         };
         if state == "none" {
             return self.turn_away("the service answered none".to_owned(), now);
@@ -132,6 +140,7 @@ impl Subscription {
         let named = subid.is_some();
         let lease = if state == "unconfigured" { Lease::Unknown } else { Lease::Until(asked + self.terms.lease) };
         self.held = Some(Held { subid, lease, renewed: Some(asked) });
+        self.leftovers.made.clone_from(&self.own);
         let mut commands = vec![Command::Tell(Fact::Created)];
         commands.extend(match (state.as_str(), said) {
             ("subscribed", None | Some(Said::Subscribed)) if named => self.settle(Vec::new(), now),

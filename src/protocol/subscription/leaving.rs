@@ -63,6 +63,7 @@ impl Subscription {
                 | Ask::Subscribe { .. }
                 | Ask::Renew { .. }
                 | Ask::Remove { .. }
+                | Ask::Clear { .. }
                 | Ask::Withdraw { .. }
                 | Ask::Items,
                 _,

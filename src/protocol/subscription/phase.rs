@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::leftovers::Leftover;
 use crate::domain::moment::Moment;
 use crate::domain::name::Subid;
 
@@ -38,6 +39,8 @@ pub(super) enum Ask {
     Renew { asked: Moment, surplus: Vec<Subid>, listed: bool },
     /// Remove one of several of ours; the held one stays.
     Remove { surplus: Vec<Subid> },
+    /// Remove one that we made under an earlier resource; `for_room`: to subscribe then.
+    Clear { leftover: Leftover, for_room: bool },
     /// Remove all of ours, one after the other, and begin again.
     Withdraw { rest: Vec<Option<Subid>>, why: &'static str },
     /// Which items are there, now that events can arrive again?

@@ -63,9 +63,13 @@ impl Subscription {
             let request = Request::Unsubscribe { node: self.via.clone(), subid: Some(subid) };
             return self.ask(Ask::Remove { surplus }, request);
         }
+        let delivers = self.held.as_ref().is_some_and(|held| held.delivers(now));
+        if delivers && let Some(commands) = self.clear() {
+            return commands;
+        }
         if self.recheck {
             self.list(Why::Ended)
-        } else if self.terms.resync && self.unsynced && self.held.as_ref().is_some_and(|held| held.delivers(now)) {
+        } else if self.terms.resync && self.unsynced && delivers {
             self.unsynced = false; // what is missed from now on, the next answer shows
             let request = Request::Items { node: self.via.clone() };
             self.ask(Ask::Items, request)

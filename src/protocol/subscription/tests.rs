@@ -11,6 +11,7 @@ mod beginning;
 mod connection;
 mod ending;
 mod leaving;
+mod leftovers;
 mod model;
 mod probes;
 mod redirects;
@@ -168,7 +169,11 @@ fn shown(commands: Vec<Command>) -> String {
         Command::Send(Request::Subscribe { .. }) => "subscribe".to_owned(),
         Command::Send(Request::Renew { subid: id, .. }) => format!("renew{}", subid(id)),
         Command::Send(Request::Unsubscribe { subid: id, .. }) => format!("unsubscribe{}", subid(id)),
+        Command::Send(Request::UnsubscribeOther { jid, subid, .. }) => {
+            format!("unsubscribe {subid} of {}", jid.resource())
+        }
         Command::Send(request @ Request::Authorize { .. }) => format!("{request:?}"),
+        Command::Forget(jid) => format!("forget {}", jid.resource()),
         Command::Became(state, _) => format!("= {state}"),
         Command::Tell(Fact::Renewal(outcome)) => format!("renewal: {outcome}"),
         Command::Tell(Fact::Resync(outcome)) => format!("resync: {outcome}"),

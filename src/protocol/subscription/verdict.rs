@@ -105,6 +105,19 @@ mod tests {
     }
 
     #[test]
+    fn c10_a_redirect_to_a_node_that_xml_cannot_carry_is_none() {
+        let moved_to = |node: &str| {
+            let target = format!("xmpp:{}?;node={node}", service().jid());
+            let refusal = Refusal { condition: "redirect".into(), specific: None, wait: false, target: Some(target) };
+            moved(&refusal, &service())
+        };
+        assert_eq!(moved_to("%2Fa%20b"), Some(NodeName::from("/a b")));
+        for bad in ["%00", "a%01b", "%1b", "%08", "%EF%BF%BE", "%ff", "%ed%a0%80"] {
+            assert_eq!(moved_to(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn every_row_for_subscribe_has_its_decision() {
         let rows = [
             ("bad-request", Some("invalid-jid"), false, Verdict::Denied),

@@ -28,7 +28,9 @@ struct Event {
 struct Queue {
     events: Vec<Event>,
     newest: i64,
+    by_wall: Duration,
     delivered: Vec<(Event, Moment)>,
+    dead: Vec<(Event, Moment)>,
     tries: Vec<(i64, Moment)>,
 }
 
@@ -89,23 +91,41 @@ impl Queue {
         assert!(taken.len() <= take.most);
         taken.rotate_left(held);
         if taken.is_empty() {
-            flow.done(&[], whole, now, 0.5);
+            flow.done(&[], &[], whole, now, 0.5);
             return false;
         }
         let turned = take.turned % taken.len();
         taken.rotate_left(turned);
         let answers = answer(&taken);
-        let mut tried = Vec::new();
+        let (mut tried, mut left) = (Vec::new(), Vec::new());
+        let mut stuck = BTreeSet::new();
         for (event, answer) in taken.iter().zip(answers) {
+            if stuck.contains(&event.call) {
+                left.push(event.position); // its call has failed before it
+                continue;
+            }
+            if answer != Answer::Passed {
+                stuck.insert(Arc::clone(&event.call));
+            }
+            let tries = self.tries.iter().filter(|(tried, _)| *tried == event.position).count();
             self.tries.push((event.position, now));
-            if answer == Answer::Settled {
+            if answer == Answer::Passed {
                 self.events.retain(|other| other.position != event.position);
                 self.delivered.push((event.clone(), now));
             }
-            tried.push((Arc::clone(&event.call), answer));
+            let tries = u32::try_from(tries).unwrap();
+            // What the wall clock says may be anything.
+            let failing_for = if tries == 0 { Duration::ZERO } else { self.by_wall };
+            let (position, call) = (event.position, Arc::clone(&event.call));
+            tried.push(Tried { position, call, answer, tries, failing_for });
         }
         let whole = whole && take.turned == 0;
-        if flow.done(&tried, whole, now, 0.5) == Some(Change::Back)
+        flow.adapt(taken.len(), tried.len(), false);
+        let Ended { change, dead } = flow.done(&tried, &left, whole, now, 0.5);
+        let (dead, events) = self.events.drain(..).partition(|event| dead.contains(&event.position));
+        self.events = events;
+        self.dead.extend(Vec::into_iter(dead).map(|event| (event, now)));
+        if change == Some(Change::Back)
             && let Some(newest) = self.events.last()
         {
             flow.drain(newest.position, now);
@@ -147,7 +167,7 @@ fn answers(manner: Manner, poison: &BTreeSet<Arc<str>>, up: bool, batch: &[Event
             calls.insert(Arc::clone(&event.call));
             failed |= matches!(manner, Manner::StopAtFirst);
         }
-        if fails { Answer::Failed(None) } else { Answer::Settled }
+        if fails { Answer::Failed(None) } else { Answer::Passed }
     };
     batch.iter().map(answer).collect()
 }
@@ -309,9 +329,7 @@ fn a_sink_that_asks_us_to_stop_rests_until_its_time_or_until_it_is_hurried() {
     run(&mut flow, &mut queue, at(0), at(3_500_000), &mut |_, _| true, &mut |batch, _| vec![Answer::Stop; batch.len()]);
     assert_eq!(queue.tries.len(), 1);
     flow.hurry(at(3_500_000));
-    run_quietly(&mut flow, &mut queue, at(3_500_000), at(3_500_100), &mut |batch, _| {
-        vec![Answer::Settled; batch.len()]
-    });
+    run_quietly(&mut flow, &mut queue, at(3_500_000), at(3_500_100), &mut |batch, _| vec![Answer::Passed; batch.len()]);
     assert!(flow.is_up() && queue.events.is_empty());
 }
 
@@ -333,14 +351,14 @@ fn fresh_events_come_promptly_while_a_backlog_drains_at_its_rate() {
             }
             due
         };
-        run(&mut flow, &mut queue, at(0), at(15_000), &mut traffic, &mut |batch, _| vec![Answer::Settled; batch.len()]);
+        run(&mut flow, &mut queue, at(0), at(15_000), &mut traffic, &mut |batch, _| vec![Answer::Passed; batch.len()]);
         queue.assert_in_order();
         let old = queue.delivered.iter().filter(|(event, _)| event.position <= 400).count();
         assert!((250..=330).contains(&old), "{batch}: {old}");
         let fresh = queue.delivered.iter().filter(|(event, _)| event.call.starts_with("new"));
         let slowest = fresh.map(|(event, when)| since(event.came, *when)).max().unwrap();
         assert!(slowest <= 50, "{batch}: {slowest} ms");
-        run_quietly(&mut flow, &mut queue, at(15_000), at(25_000), &mut |batch, _| vec![Answer::Settled; batch.len()]);
+        run_quietly(&mut flow, &mut queue, at(15_000), at(25_000), &mut |batch, _| vec![Answer::Passed; batch.len()]);
         queue.assert_in_order();
         assert!(queue.events.is_empty(), "{batch}");
     }
@@ -378,5 +396,179 @@ fn whatever_happens_order_is_kept_and_what_can_be_delivered_is() {
         run_quietly(&mut flow, &mut queue, now, end, &mut |batch, _| answers(manner, &poison, true, batch));
         queue.assert_in_order();
         assert!(queue.events.is_empty(), "seed {seed}: {manner:?} {batch} {rate}: {:?} {flow:?}", queue.events);
+    }
+}
+
+/// A sink that refuses what is `poison`, and everything while it is not `up`.
+fn refusals(poison: &BTreeSet<Arc<str>>, up: bool, batch: &[Event]) -> Vec<Answer> {
+    let refused = |event: &Event| !up || poison.contains(&event.call);
+    batch.iter().map(|event| if refused(event) { Answer::Refused } else { Answer::Passed }).collect()
+}
+
+#[test]
+fn a2_what_refuses_everything_is_the_sink_s_state_and_nothing_is_lost() {
+    for (events, batch) in [(300, 256), (300, 32), (300, 1), (20, 8), (3, 8), (1, 8)] {
+        let (mut flow, mut queue) = (Flow::new(batch, 0), Queue::default());
+        for n in 0..events {
+            queue.add(&format!("call {n}"), at(0));
+        }
+        run_quietly(&mut flow, &mut queue, at(0), at(3_000), &mut |batch, _| vec![Answer::Failed(None); batch.len()]);
+        run_quietly(&mut flow, &mut queue, at(3_000), at(3_600_000), &mut |batch, _| {
+            refusals(&BTreeSet::new(), false, batch)
+        });
+        assert!(!flow.is_up() && queue.dead.is_empty(), "{events} {batch}");
+        assert_eq!(flow.down_until().is_some(), events >= EVIDENCE, "{events} {batch}");
+        run_quietly(&mut flow, &mut queue, at(3_600_000), at(3 * 3_600_000), &mut |batch, _| {
+            vec![Answer::Passed; batch.len()]
+        });
+        assert_eq!((queue.delivered.len(), queue.dead.len()), (events, 0), "{batch}");
+        assert!(flow.is_up());
+    }
+}
+
+#[test]
+fn a2_an_event_that_is_refused_while_others_pass_is_dead_and_what_follows_in_its_call_goes_on() {
+    for batch in [1, 8, 256] {
+        let (mut flow, mut queue) = (Flow::new(batch, 0), Queue::default());
+        let bad = queue.add("poison", at(0));
+        let follows = queue.add("poison", at(0));
+        for n in 0..20 {
+            queue.add(&format!("call {n}"), at(0));
+        }
+        run_quietly(&mut flow, &mut queue, at(0), at(10_000), &mut |batch, _| {
+            let refused = |event: &Event| event.position == bad;
+            batch.iter().map(|event| if refused(event) { Answer::Refused } else { Answer::Passed }).collect()
+        });
+        assert_eq!(queue.dead.iter().map(|(event, _)| event.position).collect::<Vec<_>>(), [bad], "{batch}");
+        assert_eq!(queue.tries_of(bad).len(), 2, "{batch}");
+        assert!(queue.delivered.iter().any(|(event, _)| event.position == follows) && flow.is_up(), "{batch}");
+        queue.assert_in_order();
+    }
+}
+
+#[test]
+fn a2_one_refused_event_waits_for_another_to_pass_however_long_that_takes() {
+    let (mut flow, mut queue) = (Flow::new(8, 0), Queue::default());
+    let poison: BTreeSet<Arc<str>> = ["poison".into()].into();
+    let bad = queue.add("poison", at(0));
+    let hour = 3_600_000;
+    run_quietly(&mut flow, &mut queue, at(0), at(hour), &mut |batch, _| refusals(&poison, true, batch));
+    assert!(queue.dead.is_empty() && !flow.is_up() && flow.down_until().is_none());
+    let tries = queue.tries_of(bad).len();
+    queue.add("call", at(hour));
+    flow.news();
+    run_quietly(&mut flow, &mut queue, at(hour), at(hour + 1_000), &mut |batch, _| refusals(&poison, true, batch));
+    assert_eq!(queue.dead.iter().map(|(event, _)| event.position).collect::<Vec<_>>(), [bad]);
+    assert!(queue.tries_of(bad).len() <= tries + 2, "tried again at once");
+}
+
+#[test]
+fn a2_poison_that_is_the_oldest_of_every_probe_keeps_no_sink_down() {
+    for count in [1, 4, 12, 40] {
+        let (mut flow, mut queue) = (Flow::new(64, 0), Queue::default());
+        let poison: BTreeSet<Arc<str>> = (0..count).map(|n| format!("poison {n}").into()).collect();
+        for call in &poison {
+            queue.add(call, at(0));
+        }
+        for n in 0..200 {
+            queue.add(&format!("call {n}"), at(0));
+        }
+        run_quietly(&mut flow, &mut queue, at(0), at(60_000), &mut |batch, _| refusals(&poison, false, batch));
+        assert!(queue.dead.is_empty());
+        run_quietly(&mut flow, &mut queue, at(60_000), at(3_600_000), &mut |batch, _| refusals(&poison, true, batch));
+        assert_eq!(queue.delivered.len(), 200, "{count}");
+        for n in 1..20 {
+            let (from, end) = (at(n * 3_600_000), at((n + 1) * 3_600_000));
+            queue.add(&format!("one more {n}"), from);
+            flow.news();
+            run_quietly(&mut flow, &mut queue, from, end, &mut |batch, _| refusals(&poison, true, batch));
+            assert_eq!(queue.delivered.len(), 200 + usize::try_from(n).unwrap(), "{count}");
+        }
+        assert_eq!(queue.dead.len(), count);
+    }
+}
+
+#[test]
+fn a5_nothing_is_given_up_before_its_time_whatever_the_wall_clock_says() {
+    for by_wall in [Duration::ZERO, Duration::from_hours(24 * 800)] {
+        let (mut flow, mut queue) = (Flow::new(8, 0), Queue::default());
+        queue.by_wall = by_wall;
+        for n in 0..5 {
+            queue.add(&format!("call {n}"), at(0));
+        }
+        let horizon = at(0) + HORIZON;
+        let mut fails = |batch: &[Event], _| vec![Answer::Failed(None); batch.len()];
+        run_quietly(&mut flow, &mut queue, at(0), horizon - Duration::from_secs(1), &mut fails);
+        assert!(queue.dead.is_empty());
+        run_quietly(&mut flow, &mut queue, horizon, horizon + Duration::from_hours(60), &mut fails);
+        assert_eq!(queue.dead.len(), 5);
+    }
+}
+
+#[test]
+fn a1_a_sink_that_runs_out_of_time_is_handed_less_and_more_again_once_it_takes_it_all() {
+    let mut flow = Flow::new(256, 0);
+    let size = |flow: &mut Flow| match flow.plan(at(0)) {
+        Plan::Take(take) => take.most,
+        Plan::Wait(_) => 0,
+    };
+    let mut sizes = vec![size(&mut flow)];
+    for (taken, tried, overdue) in
+        [(256, 40, false), (80, 8, false), (32, 32, false), (64, 64, false), (9, 9, false), (9, 3, true), (3, 3, true)]
+    {
+        flow.adapt(taken, tried, overdue);
+        sizes.push(size(&mut flow));
+    }
+    assert_eq!(sizes, [256, 80, 32, 64, 128, 128, 32, 8]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// A sink that refuses everything from time to time, and some calls always.
+    #[test]
+    fn a2_only_what_is_refused_around_others_that_pass_is_dead(
+        phases in proptest::collection::vec((proptest::bool::ANY, 50_u64..4_000), 1..8),
+        batch in proptest::sample::select(vec![1_usize, 2, 8, 64, 256]),
+        calls in 1_u64..30,
+        poisonous in proptest::collection::btree_set(0_u64..30, 0..4),
+        every in 5_u64..200,
+    ) {
+        let poison: BTreeSet<Arc<str>> = poisonous.iter().map(|n| n.to_string().into()).collect();
+        let (mut flow, mut queue) = (Flow::new(batch, 0), Queue::default());
+        let (mut now, mut n) = (at(0), 0);
+        let mut refusing = Vec::new();
+        for (up, millis) in phases {
+            let end = now + Duration::from_millis(millis);
+            if !up {
+                refusing.push((now, end));
+            }
+            let mut traffic = |queue: &mut Queue, now: Moment| {
+                let due = since(at(0), now).is_multiple_of(every);
+                if due {
+                    n += 7;
+                    queue.add(&(n % calls).to_string(), now);
+                }
+                due
+            };
+            run(&mut flow, &mut queue, now, end, &mut traffic, &mut |batch, _| refusals(&poison, up, batch));
+            now = end;
+        }
+        for (dead, when) in &queue.dead {
+            let first = queue.tries_of(dead.position)[0];
+            // What follows a dead letter in its call dies at its first refusal.
+            let of_call: Vec<_> = queue.dead.iter().filter(|(other, _)| other.call == dead.call).collect();
+            let began = of_call.iter().map(|(other, _)| queue.tries_of(other.position)[0]).min().unwrap();
+            let passed = queue.delivered.iter().any(|(_, passed)| *passed >= began && passed <= when);
+            proptest::prop_assert!(passed, "{dead:?} died while nothing passed");
+            let in_phase = |(from, to): &&(Moment, Moment)| *from <= first && *when < *to;
+            let of_the_sink = !poison.contains(&dead.call) && refusing.iter().any(|phase| in_phase(&phase));
+            proptest::prop_assert!(!of_the_sink, "{dead:?} died of the sink's state");
+        }
+        // Everything else arrives in the end, in order.
+        let end = now + Duration::from_hours(2);
+        run_quietly(&mut flow, &mut queue, now, end, &mut |batch, _| refusals(&poison, true, batch));
+        queue.assert_in_order();
+        proptest::prop_assert!(queue.events.iter().all(|event| poison.contains(&event.call)), "{:?} {flow:?}", queue.events);
     }
 }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::seed::properties;
 
 fn event() -> Json {
     json!({
@@ -98,12 +99,28 @@ fn an_unknown_variable_is_found_with_its_place_and_the_nearest_known_one() {
 #[test]
 fn a_rule_that_would_exhaust_the_stack_is_refused() {
     for piece in ["(", "[", "{", "!", "-", "a.", "1+", "a?", "true||", "f(", "[0][", "data[", "1?2:", "data.a.b("] {
-        for times in [10, 100, LONGEST / piece.len(), 100_000] {
+        for times in [10, 100, RULE_BYTES / piece.len(), 100_000] {
             let _ = Rule::compile(&piece.repeat(times));
         }
     }
-    assert_eq!(Rule::compile(&format!("data{}", ".a".repeat(DEEPEST))), Err(RuleError::TooLarge));
-    assert_eq!(Rule::compile(&format!("'{}'", " ".repeat(LONGEST))), Err(RuleError::TooLarge));
+    assert_eq!(Rule::compile(&format!("data{}", ".a".repeat(RULE_DEPTH))), Err(RuleError::TooLarge));
+    assert_eq!(Rule::compile(&format!("'{}'", " ".repeat(RULE_BYTES))), Err(RuleError::TooLarge));
+}
+
+#[test]
+fn a_rule_whose_loops_would_keep_events_waiting_is_refused() {
+    let list = format!("[{}]", ["1"; 100].join(","));
+    let loops = |range: &str, times: usize| {
+        let before: String = (0..times).map(|n| format!("{range}.all(v{n}, ")).collect();
+        format!("{before}v0 == 1{}", ")".repeat(times))
+    };
+    for (range, most) in [(list.as_str(), 2), ("data.subids", 2), ("[1, 2, 3].map(x, x)", 7)] {
+        let compiled = |times| Rule::compile(&loops(range, times)).map(drop);
+        assert_eq!(compiled(most), Ok(()), "{range}");
+        assert_eq!(compiled(most + 1), Err(RuleError::TooSlow), "{range}");
+    }
+    let either = format!("({list} + (true ? {list} : [])).all(a, {list}.all(b, {list}.size() == 1))");
+    assert_eq!(Rule::compile(&either), Err(RuleError::TooSlow));
 }
 
 #[test]
@@ -116,14 +133,14 @@ fn the_largest_rules_are_evaluated_on_a_small_stack() {
         ("data.a(", ")"),
         ("data.a ? true : ", ""),
         ("-", ""),
-        ("data.subids.all(s, ", ")"),
+        ("[data.a].all(s, ", ")"),
         ("has(data.a) && ", ""),
         ("{1: ", "}[1]"),
         ("", ".a"),
         ("", "[0]"),
     ] {
         let mut compiled = 0;
-        let longest = (LONGEST - 20) / (before.len() + after.len());
+        let longest = (RULE_BYTES - 20) / (before.len() + after.len());
         for times in (1..=26).chain([100, longest]) {
             let text = format!("{}{}{}", before.repeat(times), "data.replayed", after.repeat(times));
             let work = move || Rule::compile(&text).map(|rule| rule.matches(&event()));
@@ -145,8 +162,8 @@ fn rules_are_equal_by_text_and_may_go_to_any_thread() {
     assert_eq!(format!("{rule:?}"), r#"Rule("true")"#);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+properties! {
+    cases: 300;
 
     #[test]
     fn garbage_is_refused_without_a_panic(text in ".{0,60}") {

@@ -1,12 +1,14 @@
 //! The certificate authorities of the system and of a file, as one PEM text: the library takes either by itself, and
 //! both only so. Must not know what they are trusted for.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::domain::limits::CONFIGURATION_FILE;
+use crate::settings::files;
 
 /// How long a line of PEM may be.
 const LINE: usize = 64;
@@ -16,7 +18,7 @@ const LINE: usize = 64;
 /// # Errors
 /// If the file cannot be read.
 pub(super) fn with(ca_file: &Path) -> io::Result<String> {
-    let mut text = fs::read_to_string(ca_file)?;
+    let mut text = files::read_text(ca_file, CONFIGURATION_FILE)?;
     for certificate in rustls_native_certs::load_native_certs().certs {
         text.push_str("\n-----BEGIN CERTIFICATE-----\n");
         let mut encoded = STANDARD.encode(&certificate);
@@ -43,7 +45,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         let own = rcgen::generate_simple_self_signed(["ca.test".to_owned()]).unwrap().cert;
-        fs::write(&path, own.pem()).unwrap();
+        std::fs::write(&path, own.pem()).unwrap();
         let text = with(&path).unwrap();
         assert!(text.lines().all(|line| line.len() <= LINE));
         let read: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap();

@@ -80,9 +80,9 @@ impl Connection {
         }
         let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
         let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
-        let (link, driver) = opened.map_err(|fault| match fault.is_io_error() || fault.is_connection_dropped() {
-            true => Fault::Here(said(&fault)),
-            false => Fault::Everywhere(said(&fault)),
+        let (link, driver) = opened.map_err(|fault| {
+            let elsewhere = fault.is_io_error() || fault.is_connection_dropped();
+            if elsewhere { Fault::Here(said(&fault)) } else { Fault::Everywhere(said(&fault)) }
         })?;
         let mut drivers = JoinSet::new();
         let driver = drivers.spawn(driver);

@@ -15,11 +15,10 @@ pub(super) fn vet(address: IpAddr, public_only: bool) -> Result<(), &'static str
     match Kind::of(address) {
         Kind::LinkLocal => Err("is link-local, and those are never called"),
         Kind::Metadata => Err("tells the secrets of a cloud instance, and those are never called"),
-        Kind::Public => Ok(()),
         Kind::Loopback | Kind::Private | Kind::Reserved if public_only => {
             Err("is not public, and `public_only` is set")
         }
-        Kind::Loopback | Kind::Private | Kind::Reserved => Ok(()),
+        Kind::Public | Kind::Loopback | Kind::Private | Kind::Reserved => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, redirect};
 
 use super::Options;
@@ -20,7 +20,7 @@ use super::message::{Message, value};
 use super::verdict::{self, Reach, Refusal};
 use crate::domain::limits::{WEBHOOK_ANSWER, WEBHOOK_ANSWER_TIME, WEBHOOK_HEADERS};
 use crate::domain::moment::Moment;
-use crate::sinks::{Failure, Parcel};
+use crate::sinks::{Batch, Failure};
 
 /// Time to connect, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -57,58 +57,52 @@ impl Courier {
         Ok(Self { options: options.clone(), client, censor })
     }
 
-    /// Posts `parcels` and answers for each.
-    pub(super) async fn carry(&self, parcels: &[Parcel]) -> Vec<Result<(), Failure>> {
-        let Options { batch, concurrency, .. } = self.options;
+    /// Posts what is in `batch` and answers for each.
+    pub(super) async fn carry(&self, batch: &Batch) {
+        let Options { batch: size, concurrency, .. } = self.options;
         let stop = OnceLock::new();
-        let lanes = lanes(parcels, batch, concurrency);
-        let ways: Vec<_> = lanes.iter().map(|lane| self.drive(parcels, lane, &stop)).collect();
-        let done: Vec<_> = futures::stream::iter(ways).buffer_unordered(concurrency).collect().await;
-        let mut answers: Vec<_> = done.into_iter().flatten().collect();
-        answers.sort_unstable_by_key(|(place, _)| *place);
-        answers.into_iter().map(|(_, answer)| answer).collect()
+        let lanes = lanes(batch.parcels(), size, concurrency);
+        let ways: Vec<_> = lanes.iter().map(|lane| self.drive(batch, lane, &stop)).collect();
+        futures::stream::iter(ways).buffer_unordered(concurrency).collect::<()>().await;
+        if let Some(failure) = stop.into_inner() {
+            batch.fail(failure);
+        }
     }
 
     /// Posts what is in one lane, one after the other, until something must wait.
-    async fn drive(
-        &self,
-        parcels: &[Parcel],
-        lane: &[usize],
-        stop: &OnceLock<Failure>,
-    ) -> Vec<(usize, Result<(), Failure>)> {
-        let mut answers = Vec::with_capacity(lane.len());
+    async fn drive(&self, batch: &Batch, lane: &[usize], stop: &OnceLock<Failure>) {
         let mut waiting: VecDeque<&[usize]> = lane.chunks(self.options.batch).collect();
-        let mut held = None;
-        while let Some(places) = waiting.pop_front() {
-            let answer = match held.as_ref().or_else(|| stop.get()) {
-                Some(failure) => Err(Failure::clone(failure)),
-                None => match self.post(parcels, places).await {
-                    Ok(()) => Ok(()),
-                    Err(Refusal { reach: Reach::Content, .. }) if places.len() > 1 => {
-                        // One bad event must not take the others with it: it is looked for by halves.
-                        let (first, second) = places.split_at(places.len() / 2);
-                        waiting.push_front(second);
-                        waiting.push_front(first);
-                        continue;
+        while let Some(places) = waiting.pop_front().filter(|_| stop.get().is_none()) {
+            let begun = batch.begin_together(places.iter().copied());
+            if begun.is_empty() {
+                continue;
+            }
+            let answer = match self.post(batch, &begun).await {
+                Ok(()) => Ok(()),
+                Err(Refusal { reach: Reach::Content, .. }) if begun.len() > 1 => {
+                    // One bad event must not take the others with it: it is looked for by halves.
+                    let (first, second) = places.split_at(places.len() / 2);
+                    waiting.push_front(second);
+                    waiting.push_front(first);
+                    continue;
+                }
+                Err(Refusal { failure, reach }) => {
+                    match reach {
+                        Reach::Content | Reach::Post => {}
+                        Reach::Lane => waiting.clear(),
+                        Reach::Sink => drop(stop.set(failure.clone())),
                     }
-                    Err(Refusal { failure, reach }) => {
-                        match reach {
-                            Reach::Content | Reach::Post => {}
-                            Reach::Lane => held = Some(failure.clone()),
-                            Reach::Sink => drop(stop.set(failure.clone())),
-                        }
-                        Err(failure)
-                    }
-                },
+                    Err(failure)
+                }
             };
-            answers.extend(places.iter().map(|place| (*place, answer.clone())));
+            batch.answer_together(begun, &answer);
         }
-        answers
     }
 
-    async fn post(&self, parcels: &[Parcel], places: &[usize]) -> Result<(), Refusal> {
+    /// Posts what is at `places`. What has no answer in time is given up with its connection; other posts go on.
+    async fn post(&self, batch: &Batch, places: &[usize]) -> Result<(), Refusal> {
         let refused = |failure| Refusal { failure, reach: Reach::Post };
-        let mut chosen = places.iter().map(|place| &parcels[*place]);
+        let mut chosen = places.iter().map(|place| &batch.parcels()[*place]);
         let message = if self.options.batch > 1 {
             Message::many(chosen)
         } else if let Some(parcel) = chosen.next() {
@@ -118,9 +112,19 @@ impl Courier {
         };
         let message = self.signed(message).map_err(refused)?;
         let request = self.client.post(self.options.endpoint.url().clone()).headers(message.headers).body(message.body);
-        match request.send().await {
-            Ok(answer) => self.judge(answer).await,
-            Err(fault) => Err(self.broken(fault)),
+        match tokio::time::timeout(batch.timeout(), request.send()).await {
+            Ok(Ok(answer)) => {
+                if answer.status().is_success() {
+                    // The status has said it all: nobody who stops waiting for the rest may post this again.
+                    batch.answer_together(places.iter().copied(), &Ok(()));
+                }
+                self.judge(answer).await
+            }
+            Ok(Err(fault)) => Err(self.broken(fault)),
+            Err(_) => {
+                let reason = format!("{}: no answer within {:?}", self.options.endpoint, batch.timeout());
+                Err(Refusal { failure: Failure::Retry { reason, after: None }, reach: Reach::Lane })
+            }
         }
     }
 
@@ -144,8 +148,8 @@ impl Courier {
 
     async fn judge(&self, answer: Response) -> Result<(), Refusal> {
         let status = answer.status();
-        let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
-        let wait = wait.and_then(|wait| verdict::retry_after(wait, Moment::now()));
+        let header = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let wait = header(RETRY_AFTER).and_then(|wait| verdict::retry_after(wait, header(DATE), Moment::now()));
         let said = body(answer).await;
         let said = self.censor.excerpt(&String::from_utf8_lossy(&said));
         let colon = if said.is_empty() { "" } else { ": " };

@@ -51,15 +51,17 @@ pub(super) fn of(status: StatusCode, reason: String, after: Option<Duration>) ->
     }
 }
 
-/// What `Retry-After` asks for: seconds, or the time until a date.
-pub(super) fn retry_after(text: &str, now: Moment) -> Option<Duration> {
+/// Returns what `Retry-After` asks for: seconds, or the time until a date. That is counted from the `Date` of the same
+/// answer, by the peer's own clock, where there is one: this machine's may be wrong.
+pub(super) fn retry_after(text: &str, answered: Option<&str>, now: Moment) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));
     }
     // The day of the week is not what the time is read from.
-    let date = rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
-    Some(now.until(now.at_utc(date)))
+    let read = |text| rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok();
+    let answered = answered.and_then(|text| read(text.trim())).unwrap_or(now.utc());
+    Some(read(text)?.duration_since(answered).try_into().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -125,7 +127,16 @@ mod tests {
             ("1.5", None),
             ("soon", None),
         ] {
-            assert_eq!(retry_after(text, now), wait, "{text:?}");
+            assert_eq!(retry_after(text, None, now), wait, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a5_a_wait_until_a_date_is_counted_by_the_clock_of_the_peer() {
+        for ours in ["2024-01-01T00:00:00Z", "2026-11-23T08:49:37Z", "2028-01-01T00:00:00Z"] {
+            let now = Moment::virtual_at(Duration::from_secs(5), ours.parse().unwrap());
+            let (date, until) = ("Mon, 23 Nov 2026 08:50:00 GMT", "Mon, 23 Nov 2026 08:50:30 GMT");
+            assert_eq!(retry_after(until, Some(date), now), Some(Duration::from_secs(30)), "{ours}");
         }
     }
 }

@@ -174,6 +174,11 @@ impl Batch {
         self.messages > self.held() || (self.large > 0 && self.room.large.is_none())
     }
 
+    /// Whether its last message is a large one: behind that nothing is added.
+    pub(super) fn ends_with_a_large_one(&self) -> bool {
+        self.large > 0
+    }
+
     /// Takes it, and room for so many more `ahead`, however long that takes.
     pub(super) async fn wait_for_room(&mut self, messages: &Messages, ahead: u32) {
         if self.large > 0 && self.room.large.is_none() {

@@ -37,6 +37,10 @@ impl Silence {
         Self { patience, asked: false, heard: Instant::now(), timer: Box::pin(sleep(patience.quiet)) }
     }
 
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
     /// Something was heard. The timer learns of it when it ends.
     pub(super) fn broken(&mut self) {
         self.heard = Instant::now();

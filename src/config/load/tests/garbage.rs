@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::seed::properties;
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+properties! {
+    cases: 400;
 
     #[test]
     fn garbage_is_refused_without_a_panic(text in ".{0,80}", line in prop::sample::select(vec!["", "[xmpp]\n", "accounts."])) {

@@ -95,6 +95,7 @@ fn names(keys: &'static [Key]) -> Vec<&'static str> {
         | Kind::Secret
         | Kind::Secrets
         | Kind::Bytes { .. }
+        | Kind::List(_)
         | Kind::Lists { .. } => Vec::new(),
     };
     keys.iter().flat_map(|key| std::iter::once(key.name).chain(below(key))).collect()

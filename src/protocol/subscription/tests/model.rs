@@ -293,7 +293,7 @@ impl World {
                 self.tell("none");
                 done()
             }
-            Request::Authorize { .. } => unreachable!(),
+            Request::Authorize { .. } | Request::UnsubscribeOther { .. } => unreachable!(),
         }
     }
 

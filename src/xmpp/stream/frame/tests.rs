@@ -5,6 +5,7 @@ use xmpp_parsers::jid::FullJid;
 
 use super::*;
 use crate::domain::service::{Service, ServiceKind};
+use crate::seed::properties;
 
 const OWN: &str = "front@acme.test/router";
 
@@ -301,7 +302,9 @@ fn stanza() -> impl Strategy<Value = String> {
     })
 }
 
-proptest! {
+properties! {
+    cases: 256;
+
     #[test]
     fn well_formed_elements_are_read_as_the_library_reads_them(xml in stanza()) {
         let ours = whole(&xml);
@@ -365,7 +368,7 @@ fn c2_a_tree_that_would_take_many_times_its_size_is_oversize_and_not_bad_xml() {
     assert!(oversize(&iq(&format!("<p xmlns='{}'/>", "u".repeat(300)))));
     assert!(!oversize(&iq(&"<a/>".repeat(8_191))) && oversize(&iq(&"<a/>".repeat(8_192))));
     let attributes =
-        |count: usize| iq(&format!("<p {}/>", (0..count).map(|n| format!("a{n}='' ")).collect::<String>()));
+        |count: usize| iq(&format!("<p {}/>", (0..count).map(|n| format!("a{n}='' ")).collect::<Vec<_>>().concat()));
     assert!(!oversize(&attributes(128)) && oversize(&attributes(129)));
     let message = format!("<message xmlns='jabber:client'>{}</message>", "<a/>".repeat(20_000));
     assert!(matches!(read(&message), Ok(Frame::Note(_))), "what is passed over costs nothing");

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::limits::{STANZA_BYTES, STANZA_DEPTH};
+use crate::seed::properties;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
                       xmlns:stream='http://etherx.jabber.org/streams' version='1.0' id='1'>";
@@ -174,7 +175,9 @@ const SAMPLES: [&str; 10] = [
     "</stream:stream>",
 ];
 
-proptest! {
+properties! {
+    cases: 256;
+
     /// However a stream is cut, the same comes out.
     #[test]
     fn where_a_stream_is_cut_makes_no_difference(
