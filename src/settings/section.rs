@@ -100,9 +100,9 @@ impl<'a> Section<'a> {
     fn fetch(&self, place: secret::Place, path: &Path, problems: &mut Problems) -> Option<Secret> {
         match place.fetch(self.environment) {
             Ok((secret, loose)) => {
-                for message in loose {
-                        problems.warn(path, message);
-                    }
+                if let Some(message) = loose {
+                    problems.warn(path, message);
+                }
                 Some(secret)
             }
             Err(message) => {
