@@ -2,8 +2,9 @@
 //!
 //! Invariants, on which the promise rests that a lost account is tried again within 5 s whatever the others do:
 //!
-//! * An attempt holds a slot for [`LONGEST_HOLD`] at most. From then on whoever waits may take it over; the attempt
-//!   goes on without. A server that accepts and stays silent therefore keeps nobody out.
+//! * While no log-in succeeds, an attempt holds a slot for [`LONGEST_HOLD`] at most. From then on whoever waits may take it
+//!   over; the attempt goes on without. A server that accepts and stays silent therefore keeps nobody out, and one that is
+//!   only slow is never asked by more at once than there are slots.
 //! * An account that lost its session goes before one that never had any, and that one before one whose last attempt
 //!   failed. The more urgent one takes the slot of a less urgent one at once.
 //! * Among equals the domains take turns, so that many accounts of one domain do not delay another domain.
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use crate::domain::moment::Moment;
 
-/// How long an attempt may keep its slot while others wait. A log-in at a server that is well takes a fraction of it.
+/// How long an attempt may keep its slot while others wait and none succeeds. A log-in at a server that is well takes a
+/// fraction of it.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(1);
 /// How many times as many slots there are at most while nobody gets through.
 const MOST_WIDENING: usize = 16;
@@ -88,6 +90,8 @@ pub struct LoginQueue {
     holding: BTreeMap<Ticket, Holder>,
     /// Attempts whose slot was taken over.
     without: usize,
+    /// When a log-in last succeeded.
+    succeeded: Option<Moment>,
 }
 
 impl LoginQueue {
@@ -95,7 +99,15 @@ impl LoginQueue {
     #[must_use]
     pub fn new(slots: usize) -> Self {
         let slots = slots.max(1);
-        Self { slots, width: slots, last: 0, waiting: BTreeMap::new(), holding: BTreeMap::new(), without: 0 }
+        Self {
+            slots,
+            width: slots,
+            last: 0,
+            waiting: BTreeMap::new(),
+            holding: BTreeMap::new(),
+            without: 0,
+            succeeded: None,
+        }
     }
 
     /// Enters an attempt of an account of `domain`. Its turn comes with [`Self::turns`].
@@ -129,9 +141,10 @@ impl LoginQueue {
     }
 
     /// The attempt is over, or given up before its turn. `online`: it succeeded.
-    pub fn leave(&mut self, ticket: Ticket, online: bool) {
+    pub fn leave(&mut self, ticket: Ticket, online: bool, now: Moment) {
         if online {
             self.width = self.slots;
+            self.succeeded = Some(now);
         }
         if self.holding.remove(&ticket).is_some() {
             return;
@@ -148,7 +161,7 @@ impl LoginQueue {
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
         let first = self.holding.values().map(|holder| holder.since).min();
-        first.filter(|_| !self.waiting.is_empty()).map(|since| since + LONGEST_HOLD)
+        first.filter(|_| !self.waiting.is_empty()).map(|since| self.overdue_at(since))
     }
 
     /// How many wait for their turn.
@@ -171,7 +184,7 @@ impl LoginQueue {
         let less_urgent = self.holding.iter().filter(|(_, holder)| holder.urgency > urgency);
         // Of those, the least urgent one, and among equals the one that had its slot for longest.
         let less_urgent = less_urgent.max_by_key(|(ticket, holder)| (holder.urgency, std::cmp::Reverse(**ticket)));
-        let overdue = || self.holding.iter().find(|(_, holder)| now.since(holder.since) >= LONGEST_HOLD);
+        let overdue = || self.holding.iter().find(|(_, holder)| self.overdue_at(holder.since) <= now);
         let Some((&ticket, holder)) = less_urgent.or_else(overdue) else { return false };
         if holder.urgency <= urgency && self.all_overdue(now) {
             self.width = (self.width * 2).min(self.slots * MOST_WIDENING);
@@ -182,7 +195,12 @@ impl LoginQueue {
     }
 
     fn all_overdue(&self, now: Moment) -> bool {
-        self.holding.values().all(|holder| now.since(holder.since) >= LONGEST_HOLD)
+        self.holding.values().all(|holder| self.overdue_at(holder.since) <= now)
+    }
+
+    /// When a slot that is held since this moment may be taken over, unless a log-in succeeds first.
+    fn overdue_at(&self, since: Moment) -> Moment {
+        self.succeeded.map_or(since, |succeeded| succeeded.max(since)) + LONGEST_HOLD
     }
 }
 
@@ -219,7 +237,7 @@ mod tests {
                 && end <= now
             {
                 ends.remove(&(end, index));
-                queue.leave(tickets[index], !enter[index].2);
+                queue.leave(tickets[index], !enter[index].2, at(now));
             }
         }
         assert_eq!((queue.waiting(), queue.under_way()), (0, 0));
@@ -251,8 +269,8 @@ mod tests {
         let lost = queue.enter("b.test", Urgency::Lost);
         assert_eq!(queue.turns(at(1)), [lost]);
         assert_eq!((queue.under_way(), queue.waiting()), (2, 0));
-        queue.leave(failing, false);
-        queue.leave(lost, true);
+        queue.leave(failing, false, at(1));
+        queue.leave(lost, true, at(1));
         assert_eq!(queue.under_way(), 0);
     }
 
@@ -283,7 +301,7 @@ mod tests {
             assert!(turns.len() <= 3 && queue.under_way() <= 3);
             now += 10;
             for ticket in &turns {
-                queue.leave(*ticket, true);
+                queue.leave(*ticket, true, at(now));
             }
             waiting.retain(|ticket| !turns.contains(ticket));
         }
@@ -298,7 +316,7 @@ mod tests {
         let mut order = Vec::new();
         while let [ticket] = queue.turns(at(0))[..] {
             order.push(names[tickets.iter().position(|one| *one == ticket).unwrap()]);
-            queue.leave(ticket, true);
+            queue.leave(ticket, true, at(0));
         }
         assert_eq!(order.concat(), "abcaba");
     }
@@ -308,9 +326,13 @@ mod tests {
         let mut queue = LoginQueue::new(10);
         let tickets: Vec<_> = (0..1000).map(|_| queue.enter("a.test", Urgency::Lost)).collect();
         assert_eq!(queue.turns(at(0)).len(), 10);
-        queue.leave(tickets[0], true); // it answers
-        assert_eq!(queue.turns(at(900)).len(), 1);
-        assert_eq!(queue.turns(at(1000)).len(), 9, "the slots of those that take long, and no more");
+        for (ticket, now) in tickets.into_iter().take(100).zip((900..).step_by(900)) {
+            queue.leave(ticket, true, at(now)); // it answers now and then
+            assert_eq!(queue.turns(at(now)).len(), 1);
+            assert_eq!(queue.under_way(), 10);
+        }
+        assert_eq!(queue.turns(at(90_999)).len(), 0);
+        assert!(queue.turns(at(91_000)).len() >= 10, "it has stopped: all slots are taken over");
     }
 
     properties! {
@@ -327,7 +349,7 @@ mod tests {
                         let urgency = [Urgency::Lost, Urgency::New, Urgency::Failing][urgency];
                         known.push(queue.enter(["a", "b", "c"][domain], urgency));
                     }
-                    2 if !known.is_empty() => queue.leave(known.swap_remove(domain % known.len()), urgency == 0),
+                    2 if !known.is_empty() => queue.leave(known.swap_remove(domain % known.len()), urgency == 0, at(now)),
                     _ => now += millis,
                 }
                 queue.turns(at(now));
@@ -335,7 +357,7 @@ mod tests {
                 prop_assert!(queue.waiting() == 0 || queue.deadline().is_some(), "somebody waits for ever");
             }
             for ticket in known {
-                queue.leave(ticket, false);
+                queue.leave(ticket, false, at(now));
             }
             prop_assert_eq!(queue.waiting() + queue.under_way(), 0);
         }

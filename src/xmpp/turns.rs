@@ -94,7 +94,7 @@ impl Logins {
         let mut servers = self.servers();
         if let Some(of) = servers.get_mut(&turn.server) {
             of.told.remove(&turn.ticket);
-            of.queue.leave(turn.ticket, turn.online);
+            of.queue.leave(turn.ticket, turn.online, Moment::now());
             of.tell();
             if of.queue.waiting() + of.queue.under_way() == 0 {
                 servers.remove(&turn.server);

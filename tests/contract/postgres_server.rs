@@ -189,7 +189,8 @@ async fn a_row_the_table_can_never_take_is_rejected_alone() {
     let mut peer = PostgresServer::start().await;
     let mut batch = parcels(0, 60);
     for place in [7, 8, 40] {
-        batch.insert(place, poison(1_000 + place));
+        let call = format!("poisoned-{place}").into(); // what follows in the same call would have to wait
+        batch.insert(place, Parcel { partition: call, ..poison(1_000 + place) });
     }
     let answers = deliver(&peer.settings(), &batch).await;
     for (place, answer) in answers.iter().enumerate() {
@@ -215,6 +216,7 @@ async fn a_table_of_the_users_gets_what_it_has_columns_for() {
     .await;
     let settings = format!("{}table = \"Calls.all of them\"\n", peer.with_login(USER, PASSWORD));
     let short = |name: &str, number| Parcel {
+        partition: name.into(),
         body: parcel(1, number, 0).body.replace(&format!("event-1-{number:06}"), name).into(),
         ..parcel(1, number, 0)
     };

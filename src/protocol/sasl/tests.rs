@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::limits::SCRAM_ROUNDS;
+use crate::seed::properties;
 
 const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
 const FIRST: &str = "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096";
@@ -276,7 +277,9 @@ fn b7_user_and_password_are_escaped_and_prepared() {
     }
 }
 
-proptest! {
+properties! {
+    cases: 256;
+
     /// Whatever a server says, without the signature there is no success, and no failure repeats what was said.
     #[test]
     fn c5_no_sequence_of_answers_without_the_signature_is_believed(
