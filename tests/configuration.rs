@@ -164,7 +164,7 @@ fn check_shows_which_sinks_an_event_would_reach_and_why() {
     for (file, message) in [
         ("other.json", "other.json: is no event"),
         ("bad.json", "bad.json: is not one event in JSON"),
-        ("gone.json", "gone.json: cannot be read"),
+        ("gone.json", "gone.json: does not exist"),
     ] {
         let output = check(file);
         assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));

@@ -187,7 +187,9 @@ mod tests {
         }
         let knows = |uri: &str, hosts: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            hosts.iter().for_each(|host| headers.append(header::HOST, HeaderValue::from_static(host)));
+            for host in hosts {
+                headers.append(header::HOST, HeaderValue::from_static(host));
+            }
             access.knows(&uri.parse().unwrap(), &headers)
         };
         assert!(knows("/", &["localhost"]) && knows("/", &[]));

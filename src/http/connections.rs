@@ -80,12 +80,11 @@ impl Connections {
         let mut open = self.open();
         if open.by_number.len() >= self.most {
             // Where every other one is busy and read, the new one has to go.
-            match worst(&open, now) {
-                Some(number) => self.evict(&mut open, number),
-                None => {
-                    connection.state().evicted = true;
-                    self.metrics.http_evicted();
-                }
+            if let Some(number) = worst(&open, now) {
+                self.evict(&mut open, number);
+            } else {
+                connection.state().evicted = true;
+                self.metrics.http_evicted();
             }
         }
         open.next += 1;

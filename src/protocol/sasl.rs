@@ -190,7 +190,7 @@ impl Exchange {
             Challenge::Answer(data) => match state {
                 State::Plain => Err(broken("a challenge, where PLAIN has none")),
                 State::Scram(scram) => Ok(match scram.challenge(&decoded(&data)?)? {
-                    Heard::Derive(derivation) => Step::Derive(derivation),
+                    Heard::Derive(derivation) => Step::Derive(*derivation),
                     Heard::Proven => Step::Send(stanza::sasl_response("")),
                 }),
             },
@@ -219,7 +219,7 @@ impl Exchange {
     }
 }
 
-/// Returns user and password as SASLprep (RFC 4013) has them, as RFC 5802 section 5.1 demands; none if it forbids them or
+/// Returns user and password as `SASLprep` (RFC 4013) has them, as RFC 5802 section 5.1 demands; none if it forbids them or
 /// leaves nothing.
 fn prepare(user: &str, password: &Secret) -> Option<(String, Secret)> {
     let prepare = |text: &str| Some(stringprep::saslprep(text).ok()?.into_owned()).filter(|text| !text.is_empty());

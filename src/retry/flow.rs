@@ -142,6 +142,8 @@ pub struct Ended {
 struct Fared {
     passed: bool,
     died: bool,
+    /// Whether something failed, and for how long the peer asked to be left alone.
+    #[expect(clippy::option_option, reason = "a failure without a wish is a failure")]
     failed: Option<Option<Duration>>,
     refused: Option<u64>,
 }
@@ -318,8 +320,8 @@ impl Flow {
         }
         let before = self.passes;
         let (calls, dead) = self.judge(tried, now);
-        let change = self.change(tried, &calls, before, whole, now, chance);
-        Ended { change, dead }
+        let outcome = self.change(tried, &calls, before, whole, now, chance);
+        Ended { change: outcome, dead }
     }
 
     /// Says how each call fared, and which events are given up.

@@ -100,7 +100,9 @@ impl<'a> Section<'a> {
     fn fetch(&self, place: secret::Place, path: &Path, problems: &mut Problems) -> Option<Secret> {
         match place.fetch(self.environment) {
             Ok((secret, loose)) => {
-                loose.into_iter().for_each(|message| problems.warn(path, message));
+                for message in loose {
+                        problems.warn(path, message);
+                    }
                 Some(secret)
             }
             Err(message) => {

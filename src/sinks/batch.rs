@@ -174,7 +174,9 @@ impl Batch {
         } else {
             state.under_way().filter(|(_, begun)| *begun + self.timeout <= now).map(|(place, _)| place).collect()
         };
-        overdue.iter().for_each(|place| state.answer(&self.parcels, *place, late.clone(), now));
+        for place in &overdue {
+            state.answer(&self.parcels, *place, late.clone(), now);
+        }
         !overdue.is_empty()
     }
 
@@ -189,7 +191,9 @@ impl Batch {
             silent = (0..self.parcels.len()).collect();
         }
         let silence = Err(Failure::Retry { reason: "the sink gave no answer".to_owned(), after: None });
-        silent.into_iter().for_each(|place| state.answer(&self.parcels, place, silence.clone(), now));
+        for place in silent {
+            state.answer(&self.parcels, place, silence.clone(), now);
+        }
     }
 
     /// Returns what was answered, in the order in which the answers came, and the places of what was not tried.
@@ -203,7 +207,9 @@ impl Batch {
         });
         let outcomes: Vec<_> = outcomes.collect();
         let mut left = vec![true; self.parcels.len()];
-        outcomes.iter().for_each(|outcome| left[outcome.place] = false);
+        for outcome in &outcomes {
+            left[outcome.place] = false;
+        }
         (outcomes, left.into_iter().enumerate().filter_map(|(place, left)| left.then_some(place)).collect())
     }
 

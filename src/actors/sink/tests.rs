@@ -60,7 +60,7 @@ struct Hanging;
 #[async_trait]
 impl Sink for Hanging {
     async fn hand_over(&mut self, _: &Batch) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -155,7 +155,7 @@ async fn a_stuck_call_holds_back_no_other_and_a_rejected_event_not_its_own() {
     let through = ["a1", "a2", "c2"];
     stage
         .until("the others are through", |peer, status| {
-            BTreeSet::from_iter(peer.got.iter().map(String::as_str)) == BTreeSet::from(through) && status.dead == 1
+            peer.got.iter().map(String::as_str).collect::<BTreeSet<_>>() == BTreeSet::from(through) && status.dead == 1
         })
         .await;
     stage.until("the stuck one is held", |_, status| status.held == 1 && status.queued == 3).await;

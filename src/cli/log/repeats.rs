@@ -81,16 +81,13 @@ impl Repeats {
                 return true;
             }
             said.at = now;
-            match said.held.take() {
-                Some(line) => {
-                    self.bytes -= line.size();
-                    due.push(*line);
-                    true
-                }
-                None => {
-                    self.foreign -= usize::from(said.foreign);
-                    false
-                }
+            if let Some(line) = said.held.take() {
+                self.bytes -= line.size();
+                due.push(*line);
+                true
+            } else {
+                self.foreign -= usize::from(said.foreign);
+                false
             }
         });
         in_order(due)

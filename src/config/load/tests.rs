@@ -99,7 +99,10 @@ fn an_unknown_key_is_reported_with_the_nearest_known_one() {
         ("[acounts.b]\njid = 1", "acounts: unknown key; the nearest known one is `accounts`"),
         ("[accounts.a]\npasword = 'hunter2'", "accounts.a.pasword: unknown key; the nearest known one is `password`"),
         ("[sinks.out]\ntime_out = '1s'", "sinks.out.time_out: unknown key; the nearest known one is `timeout`"),
-        ("\"a.b\" = 1", "\"a.b\": unknown key; the nearest known one is `accounts`"),
+        (
+            "\"a.b\" = 1",
+            "\"a.b\": unknown key; known here: `instance`, `watch_config`, `xmpp`, `onsip`, `accounts`, `store`, `sinks`, `http`, `metrics`, `log`, `otel`",
+        ),
     ]);
 }
 

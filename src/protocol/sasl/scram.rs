@@ -15,7 +15,7 @@ const GS2: &str = "n,,";
 /// What a challenge asks for.
 pub(super) enum Heard {
     /// The key.
-    Derive(Derivation),
+    Derive(Box<Derivation>),
     /// An empty response: the server proved that it knows the password.
     Proven,
 }
@@ -97,7 +97,7 @@ impl Scram {
                 let last = format!("c={},r={nonce}", BASE64.encode(GS2));
                 let derivation = Derivation::new(self.algorithm(), &self.password, &salt, rounds);
                 self.stage = Stage::Deriving(message.to_owned(), last);
-                Ok(Heard::Derive(derivation))
+                Ok(Heard::Derive(Box::new(derivation)))
             }
             Stage::Proved(key, signed) => {
                 check_signature(message, key, signed)?;

@@ -108,17 +108,17 @@ impl Queue {
             if answer != Answer::Passed {
                 stuck.insert(Arc::clone(&event.call));
             }
-            let tries = self.tries.iter().filter(|(tried, _)| *tried == event.position).count();
+            let before = self.tries.iter().filter(|(position, _)| *position == event.position).count();
             self.tries.push((event.position, now));
             if answer == Answer::Passed {
                 self.events.retain(|other| other.position != event.position);
                 self.delivered.push((event.clone(), now));
             }
-            let tries = u32::try_from(tries).unwrap();
+            let before = u32::try_from(before).unwrap();
             // What the wall clock says may be anything.
-            let failing_for = if tries == 0 { Duration::ZERO } else { self.by_wall };
+            let failing_for = if before == 0 { Duration::ZERO } else { self.by_wall };
             let (position, call) = (event.position, Arc::clone(&event.call));
-            tried.push(Tried { position, call, answer, tries, failing_for });
+            tried.push(Tried { position, call, answer, tries: before, failing_for });
         }
         let whole = whole && take.turned == 0;
         flow.adapt(taken.len(), tried.len(), false);
