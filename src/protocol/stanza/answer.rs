@@ -7,7 +7,9 @@ use minidom::Element;
 use xmpp_parsers::jid::FullJid;
 
 use super::{condition_name, ns};
-use crate::domain::limits::{ADDRESS_BYTES, AUTHORIZED_ADDRESSES, CONDITION_BYTES, JID_BYTES, REDIRECT_BYTES, SUBID_BYTES, cut};
+use crate::domain::limits::{
+    ADDRESS_BYTES, AUTHORIZED_ADDRESSES, CONDITION_BYTES, JID_BYTES, REDIRECT_BYTES, SUBID_BYTES, cut,
+};
 use crate::domain::name::Subid;
 
 /// An error answer, by its condition names only.
