@@ -1,4 +1,4 @@
-//! A simulated OnSIP: log-in, authorisation, PubSub with approval, leases and limits, calls, and every way it can go wrong.
+//! A simulated OnSIP: log-in, authorization, PubSub with approval, leases and limits, calls, and every way it can go wrong.
 //!
 //! It speaks real XMPP over TCP and follows `onsip-protocol` sheet sections 3 to 9 and 16. [`Switchboard`] is the service
 //! itself, a pure state machine; [`Simulator`] gives it sockets, a clock and the hands of a test. `demo`, `simulate` and

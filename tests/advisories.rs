@@ -1,6 +1,6 @@
 //! No crate of the lock file has a known advisory without a line that says why it cannot be reached.
 //!
-//! `cargo deny check advisories` needs the network. So the advisories that the RustSec database had stand in
+//! `cargo deny check advisories` needs the network. So the advisories that the `RustSec` database had stand in
 //! `.ci/advisories.tsv`, one a line: id, crate, and the versions it does not concern, with semicolons between. To renew it,
 //! run this test with `RUSTSEC_ADVISORY_DB` set to a checkout of the database, and commit what it wrote. The exceptions are
 //! those of `deny.toml`, which `cargo deny` goes by too.
@@ -70,7 +70,7 @@ fn renewed(database: &Path) -> String {
 }
 
 #[test]
-fn d_advisories_no_crate_of_the_lock_file_has_a_known_one_without_a_reason() {
+fn d19_no_crate_of_the_lock_file_has_a_known_one_without_a_reason() {
     if let Some(database) = std::env::var_os("RUSTSEC_ADVISORY_DB") {
         fs::write(LIST, renewed(Path::new(&database))).unwrap();
     }

@@ -31,7 +31,7 @@ fn bare(jid: &str) -> BareJid {
 }
 
 #[tokio::test]
-async fn a_working_account_is_shown_with_its_authorisation_and_its_subscriptions() {
+async fn a_working_account_is_shown_with_its_authorization_and_its_subscriptions() {
     let onsip = service(&[]).await;
     onsip.add(Account::new(ANNA, PASSWORD).unwrap().owning("sales@acme.test"));
     for resource in ["onsip-router", "phone", "onsip-router", "desk"] {

@@ -75,7 +75,7 @@ fn method(settings: &[Setting], results: &Results) -> String {
     format!(
         "Each contestant is a process of its own; the simulated service runs in the process of the benchmark and shares the \
          processors with it. Every contestant logs in (SASL PLAIN, at most 50 at once), sends presence with priority 1, \
-         authorises, subscribes each account to `/me/<jid>` with its full JID, and takes the same fields out of each event \
+         authorizes, subscribes each account to `/me/<jid>` with its full JID, and takes the same fields out of each event \
          into an object; only the router makes it JSON, and durable. Stream management (XEP-0198) is offered to nobody. \
          An event is one message: of {EVENTS_PER_LEG} of a leg two are items and the last is a retract, one leg in \
          {OUTGOING_OF} is outgoing, {LEGS_AT_ONCE} legs of an account are live at once in the blast. An item has {item:.0} bytes, a retract {retract:.0}, \

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn d_a_name_is_suggested_only_if_it_is_near() {
+    fn d13_a_name_is_suggested_only_if_it_is_near() {
         let types = ["amqp", "file", "kafka", "mqtt", "nats", "postgres", "redis", "stdout", "webhook"];
         for (written, meant) in [
             ("stdot", "stdout"),

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn d_a_byte_order_mark_is_no_part_of_a_text() {
+    fn d4_a_byte_order_mark_is_no_part_of_a_text() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("text");
         fs::write(&path, "\u{feff}[a]\u{feff}").unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn d_a_missing_file_is_called_so() {
+    fn d14_a_missing_file_is_called_so() {
         let fault = read_bytes(Path::new("/no/such/file"), 1).unwrap_err();
         assert_eq!(fault.about(Path::new("/no/such/file")), "cannot read /no/such/file: no such file");
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::domain::BareJid;
 use crate::domain::moment::Moment;
 
-/// All authorisations in force, and those that have run out but were not renewed.
+/// All authorizations in force, and those that have run out but were not renewed.
 #[derive(Debug, Default)]
 pub(super) struct Authorizations {
     granted: HashMap<BareJid, BTreeMap<String, Moment>>,
@@ -13,13 +13,13 @@ pub(super) struct Authorizations {
 }
 
 impl Authorizations {
-    /// Authorises `jid` for `address` until `until`, replacing an earlier grant.
+    /// Authorizes `jid` for `address` until `until`, replacing an earlier grant.
     pub(super) fn grant(&mut self, jid: &BareJid, address: &str, until: Moment) {
         self.granted.entry(jid.clone()).or_default().insert(address.to_owned(), until);
         self.holders.entry(address.to_owned()).or_default().insert(jid.clone());
     }
 
-    /// Ends all authorisations of `jid`.
+    /// Ends all authorizations of `jid`.
     pub(super) fn end(&mut self, jid: &BareJid) {
         for address in self.granted.remove(jid).into_iter().flat_map(BTreeMap::into_keys) {
             if let Some(holders) = self.holders.get_mut(&address) {
@@ -28,24 +28,24 @@ impl Authorizations {
         }
     }
 
-    /// Whether `jid` is authorised for `address` now.
+    /// Whether `jid` is authorized for `address` now.
     pub(super) fn covers(&self, jid: &BareJid, address: &str, now: Moment) -> bool {
         self.granted.get(jid).and_then(|addresses| addresses.get(address)).is_some_and(|until| now < *until)
     }
 
-    /// The addresses `jid` is authorised for now.
+    /// The addresses `jid` is authorized for now.
     pub(super) fn addresses(&self, jid: &BareJid, now: Moment) -> impl Iterator<Item = &str> {
         let all = self.granted.get(jid).into_iter().flatten();
         all.filter(move |(_, until)| now < **until).map(|(address, _)| address.as_str())
     }
 
-    /// The JIDs that are authorised for `address` now.
+    /// The JIDs that are authorized for `address` now.
     pub(super) fn holders(&self, address: &str, now: Moment) -> Vec<BareJid> {
         let all = self.holders.get(address).into_iter().flatten();
         all.filter(|jid| self.covers(jid, address, now)).cloned().collect()
     }
 
-    /// The end of the longest authorisation of `jid` that is in force.
+    /// The end of the longest authorization of `jid` that is in force.
     pub(super) fn until(&self, jid: &BareJid, now: Moment) -> Option<Moment> {
         self.granted.get(jid)?.values().copied().filter(|until| now < *until).max()
     }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authorisation_ends_by_itself_and_can_be_ended() {
+    fn an_authorization_ends_by_itself_and_can_be_ended() {
         let now = Moment::now();
         let jid = BareJid::new("anna@acme.test").unwrap();
         let mut all = Authorizations::default();

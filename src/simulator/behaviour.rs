@@ -14,7 +14,7 @@ pub struct Behaviour {
     pub bind: Bind,
     /// Answer to `authorize-plain`.
     pub authorize: Authorize,
-    /// Whether an address must be authorised before its events are seen.
+    /// Whether an address must be authorized before its events are seen.
     pub needs_authorization: bool,
     /// Answer to a subscribe request.
     pub subscribe: Answering,
@@ -105,7 +105,7 @@ pub enum Bind {
 /// Answer to `authorize-plain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorize {
-    /// With the right password: authorised for this long.
+    /// With the right password: authorized for this long.
     Grant(Duration),
     /// The same, for this address in place of the one asked for.
     GrantOther(Duration, String),
@@ -120,7 +120,7 @@ pub enum Authorize {
 /// What follows a `pending`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Approval {
-    /// After this time `subscribed`, or `none` for who is not authorised then.
+    /// After this time `subscribed`, or `none` for who is not authorized then.
     After(Duration),
     /// After this time `none`.
     Deny(Duration),

@@ -33,7 +33,7 @@ pub struct Faults {
     pub revoke_every: Option<Span>,
     /// The leases of an account run out early, in silence.
     pub lease_end_every: Option<Span>,
-    /// The authorisations of an account end early, in silence.
+    /// The authorizations of an account end early, in silence.
     pub authorization_end_every: Option<Span>,
     /// An event for another resource arrives.
     pub foreign_resource_every: Option<Span>,

@@ -124,7 +124,7 @@ fn has(element: &Element, text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_logs_in_authorises_subscribes_and_gets_the_events() {
+async fn a_client_logs_in_authorizes_subscribes_and_gets_the_events() {
     let (onsip, anna) = with_anna().await;
     onsip.add(Account::new("anna@acme.test", "secret").unwrap().owning("sales@acme.test"));
     let mut client = Client::log_in(&onsip, "router", "secret").await.unwrap();

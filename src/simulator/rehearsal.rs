@@ -101,7 +101,7 @@ impl Rehearsal {
         self.pubsub(id, "set", &request)
     }
 
-    /// A client that is online, authorised and subscribed.
+    /// A client that is online, authorized and subscribed.
     fn subscribed(&mut self, resource: &str, options: &str) -> SessionId {
         let id = self.authorized(resource);
         self.subscribe(id, NODE, resource, options);
@@ -181,7 +181,7 @@ fn binding_may_give_another_resource() {
 }
 
 #[test]
-fn authorising_for_all_lists_every_address_in_a_field_of_its_own() {
+fn authorizing_for_all_lists_every_address_in_a_field_of_its_own() {
     let mut r = Rehearsal::new();
     let id = r.online("router");
     let fields = [("sip-address", "anna@acme.test"), ("password", "secret"), ("jid", ""), ("auth-for-all", "1")];
@@ -191,7 +191,7 @@ fn authorising_for_all_lists_every_address_in_a_field_of_its_own() {
 }
 
 #[test]
-fn a_refused_authorisation_echoes_the_password() {
+fn a_refused_authorization_echoes_the_password() {
     let mut r = Rehearsal::new();
     let id = r.online("router");
     let answer = r.authorize(id, &[("sip-address", "anna@acme.test"), ("password", "wr0ng")]);
@@ -199,7 +199,7 @@ fn a_refused_authorisation_echoes_the_password() {
 }
 
 #[test]
-fn who_is_not_authorised_gets_none() {
+fn who_is_not_authorized_gets_none() {
     let mut r = Rehearsal::new();
     let id = r.online("router");
     assert!(says(&[r.subscribe(id, NODE, "router", "")], "pending"));
@@ -296,7 +296,7 @@ fn unsubscribing_needs_the_subid_once_there_are_two() {
 }
 
 #[test]
-fn an_authorisation_that_ran_out_ends_the_events_in_silence() {
+fn an_authorization_that_ran_out_ends_the_events_in_silence() {
     let mut r = Rehearsal::new();
     r.board.change_behaviour(None, |b| b.authorize = Authorize::Grant(Duration::from_secs(5)));
     let id = r.subscribed("router", "");

@@ -72,7 +72,7 @@ impl Simulator {
     }
 }
 
-/// Subscriptions and authorisations.
+/// Subscriptions and authorizations.
 impl Simulator {
     /// Approves every pending subscription of `jid` on `node` that it may have; the others get `none`.
     pub fn approve_now(&self, jid: &BareJid, node: &str) {
@@ -112,7 +112,7 @@ impl Simulator {
         self.shared.act(|board, now| board.end_leases(jid, now));
     }
 
-    /// Ends every authorisation of `jid` now, in silence.
+    /// Ends every authorization of `jid` now, in silence.
     pub fn end_authorization(&self, jid: &BareJid) {
         self.shared.act(|board, _| board.authorizations.end(jid));
     }

@@ -446,7 +446,7 @@ impl Switchboard {
         self.sessions_of(jid).map(|(_, priority)| priority).collect()
     }
 
-    /// The end of the longest authorisation `jid` has now.
+    /// The end of the longest authorization `jid` has now.
     pub fn authorized_until(&self, jid: &BareJid, now: Moment) -> Option<Moment> {
         self.authorizations.until(jid, now)
     }

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d_an_url_with_options_is_refused_and_makes_no_file_of_that_name() {
+    fn d2_an_url_with_options_is_refused_and_makes_no_file_of_that_name() {
         for good in ["sqlite://router.db", "sqlite:///var/lib/router.db", "sqlite://a#b.db"] {
             assert_eq!(url(good), Ok(()), "{good}");
         }

@@ -234,7 +234,7 @@ async fn restore_over_log(kill: bool) -> (tempfile::TempDir, Result<Store, super
 }
 
 #[tokio::test]
-async fn d_a_backup_that_was_put_back_beside_another_log_is_refused_with_what_to_do() {
+async fn d8_a_backup_that_was_put_back_beside_another_log_is_refused_with_what_to_do() {
     let (_folder, killed) = restore_over_log(true).await;
     assert_eq!(killed.unwrap().depth(&"log".parse().unwrap()).await.unwrap().events, 2, "a log of its own is read");
     let (folder, restored) = restore_over_log(false).await;
@@ -252,7 +252,7 @@ async fn d_a_backup_that_was_put_back_beside_another_log_is_refused_with_what_to
 }
 
 #[tokio::test]
-async fn d_a_look_at_the_queue_writes_nothing() {
+async fn d12_a_look_at_the_queue_writes_nothing() {
     let (folder, store) = store().await;
     let sink = "log".parse().unwrap();
     let options = Options { url: format!("sqlite://{}", folder.path().join("router.db").display()) };

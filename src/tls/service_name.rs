@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn d_certificate_with_srv_id_only_counts_for_that_domain_and_service() {
+    fn d10_certificate_with_srv_id_only_counts_for_that_domain_and_service() {
         let srv = |name| counts(&[(SRV, name)], "acme.test", None);
         assert!(srv("_xmpp-client.acme.test") && srv("_XMPP-Client.ACME.test") && srv("_xmpp-client.acme.test."));
         for other in
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn d_srv_id_below_an_authority_that_is_bound_to_names_is_not_believed() {
+    fn d10_srv_id_below_an_authority_that_is_bound_to_names_is_not_believed() {
         let bound = NameConstraints {
             permitted_subtrees: vec![GeneralSubtree::DnsName("other.test".to_owned())],
             excluded_subtrees: Vec::new(),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn d_srv_id_is_read_from_an_ia5_string_too() {
+    fn d10_srv_id_is_read_from_an_ia5_string_too() {
         // [0] EXPLICIT IA5String "_a", and the string alone.
         assert_eq!(text(&[0xa0, 4, 0x16, 2, b'_', b'a']).as_deref(), Some("_a"));
         assert_eq!(text(&[0x16, 2, b'_', b'a']).as_deref(), Some("_a"));

@@ -200,7 +200,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn d_srv_target_of_a_dot_says_that_the_service_is_not_there() {
+    async fn d7_srv_target_of_a_dot_says_that_the_service_is_not_there() {
         assert_eq!(answered(&[(0, 0, 0, ".")]).await, Answer::NotServed);
         assert_eq!(answered(&[]).await, Answer::Nothing);
     }

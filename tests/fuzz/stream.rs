@@ -129,8 +129,7 @@ fn well_formed(mut document: &[u8]) -> rxml::Result<()> {
             Ok(Some(Event::EndElement(_))) if depth == 1 => return Ok(()),
             Ok(Some(Event::EndElement(_))) => depth -= 1,
             Ok(Some(_)) => {}
-            Ok(None) => return Ok(()),
-            Err(rxml::error::EndOrError::NeedMoreData) => return Ok(()),
+            Ok(None) | Err(rxml::error::EndOrError::NeedMoreData) => return Ok(()),
             Err(rxml::error::EndOrError::Error(fault)) => return Err(fault),
         }
     }

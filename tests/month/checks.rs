@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{MINUTES, SECONDS, Time};
 
 /// While link and service are well, nobody takes a node for active, nor counts the account as covered, that does not
-/// deliver for longer than this. No list shows that an authorisation ended, or how long a lease is: that waits for the
-/// next authorisation (70 % of an hour at the latest) and a renewal.
+/// deliver for longer than this. No list shows that an authorization ended, or how long a lease is: that waits for the
+/// next authorization (70 % of an hour at the latest) and a renewal.
 pub const BLIND_WHEN_WELL: Time = 43 * MINUTES;
 /// What a list does show is seen by the next look: so much later than the interval of looks, if two are not answered.
 pub const LOOK: Time = MINUTES;
@@ -15,7 +15,7 @@ pub const BLIND_EVER: Time = 2 * 60 * MINUTES;
 /// A gap begins at most so long after the silence that a list or the link shows, while all is well: an end that a message
 /// tells of is believed once a list shows it.
 pub const UNTOLD: Time = SECONDS;
-/// Requests of one account in a minute while all is well: one authorisation, the time, and of each of two nodes a
+/// Requests of one account in a minute while all is well: one authorization, the time, and of each of two nodes a
 /// renewal, a list and a look.
 pub const REQUESTS_WHEN_WELL: u32 = 8;
 /// The same at the worst of times.

@@ -4,10 +4,10 @@ use onsip_router::protocol::backoff::Dice;
 
 use super::{HOURS, MINUTES, SECONDS, Time};
 
-/// After a fault of network or service: back-off up to a minute, the queue of log-ins, authorisation, list, renewal,
+/// After a fault of network or service: back-off up to a minute, the queue of log-ins, authorization, list, renewal,
 /// pauses of up to 90 s, an approval.
 pub const RECONNECT: Time = 5 * MINUTES;
-/// What no list shows ends with the next authorisation and renewal.
+/// What no list shows ends with the next authorization and renewal.
 const UNSEEN: Time = super::checks::BLIND_WHEN_WELL + RECONNECT;
 /// The longest pause after a denied subscription, and what follows.
 const DENIED: Time = 15 * MINUTES + RECONNECT;
@@ -30,7 +30,7 @@ pub enum Ailment {
     BlackHole,
     /// The server does not listen.
     Closed,
-    /// The authorising component is silent, or broken.
+    /// The authorizing component is silent, or broken.
     AuthSilent,
     AuthBroken,
     /// The same of PubSub.
@@ -73,7 +73,7 @@ pub enum Blow {
     Ended,
     /// The same without a message.
     Forgotten,
-    /// The authorisation ends without a word.
+    /// The authorization ends without a word.
     Unauthorized,
     /// The service goes back to an older lease.
     Shortened,
@@ -86,7 +86,7 @@ pub enum Blow {
 pub enum Storm {
     Ailment(Ailment),
     Resets,
-    /// The service starts again, and may have forgotten subscriptions or authorisations.
+    /// The service starts again, and may have forgotten subscriptions or authorizations.
     ServiceRestart {
         forgets: bool,
         unauthorizes: bool,
@@ -182,8 +182,8 @@ impl Ailment {
         match self {
             Self::BlackHole => "black hole",
             Self::Closed => "server closed",
-            Self::AuthSilent => "authorisation silent",
-            Self::AuthBroken => "authorisation broken",
+            Self::AuthSilent => "authorization silent",
+            Self::AuthBroken => "authorization broken",
             Self::PubsubSilent => "pubsub silent",
             Self::PubsubBroken => "pubsub broken",
             Self::Slow => "slow",
@@ -252,7 +252,7 @@ impl Blow {
             Self::HalfDead => "half-dead link",
             Self::Ended => "ended with a message",
             Self::Forgotten => "ended silently",
-            Self::Unauthorized => "authorisation ended silently",
+            Self::Unauthorized => "authorization ended silently",
             Self::Shortened => "lease shortened silently",
             Self::Doubled => "doubled",
         }

@@ -1,4 +1,4 @@
-//! The service, as far as one account sees it: its authorisation and its subscriptions (protocol sheet sections 4 to 6).
+//! The service, as far as one account sees it: its authorization and its subscriptions (protocol sheet sections 4 to 6).
 //!
 //! Knows requests and time, nothing of the router.
 
@@ -60,7 +60,7 @@ impl Query {
 /// An answer, before it is written as a stanza.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Authorised until then.
+    /// Authorized until then.
     Granted(Time),
     /// The time is this.
     Time(Time),
@@ -105,11 +105,11 @@ pub struct Style {
     pub renews_anything: bool,
     /// An unsubscribe is echoed by a message `none`.
     pub echoes: bool,
-    /// The end of the authorisation ends the subscriptions (protocol sheet section 18, question 5).
+    /// The end of the authorization ends the subscriptions (protocol sheet section 18, question 5).
     pub lapse_ends: bool,
     /// The cap counts all resources of the JID.
     pub counts_all: bool,
-    /// An unauthorised subscribe is refused at once, and not by `none`.
+    /// An unauthorized subscribe is refused at once, and not by `none`.
     pub refuses_at_once: bool,
     /// Messages for nobody are kept until the next log-in (protocol sheet section 7.4).
     pub keeps_messages: bool,

@@ -168,7 +168,7 @@ async fn b8_a_domain_is_the_same_in_a_labels_and_in_u_labels() {
 }
 
 #[tokio::test]
-async fn d_certificate_with_srv_id_only_is_good_for_its_domain_and_no_other() {
+async fn d10_certificate_with_srv_id_only_is_good_for_its_domain_and_no_other() {
     let authority = Authority::new("ours");
     let folder = TempDir::new().unwrap();
     let ca_file = folder.path().join("ca.pem");

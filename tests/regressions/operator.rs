@@ -266,7 +266,7 @@ async fn c14_under_a_limit_of_64_files_health_is_reachable_and_the_line_says_how
 }
 
 #[tokio::test]
-async fn d_check_names_a_folder_that_is_not_there_a_type_that_is_not_near_and_a_missing_secret() {
+async fn d1_d3_d14_check_names_a_folder_that_is_not_there_a_type_that_is_not_near_and_a_missing_secret() {
     let absent = a_configuration().replace("events.jsonl", "no/such/events.jsonl");
     let check = async |text: &str| {
         let folder = program::folder(text);
@@ -287,11 +287,28 @@ async fn d_check_names_a_folder_that_is_not_there_a_type_that_is_not_near_and_a_
 }
 
 #[tokio::test]
-async fn d_a_sink_has_its_type_in_the_api_under_the_name_of_the_configuration() {
+async fn d16_d17_a_sink_has_its_type_in_the_api_under_the_name_of_the_configuration() {
     let (onsip, anna, daemon) = running().await;
     let sinks = daemon.json("/api/v1/sinks").await;
     assert_eq!((&sinks[0]["type"], &sinks[0]["kind"]), (&"file".into(), &"file".into()));
     onsip.cut(&anna);
     let gap = daemon.until_logged("events may have been missed", Duration::from_secs(30)).await;
     assert!(gap.contains("services=active-calls "), "{gap}");
+}
+
+#[test]
+fn d15_to_authorize_is_spelt_in_one_way() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut unread: Vec<_> =
+        ["src", "config", "dashboards", "README.md", "CHANGELOG.md"].map(|it| root.join(it)).into();
+    let mut read = 0;
+    while let Some(path) = unread.pop() {
+        if path.is_dir() {
+            unread.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            read += 1;
+            assert!(!text.to_lowercase().contains(concat!("authori", "s")), "{}", path.display());
+        }
+    }
+    assert!(read > 100, "only {read} files were read");
 }

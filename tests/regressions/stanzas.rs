@@ -122,7 +122,7 @@ async fn c1_two_messages_that_no_database_can_take_stop_nobody() {
 }
 
 #[tokio::test]
-async fn c2_hostile_neighbours_cost_little_memory_and_a_healthy_account_no_time() {
+async fn c2_d20_hostile_neighbours_cost_little_memory_and_a_healthy_account_no_time() {
     let onsip = service().await;
     let hostile: Vec<_> = (1..=5).map(|n| account(&onsip, &format!("hostile-{n}@acme.test"))).collect();
     let bert = account(&onsip, "bert@acme.test");
@@ -196,6 +196,10 @@ async fn c2_hostile_neighbours_cost_little_memory_and_a_healthy_account_no_time(
         longest = longest.max(waited);
     }
     assert_eq!(daemon.count("store_faults_total", &[]).await, 0);
+    // A node is shown once for many events of one message.
+    let of_long = daemon.events(EVENTS).iter().filter(|event| event["data"]["node"] == long.as_str()).count();
+    let shown = said.lines().filter(|line| line.contains("event committed") && line.contains(&long)).count();
+    assert!(shown > 0 && shown * 10 < of_long, "{shown} times for {of_long} events");
     let peak = peak(&daemon);
     println!("a healthy event waited {longest:#} at most; the process took {peak} KiB at most");
     assert!(peak < 200 * 1024, "{peak} KiB at most");
@@ -272,7 +276,7 @@ async fn a5_a_clock_that_is_put_right_while_events_wait_drops_none() {
 }
 
 #[tokio::test]
-async fn d_store_faults_are_told_once_and_name_the_key() {
+async fn d2_d6_store_faults_are_told_once_and_name_the_key() {
     let onsip = program::service(&["anna@acme.test"]).await;
     let configuration = program::configuration(onsip.addr().port(), &["anna@acme.test"]);
     let of = |url: &str| format!("{configuration}[store]\nurl = \"{url}\"\n");

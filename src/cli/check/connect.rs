@@ -1,4 +1,4 @@
-//! `check --connect`: logs each account in once, authorises it, lists its subscriptions, and leaves; and looks at the
+//! `check --connect`: logs each account in once, authorizes it, lists its subscriptions, and leaves; and looks at the
 //! tables of sinks.
 
 use anyhow::{Result, anyhow};

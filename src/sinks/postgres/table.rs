@@ -224,7 +224,8 @@ mod tests {
         let table: Table = "t".parse().unwrap();
         let listed = Column { lists: true, ..column("type", "call_kinds") };
         let trials = table.trials(&[column("id", "bigint"), column("account", "integer"), listed]);
-        let [Trial { cast, reason }] = &trials[..] else { panic!("{trials:?}") };
+        assert_eq!(trials.len(), 1, "{trials:?}");
+        let Trial { cast, reason } = &trials[0];
         assert_eq!(cast, "CAST('0123456789abcdef0123456789abcdef'::text AS bigint)");
         assert!(reason.starts_with("the column id of the table \"t\" is of type bigint"), "{reason}");
     }

@@ -74,7 +74,7 @@ async fn b1_targets_of_one_priority_are_tried_one_beside_the_other() {
 }
 
 #[tokio::test]
-async fn d_srv_target_of_a_dot_is_told_and_the_domain_is_not_tried() {
+async fn d7_srv_target_of_a_dot_is_told_and_the_domain_is_not_tried() {
     let (connector, _file) = looking_up(&[(0, 0, ".")], SOON).await;
     let why = opened(&connector, None).await.unwrap_err();
     assert!(why.contains("says that it has no XMPP service"), "{why}");

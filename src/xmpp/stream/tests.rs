@@ -165,7 +165,7 @@ async fn a_stream_begins_anew_only_where_nothing_is_left_of_the_old_one() {
 }
 
 #[tokio::test]
-async fn d_white_space_between_the_elements_of_a_log_in_is_harmless() {
+async fn d9_white_space_between_the_elements_of_a_log_in_is_harmless() {
     let (mut first, mut peer) = stream(PATIENCE).await;
     peer.write_all(b"\n<stream:features/> \r\n\t<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/> \r\n\t")
         .await
