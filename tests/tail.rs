@@ -84,7 +84,7 @@ async fn into_a_pipe_every_event_is_a_line_of_json() {
     tail.until_said("stdout", "com.onsip.call.ended").await;
     let (stdout, stderr) = tail.interrupt().await;
     let shown: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(shown, calls(daemon.events(EVENTS)));
+    assert_eq!(shown, daemon.until_calls(2).await);
     assert_eq!(stderr, "");
 }
 

@@ -84,6 +84,7 @@ async fn an_unknown_authority_is_not_trusted() {
     let (onsip, anna, _) = service_named(DOMAIN, false).await;
     let daemon = Setup::of(&onsip).xmpp(mode(false)).account("front-desk", &anna).start().await;
     daemon.until_count("connects_total", &[("outcome", "tls")], 1).await;
+    daemon.until_accounts("waiting", 1).await;
     assert_eq!(asked(&onsip, &anna, Request::Login), 0);
     let why = daemon.json("/api/v1/accounts").await[0]["why"].to_string();
     assert!(why.contains("TLS"), "{why}");

@@ -167,7 +167,7 @@ mod tests {
             ("a{b", "has a `{` without its `}`"),
             ("a}b", "has a `}` without its `{`"),
             ("{typ}", "{typ}: unknown field; the nearest known one is `type`"),
-            ("{data.x}", "{data.x}: unknown field"),
+            ("{data.}", "{data.}: unknown field"),
         ] {
             let said = text.parse::<Template>().unwrap_err();
             assert!(said.starts_with(why), "{text}: {said}");

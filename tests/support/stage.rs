@@ -127,7 +127,9 @@ impl Setup {
     pub fn toml(&self) -> String {
         let tls = if self.xmpp.contains("tls =") { "" } else { "tls = \"off\"\n" };
         let mut text = format!("instance = \"{RESOURCE}\"\nwatch_config = {}\n", self.watched);
-        let _ = write!(text, "[xmpp]\n{}{tls}[onsip]\n{}", self.xmpp, self.onsip);
+        // The first probe comes at some moment within the interval; a test that counts requests must not meet it by chance.
+        let probe = if self.onsip.contains("probe_interval") { "" } else { "probe_interval = \"365d\"\n" };
+        let _ = write!(text, "[xmpp]\n{}{tls}[onsip]\n{probe}{}", self.xmpp, self.onsip);
         for (name, lines) in &self.accounts {
             let _ = write!(text, "[accounts.{name}]\n{lines}");
         }
