@@ -10,11 +10,13 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::actors::fleet::{Apply, Changes, Fleet, Shutdown};
+use crate::actors::router::window;
 use crate::actors::sink::Reopen;
 use crate::actors::{GIVE_UP, House};
-use crate::board::Board;
+use crate::board::{AccountStatus, Board};
 use crate::config::Config;
 use crate::domain::moment::Moment;
+use crate::domain::status::AccountState;
 use crate::feed::{Feed, Told};
 use crate::http::{self, Server};
 use crate::metrics::Metrics;
@@ -134,6 +136,7 @@ impl App {
         let traces = Traces::start(&config.otel, &config.instance)?;
         let store = Store::open(&config.store).await?;
         let house = Arc::new(House::new(store, metrics, Arc::clone(&board), feed).with_traces(traces));
+        recall_windows(&house, &config).await;
         let fleet = Fleet::new(Arc::clone(&house)).start();
         fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;
         board.view().store_open = true;
@@ -216,6 +219,22 @@ impl App {
         }
         self.house.traces.stop().await;
         self.http.stop(false).await;
+    }
+}
+
+/// Shows since when the accounts have been blind, before they begin.
+async fn recall_windows(house: &House, config: &Config) {
+    let since = Moment::now().utc();
+    let coverage = house.store.coverage().await.unwrap_or_else(|fault| {
+        tracing::error!(%fault, "until when events could arrive could not be read");
+        Vec::new()
+    });
+    for written in coverage {
+        if config.accounts.get(&written.account).is_some_and(|account| account.enabled) {
+            let status = AccountStatus::new(AccountState::Connecting, since);
+            let status = AccountStatus { blind: Some(window(&written)), ..status };
+            house.board.view().accounts.insert(written.account, status);
+        }
     }
 }
 

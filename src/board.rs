@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
-use crate::domain::status::{AccountState, GapReason, StoreFault, SubscriptionState};
+use crate::domain::status::{AccountState, StoreFault, SubscriptionState};
+use crate::protocol::coverage::Blind;
 
 /// All there is to see, behind one short lock.
 #[derive(Debug, Default)]
@@ -63,6 +64,22 @@ pub struct AccountStatus {
     pub clock_ahead_seconds: Option<f64>,
 }
 
+impl View {
+    /// Returns why an account is as it is: the reason of its state, and whatever else of it is amiss.
+    #[must_use]
+    pub fn why(&self, name: &AccountName, status: &AccountStatus) -> Option<String> {
+        let missing =
+            status.not_granted.as_ref().map(|address| format!("{address} is not among the granted addresses"));
+        let first = (name.clone(), String::new(), NodeName::from(""));
+        let own = self.subscriptions.range(first..).take_while(|((of, ..), _)| of == name);
+        let pending = own.filter(|(_, subscription)| subscription.state == SubscriptionState::Pending).count();
+        let pending =
+            (pending > 0).then(|| format!("subscriptions that wait for approval by the owner of the node: {pending}"));
+        let reasons: Vec<_> = [status.why.clone(), missing, pending].into_iter().flatten().collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+}
+
 impl AccountStatus {
     /// One in this state, of which nothing else is known yet.
     #[must_use]
@@ -80,16 +97,6 @@ impl AccountStatus {
             clock_ahead_seconds: None,
         }
     }
-}
-
-/// A time in which an account's events cannot arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Blind {
-    /// The last moment at which they could; the start of the account, if they could not since.
-    #[schemars(with = "String", extend("format" = "date-time"))]
-    pub since: Timestamp,
-    /// Why they cannot: the reason the gap event will have.
-    pub reason: GapReason,
 }
 
 /// One subscription.
@@ -163,9 +170,13 @@ impl SinkStatus {
 impl Board {
     /// Takes an account and its subscriptions off the board.
     pub fn forget_account(&self, name: &AccountName) {
-        let mut view = self.view();
-        view.accounts.remove(name);
-        view.subscriptions.retain(|(of, _, _), _| of != name);
+        self.forget_subscriptions(name);
+        self.view().accounts.remove(name);
+    }
+
+    /// Takes the subscriptions of an account off the board.
+    pub fn forget_subscriptions(&self, name: &AccountName) {
+        self.view().subscriptions.retain(|(of, _, _), _| of != name);
     }
 
     /// The view, locked; hold it shortly and never across an await.

@@ -332,6 +332,11 @@ impl Store {
         self.write(Work::ForgetLedger(key)).await.map(drop)
     }
 
+    /// Returns until when each account's events could arrive.
+    pub async fn coverage(&self) -> Result<Vec<Coverage>, StoreError> {
+        coverage::all(&self.readers).await
+    }
+
     /// Says that every account that is covered still was at `now`.
     pub async fn extend_coverage(&self, now: Timestamp) -> Result<(), StoreError> {
         self.write(Work::ExtendCoverage(now)).await.map(drop)

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use onsip_router::board::{AccountStatus, Blind, Board, SinkStatus, SubscriptionStatus};
+use onsip_router::board::{AccountStatus, Board, SinkStatus, SubscriptionStatus};
 use onsip_router::domain::event::EventType;
 use onsip_router::domain::moment::Moment;
 use onsip_router::domain::status::{AccountState, GapReason, SubscriptionState};
@@ -17,6 +17,7 @@ use onsip_router::http::options::Options;
 use onsip_router::http::{PATHS, Server, listen};
 use onsip_router::metrics::Metrics;
 use onsip_router::metrics::history::STEP;
+use onsip_router::protocol::coverage::Blind;
 use serde_json::{Value, json};
 
 use support::http::{self, Response};

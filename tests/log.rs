@@ -34,7 +34,7 @@ async fn every_change_is_one_object_that_names_what_it_is_about() {
     let active = line(&daemon, "subscription active").await;
     let about = ["account", "service", "node"].map(|key| active[key].clone());
     assert_eq!(about, ["front-desk", "active-calls", &node(&anna)]);
-    assert_eq!(line(&daemon, "account sees").await["reason"], "restart");
+    assert_eq!(line(&daemon, "account sees").await["reason"], "start");
 
     onsip.cut(&anna);
     let waits = line(&daemon, "account waits").await;

@@ -6,6 +6,8 @@ mod support;
 
 #[path = "regressions/addresses.rs"]
 mod addresses;
+#[path = "regressions/coverage.rs"]
+mod coverage;
 #[path = "regressions/delivery.rs"]
 mod delivery;
 #[path = "regressions/login.rs"]

@@ -5,7 +5,7 @@ use tracing::field::display;
 use tracing::{debug, error, info, warn};
 
 use super::House;
-use crate::board::{AccountStatus, Blind, SubscriptionStatus};
+use crate::board::{AccountStatus, SubscriptionStatus};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
@@ -15,7 +15,7 @@ use crate::domain::status::{
 };
 use crate::protocol::account::Account;
 use crate::protocol::authorization::Authorization;
-use crate::protocol::coverage::Change;
+use crate::protocol::coverage::{Blind, Change};
 use crate::protocol::link::{Failure, Loss};
 use crate::protocol::sasl::Mechanisms;
 use crate::protocol::subscription::{Fact, Memory};
@@ -49,12 +49,19 @@ pub(super) fn account(
 }
 
 /// An account's actor begins, perhaps anew: until its subscriptions are seen, nothing is sure to arrive.
-pub(super) fn begun(house: &House, name: &AccountName) {
+pub(super) fn begun(house: &House, name: &AccountName, blind: Blind) {
     let since = Moment::now().utc();
     let mut view = house.board.view();
     let status =
         view.accounts.entry(name.clone()).or_insert_with(|| AccountStatus::new(AccountState::Connecting, since));
-    status.blind.get_or_insert(Blind { since, reason: GapReason::Restart });
+    status.blind = Some(blind);
+}
+
+/// Returns the window of an account that never was covered, as it is shown already.
+pub(super) fn first_window(house: &House, name: &AccountName) -> Blind {
+    let shown = house.board.view().accounts.get(name).and_then(|status| status.blind);
+    let shown = shown.filter(|blind| blind.reason == GapReason::Start);
+    shown.unwrap_or_else(|| Blind { since: Moment::now().utc(), reason: GapReason::Start })
 }
 
 /// What of an account can change without its state.
@@ -196,10 +203,12 @@ pub(super) fn subscription(house: &House, of: &Subject, state: SubscriptionState
             warn!(%account, %service, %node, why, "subscription lost");
         }
         SubscriptionState::Active => info!(%account, %service, %node, "subscription active"),
+        SubscriptionState::Pending => {
+            info!(%account, %service, %node, "subscription waits for approval by the owner of the node");
+        }
         SubscriptionState::Lost
         | SubscriptionState::Listing
         | SubscriptionState::Subscribing
-        | SubscriptionState::Pending
         | SubscriptionState::Renewing => debug!(%account, %service, %node, %state, "subscription"),
     }
     let status = SubscriptionStatus {

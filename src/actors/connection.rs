@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use jiff::Timestamp;
 use minidom::Element;
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,19 +16,19 @@ use xmpp_parsers::jid::{BareJid, FullJid};
 
 use super::chronicle;
 use super::fleet::{ActorDied, Fleet, Role};
-use super::ledger::Ledger;
+use super::ledger::{Known, Ledger};
 use super::subscription::{Halt, Ready, Subscription};
 use super::{Access, House, Obituary};
 use crate::config;
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, NodeName, Subid};
 use crate::domain::service::Service;
-use crate::domain::status::{GapReason, RejectReason, ResumptionOutcome};
+use crate::domain::status::{AccountState, GapReason, RejectReason, ResumptionOutcome};
 use crate::protocol::account::{Account, Command};
 use crate::protocol::acknowledgement::Resumption;
 use crate::protocol::admission::Reception;
 use crate::protocol::clock::Clock;
-use crate::protocol::coverage::Coverage;
+use crate::protocol::coverage::{Blind, Coverage, Delivery};
 use crate::protocol::requests::{NoAnswer, Reply, Requests};
 use crate::protocol::resync::Inquiry;
 use crate::protocol::stanza::{self, Request};
@@ -42,7 +42,7 @@ mod nodes;
 mod resumption;
 
 pub use coverage::{Deaf, Ended, Standing};
-pub use nodes::SubscriptionDied;
+pub use nodes::{SubscriptionDied, Want};
 
 /// Send this request to a service and answer with what came of it.
 #[derive(Message)]
@@ -60,6 +60,8 @@ pub struct Ask {
 pub struct Stop {
     /// Whether to remove the subscriptions at the service first.
     pub unsubscribe: bool,
+    /// Whether only this account stops. At the end of the process, the next one finds out what it missed.
+    pub alone: bool,
 }
 
 /// This machine's clock was set, or stood still while the machine slept.
@@ -79,6 +81,7 @@ enum Asker {
 struct Live {
     outbox: Option<Outbox>,
     handled: watch::Sender<Option<u32>>,
+    services: watch::Sender<Arc<[Service]>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -130,10 +133,8 @@ impl Connection {
         life: u64,
     ) -> Self {
         let patience = access.connector.options().request_timeout;
-        let nodes =
-            account.subscribe.iter().flat_map(|(service, nodes)| nodes.iter().map(|n| (service.clone(), n.clone())));
         Self {
-            coverage: Coverage::of(nodes),
+            coverage: Coverage::of(nodes_of(&account), Blind { since: Moment::now().utc(), reason: GapReason::Start }),
             clock: Clock::new(super::dice()),
             heard: Moment::now().utc(),
             gap: None,
@@ -166,6 +167,10 @@ impl Connection {
                 Command::Reauthorized { lapsed } => self.authorized_again(lapsed, ctx),
                 Command::Suspend => self.suspend(ctx),
                 Command::Became(state, why) => {
+                    if state == AccountState::Refused {
+                        let change = self.coverage.refused();
+                        self.cover(change, ctx);
+                    }
                     chronicle::account(&self.house, &self.name, state, why.as_deref(), self.machine.deadline());
                 }
             }
@@ -184,10 +189,11 @@ impl Connection {
         };
         let Access { connector, bounds, .. } = self.access.clone();
         let (plan, urgency) = (self.lost.clone().map_or(Plan::Managed, Plan::Resume), self.machine.urgency());
-        let services = self.account.subscribe.iter().map(|(service, _)| service.clone()).collect();
+        let services = services_of(&self.account);
         let session = session::start(connector, credential, services, instead, bounds, plan, urgency);
         ctx.add_stream(ReceiverStream::new(session.events));
-        self.live = Some(Live { outbox: Some(session.outbox), handled: session.handled, task: session.task });
+        let (outbox, handled, services) = (Some(session.outbox), session.handled, session.services);
+        self.live = Some(Live { outbox, handled, services, task: session.task });
     }
 
     fn authorize(&mut self) {
@@ -305,18 +311,16 @@ impl Actor for Connection {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let Some(ledger) = self.ledger.take() else { return };
         let name = self.name.clone();
-        let lines = async move { ledger.lines(&name).await };
-        ctx.wait(lines.into_actor(self).map(|ledger, this, ctx| {
-            let ledger = ledger.unwrap_or_else(|fault| {
+        let known = async move { ledger.known(&name).await };
+        ctx.wait(known.into_actor(self).map(|known, this, ctx| {
+            let known = known.unwrap_or_else(|fault| {
                 tracing::error!(account = %this.name, %fault, "the ledger could not be read");
-                Vec::new()
+                Known::default()
             });
-            for (service, nodes) in Arc::clone(&this.account).subscribe.clone() {
-                for node in nodes {
-                    this.subscribe(service.clone(), node, &ledger, ctx);
-                }
+            this.recall_coverage(known.coverage, ctx);
+            for (service, node) in nodes_of(&Arc::clone(&this.account)) {
+                this.subscribe(service, node, Delivery::Stopped, &known.lines, ctx);
             }
-            chronicle::begun(&this.house, &this.name);
             let commands = this.machine.start(this.now());
             this.carry_out(commands, ctx);
         }));
@@ -374,15 +378,26 @@ impl Handler<Stop> for Connection {
         let (stopped, done) = oneshot::channel();
         self.stopping = true;
         self.stopped = Some(stopped);
+        let change = if stop.alone { self.coverage.stopped(Moment::now().utc()) } else { None };
+        let written = self.cover_until_written(change);
         if stop.unsubscribe && self.machine.own().is_some() {
             self.unsubscribe(ctx);
         } else {
             self.say_goodbye(ctx);
         }
         Box::pin(async move {
-            let _ = done.await;
+            let _ = join(done, written).await;
         })
     }
+}
+
+fn services_of(account: &config::Account) -> Arc<[Service]> {
+    account.subscribe.iter().map(|(service, _)| service.clone()).collect()
+}
+
+/// Every node of `account`, with its service.
+fn nodes_of(account: &config::Account) -> impl Iterator<Item = (Service, NodeName)> {
+    account.subscribe.iter().flat_map(|(service, nodes)| nodes.iter().map(|node| (service.clone(), node.clone())))
 }
 
 #[cfg(test)]

@@ -10,17 +10,18 @@ use futures::future::join_all;
 use tokio::time::timeout;
 use tracing::field::display;
 
-use super::connection::{ClockStepped, Connection, Stop};
+use super::connection::{ClockStepped, Connection, Stop, Want};
 use super::ledger::Ledger;
 use super::router::{Reroute, Router, Stale};
 use super::sink::{Dismiss, Drain, Reopen, SinkActor};
 use super::{Access, House};
-use crate::board::{AccountStatus, Blind};
+use crate::board::AccountStatus;
 use crate::config::{self, Config};
 use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
 use crate::domain::status::{AccountState, ActorKind, GapReason};
 use crate::protocol::clock::StepWatch;
+use crate::protocol::coverage::Blind;
 use crate::routing::Routes;
 use crate::xmpp::connector::Connector;
 use crate::xmpp::session::Bounds;
@@ -199,9 +200,11 @@ impl Fleet {
         ctx.spawn(stop.into_actor(self).map(move |_, this, ctx| {
             this.leaving.remove(&name);
             let Some(config) = this.config.clone() else { return };
-            this.house.board.forget_account(&name); // what it said at the end
-            if let Some(account) = config.accounts.get(&name) {
-                this.begin(&name, account, &Ledger::of(&this.house.store), ctx);
+            // What it said at the end.
+            this.house.board.forget_subscriptions(&name);
+            match config.accounts.get(&name) {
+                Some(account) => this.begin(&name, account, &Ledger::of(&this.house.store), ctx),
+                None => this.house.board.forget_account(&name),
             }
         }));
     }
@@ -209,14 +212,25 @@ impl Fleet {
     /// Stops what is removed or changed.
     fn drop_gone(&mut self, old: &Config, new: &Config, same_access: bool, ctx: &mut Context<Self>) {
         for (name, account) in &old.accounts {
-            if same_access && new.accounts.get(name) == Some(account) {
+            let after = new.accounts.get(name).filter(|_| same_access);
+            if after == Some(account) {
                 continue;
             }
-            self.house.board.forget_account(name);
+            if let Some(after) = after.filter(|after| account.differs_in_nodes_alone(after))
+                && let Some(crew) = self.connections.get(name)
+            {
+                ctx.spawn(crew.addr.send(Want(Arc::new(after.clone()))).into_actor(self).map(|_, _, _| ()));
+                continue;
+            }
+            // One that only changed finds its subscriptions again, and is blind since when it was.
+            let stays = new.accounts.get(name).is_some_and(|account| account.enabled);
+            if stays {
+                self.house.board.forget_subscriptions(name);
+            } else {
+                self.house.board.forget_account(name);
+            }
             if let Some(crew) = self.connections.remove(name) {
-                // One that only changed finds its subscriptions again.
-                let stays = new.accounts.get(name).is_some_and(|account| account.enabled);
-                let stop = Stop { unsubscribe: new.onsip.unsubscribe_on_stop && !stays };
+                let stop = Stop { unsubscribe: new.onsip.unsubscribe_on_stop && !stays, alone: true };
                 self.let_go(name, crew.addr, stop, ctx);
             }
         }
@@ -293,10 +307,14 @@ impl Fleet {
 
     fn show(&self, name: &AccountName, state: AccountState) {
         let since = Moment::now().utc();
-        let enabled = state != AccountState::Disabled;
-        let blind = enabled.then_some(Blind { since, reason: GapReason::Restart });
-        let status = AccountStatus { blind, ..AccountStatus::new(state, since) };
-        self.house.board.view().accounts.insert(name.clone(), status);
+        let mut view = self.house.board.view();
+        let before = view.accounts.remove(name).and_then(|before| before.blind);
+        let blind = match state {
+            AccountState::Disabled => None,
+            _ if self.leaving.contains(name) => before, // its earlier life tells when that ends
+            _ => before.or(Some(Blind { since, reason: GapReason::Start })),
+        };
+        view.accounts.insert(name.clone(), AccountStatus { blind, ..AccountStatus::new(state, since) });
     }
 
     fn rebuild(&mut self, role: Role, life: u64, ctx: &mut Context<Self>) {
@@ -400,7 +418,7 @@ impl Handler<Shutdown> for Fleet {
             std::mem::take(&mut self.sinks).into_values().map(|crew| crew.addr).chain(leaving).collect();
         let until = Moment::now() + DRAINING;
         Box::pin(async move {
-            let closing = join_all(connections.iter().map(|addr| addr.send(Stop { unsubscribe })));
+            let closing = join_all(connections.iter().map(|addr| addr.send(Stop { unsubscribe, alone: false })));
             if timeout(CLOSING, closing).await.is_err() {
                 tracing::warn!("some streams did not close in time");
             }

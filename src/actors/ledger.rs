@@ -1,4 +1,4 @@
-//! The subscription ledger as connections read it when they start: once for all that start together.
+//! What the store knows of accounts, as their connections read it when they start: once for all that start together.
 //!
 //! Must not know what the lines mean.
 
@@ -9,31 +9,44 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
 use crate::domain::name::AccountName;
-use crate::store::{LedgerEntry, Store, StoreError};
+use crate::store::{Coverage, LedgerEntry, Store, StoreError};
 
-type Lines = BTreeMap<AccountName, Vec<LedgerEntry>>;
+/// What is known of one account.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Its lines of the subscription ledger.
+    pub(super) lines: Vec<LedgerEntry>,
+    /// Until when its events could arrive, if they ever could.
+    pub(super) coverage: Option<Coverage>,
+}
+
+type Accounts = BTreeMap<AccountName, Known>;
 
 /// The ledger, read when the first asks.
 #[derive(Clone)]
-pub(super) struct Ledger(Shared<BoxFuture<'static, Result<Arc<Lines>, StoreError>>>);
+pub(super) struct Ledger(Shared<BoxFuture<'static, Result<Arc<Accounts>, StoreError>>>);
 
 impl Ledger {
     /// The ledger as it will be at the first question.
     pub(super) fn of(store: &Store) -> Self {
         let store = store.clone();
-        Self(async move { Ok(Arc::new(by_account(store.ledger().await?))) }.boxed().shared())
+        Self(async move { read(&store).await.map(Arc::new) }.boxed().shared())
     }
 
-    /// The lines of one account.
-    pub(super) async fn lines(self, account: &AccountName) -> Result<Vec<LedgerEntry>, StoreError> {
+    /// What is known of one account.
+    pub(super) async fn known(self, account: &AccountName) -> Result<Known, StoreError> {
         Ok(self.0.await?.get(account).cloned().unwrap_or_default())
     }
 }
 
-fn by_account(entries: Vec<LedgerEntry>) -> Lines {
-    let mut lines = Lines::new();
-    for entry in entries {
-        lines.entry(entry.account.clone()).or_default().push(entry);
+async fn read(store: &Store) -> Result<Accounts, StoreError> {
+    let mut accounts = Accounts::new();
+    for line in store.ledger().await? {
+        accounts.entry(line.account.clone()).or_default().lines.push(line);
     }
-    lines
+    for row in store.coverage().await? {
+        let account = row.account.clone();
+        accounts.entry(account).or_default().coverage = Some(row);
+    }
+    Ok(accounts)
 }

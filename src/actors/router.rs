@@ -24,6 +24,7 @@ use crate::routing::Routes;
 use crate::store::{Commit, Recall, StoreError};
 use ageing::Age;
 use gaps::Gaps;
+pub(crate) use gaps::window;
 use rounds::{Line, Piece, Place};
 use tally::Tally;
 use units::{Unit, Units};

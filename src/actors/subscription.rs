@@ -134,6 +134,12 @@ impl Subscription {
         }
     }
 
+    /// Begins with this idea of what its events do.
+    pub(super) fn expecting(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
     fn carry_out(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
         for command in commands {
             match command {

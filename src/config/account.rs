@@ -59,6 +59,12 @@ impl Account {
         },
     ];
 
+    /// Whether `other` is the same but for what it subscribes to.
+    #[must_use]
+    pub fn differs_in_nodes_alone(&self, other: &Self) -> bool {
+        Self { subscribe: other.subscribe.clone(), ..self.clone() } == *other
+    }
+
     /// Reads the section at `path`.
     pub fn read(
         section: &Section<'_>,

@@ -241,6 +241,12 @@ labels! {
         Lease = "lease",
         /// The service ended the subscription.
         Revoked = "revoked",
+        /// They never could: the account is new here.
+        Start = "start",
+        /// The configuration changed: the account was disabled, removed or started anew.
+        Reload = "reload",
+        /// The service refuses the credentials.
+        Refused = "refused",
     }
 }
 

@@ -65,11 +65,15 @@ pub async fn accounts(board: web::Data<Board>, request: HttpRequest) -> HttpResp
     };
     let view = board.view();
     let wanted = |(name, status): &(&AccountName, &AccountStatus)| {
-        let texts = [status.jid.as_deref(), status.why.as_deref(), status.not_granted.as_deref()];
+        let why = view.why(name, status);
+        let texts = [status.jid.as_deref(), why.as_deref(), None];
         wish.admits(&Facts { account: name.as_str(), state: status.state, blind: status.blind.is_some(), texts })
     };
     let page = wish.page(view.accounts.iter().filter(wanted).collect(), |(_, status)| worst::account(status));
-    let page = page.map(|(name, status)| Account { name: name.clone(), status: status.clone() });
+    let page = page.map(|(name, status)| Account {
+        name: name.clone(),
+        status: AccountStatus { why: view.why(name, status), ..status.clone() },
+    });
     drop(view); // nobody waits for the text to be written
     page.answer()
 }

@@ -6,9 +6,10 @@ use super::family::Kind;
 use super::label::Label;
 use super::table::TABLE;
 use super::*;
-use crate::board::{AccountStatus, Blind, SinkStatus, SubscriptionStatus};
+use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
 use crate::domain::event::EventType;
 use crate::domain::status::{AccountState, DeliveryOutcome, GapReason, RejectReason, SubscriptionState};
+use crate::protocol::coverage::Blind;
 
 const NONE: [&str; 0] = [];
 

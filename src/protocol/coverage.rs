@@ -3,10 +3,19 @@
 //! Silence is this service's typical failure, so every window in which events may have been missed becomes an event of
 //! its own (`com.onsip.gap`). A window opens when a subscription that delivered stops, and closes when every wanted
 //! subscription delivers again, those aside that the service denies.
+//!
+//! Invariants, on which the log, the board and the gap events rely:
+//!
+//! * The beginning of a window is the last moment at which events could arrive, however often the account, the
+//!   configuration or the process was started anew since. So it is written down, and given back to [`Coverage::of`].
+//! * The reason of a window is why coverage ended; if the service refuses the credentials during it, that is the reason.
+//! * A node that was added to a running account says nothing about the others until it has delivered once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::domain::event::{DataContentType, DataSchema, Event, EventData, EventType, GapData, SpecVersion};
 use crate::domain::identity::Token;
@@ -23,6 +32,8 @@ pub enum Delivery {
     Stopped,
     /// They do not, and only time or an operator can change that.
     Denied,
+    /// They never did: the node was added while the account was running, and is being worked on.
+    Added,
 }
 
 impl Delivery {
@@ -34,6 +45,7 @@ impl Delivery {
             SubscriptionState::Active => Self::Flows,
             SubscriptionState::Renewing if self == Self::Flows => Self::Flows,
             SubscriptionState::Denied => Self::Denied,
+            _ if self == Self::Added => Self::Added,
             SubscriptionState::Renewing
             | SubscriptionState::Listing
             | SubscriptionState::Subscribing
@@ -67,12 +79,22 @@ pub enum Change {
     },
 }
 
+/// A time in which an account's events cannot arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Blind {
+    /// The last moment at which they could; the start of the account, if they never could.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub since: Timestamp,
+    /// Why they cannot: the reason the gap event will have.
+    pub reason: GapReason,
+}
+
 /// The coverage of one account.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Coverage {
     nodes: BTreeMap<(Service, NodeName), Delivery>,
-    /// Since when, while it is covered.
-    covered: Option<Timestamp>,
+    /// Since when it is covered, or is not.
+    sight: Result<Timestamp, Blind>,
     /// While the connection is lost and may be resumed: whether it was covered before.
     interrupted: Option<bool>,
     /// Whether the authorization has run out: without it nothing is sure to arrive.
@@ -80,10 +102,42 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Of an account that wants these nodes and has none yet.
+    /// Starts the coverage of an account that wants these nodes and has none yet. `blind` is the window that is open: the
+    /// one that was written down, or one that begins now for [`GapReason::Start`].
     #[must_use]
-    pub fn of(nodes: impl IntoIterator<Item = (Service, NodeName)>) -> Self {
-        Self { nodes: nodes.into_iter().map(|node| (node, Delivery::Stopped)).collect(), ..Self::default() }
+    pub fn of(nodes: impl IntoIterator<Item = (Service, NodeName)>, blind: Blind) -> Self {
+        let nodes = nodes.into_iter().map(|node| (node, Delivery::Stopped)).collect();
+        Self { nodes, sight: Err(blind), interrupted: None, lapsed: false }
+    }
+
+    /// Returns the window that is open, if events cannot arrive now.
+    #[must_use]
+    pub fn blind(&self) -> Option<Blind> {
+        self.sight.err()
+    }
+
+    /// A node is wanted from now on, or is not any more.
+    pub fn want(&mut self, service: &Service, node: &NodeName, wanted: bool, at: Timestamp) -> Option<Change> {
+        let key = (service.clone(), node.clone());
+        if wanted {
+            self.nodes.entry(key).or_insert(Delivery::Added);
+        } else {
+            self.nodes.remove(&key);
+        }
+        self.conclude(GapReason::Reload, at)
+    }
+
+    /// The service refuses the credentials: that is what an open window is told with from now on.
+    pub fn refused(&mut self) -> Option<Change> {
+        let blind = self.sight.as_mut().err().filter(|blind| blind.reason != GapReason::Refused)?;
+        blind.reason = GapReason::Refused;
+        Some(Change::Uncovered { since: blind.since, reason: blind.reason })
+    }
+
+    /// The account stops at `at`, because its configuration changed.
+    pub fn stopped(&mut self, at: Timestamp) -> Option<Change> {
+        self.interrupted = None;
+        self.end(GapReason::Reload, at)
     }
 
     /// A subscription's delivery changed at `at`, for `reason` if it stopped.
@@ -112,16 +166,15 @@ impl Coverage {
     /// The connection is gone, but may be resumed; it was alive last at `heard`. Should it never be, the window begins
     /// then, also for a router that starts after this one crashed.
     pub fn interrupted(&mut self, heard: Timestamp) -> Option<Change> {
-        self.interrupted = Some(self.covered.is_some());
-        let begun = self.covered.take()?;
-        Some(Change::Uncovered { since: heard.max(begun), reason: GapReason::Disconnect })
+        self.interrupted = Some(self.sight.is_ok());
+        self.end(GapReason::Disconnect, heard)
     }
 
     /// The connection was resumed at `at`: the server kept what it could not deliver meanwhile.
     pub fn resumed(&mut self, at: Timestamp) -> Option<Change> {
         let was_covered = self.interrupted.take().unwrap_or_default();
         if was_covered && self.delivers() {
-            self.covered = Some(at);
+            self.sight = Ok(at);
             return Some(Change::Continued { since: at });
         }
         self.conclude(GapReason::Disconnect, at)
@@ -155,20 +208,23 @@ impl Coverage {
         if self.interrupted.is_some() {
             return None;
         }
-        let flowing = || self.nodes.iter().filter(|(_, delivery)| **delivery == Delivery::Flows);
-        match (self.covered, self.delivers()) {
-            (None, true) => {
-                let services: BTreeSet<_> = flowing().map(|((service, _), _)| service.name().to_owned()).collect();
-                self.covered = Some(at);
+        match (self.sight, self.delivers()) {
+            (Err(_), true) => {
+                let flowing = self.nodes.iter().filter(|(_, delivery)| **delivery == Delivery::Flows);
+                let services: BTreeSet<_> = flowing.map(|((service, _), _)| service.name().to_owned()).collect();
+                self.sight = Ok(at);
                 Some(Change::Covered { since: at, services: services.into_iter().collect() })
             }
-            // What was heard last may be older than the end of the gap before: two do not overlap.
-            (Some(begun), false) => {
-                self.covered = None;
-                Some(Change::Uncovered { since: at.max(begun), reason })
-            }
-            (None, false) | (Some(_), true) => None,
+            (Ok(_), false) => self.end(reason, at),
+            (Err(_), false) | (Ok(_), true) => None,
         }
+    }
+
+    /// Opens a window. What was heard last may be older than the end of the one before: two do not overlap.
+    fn end(&mut self, reason: GapReason, at: Timestamp) -> Option<Change> {
+        let since = at.max(self.sight.ok()?);
+        self.sight = Err(Blind { since, reason });
+        Some(Change::Uncovered { since, reason })
     }
 }
 
@@ -229,12 +285,14 @@ mod tests {
         format!("2026-01-01T00:00:{second:02}Z").parse().unwrap()
     }
 
+    const START: Blind = Blind { since: Timestamp::UNIX_EPOCH, reason: GapReason::Start };
+
     fn service(name: &str) -> Service {
         Service::new(name, "x.test").unwrap()
     }
 
     fn two() -> Coverage {
-        Coverage::of([(service("active-calls"), "/me/a".into()), (service("user-agents"), "/me/a".into())])
+        Coverage::of([(service("active-calls"), "/me/a".into()), (service("user-agents"), "/me/a".into())], START)
     }
 
     fn set(coverage: &mut Coverage, name: &str, delivery: Delivery, second: u32) -> Option<Change> {
@@ -273,14 +331,14 @@ mod tests {
 
     #[test]
     fn two_gaps_do_not_overlap_even_if_nothing_was_heard_between_them() {
-        let mut coverage = Coverage::of([(service("active-calls"), "/me/a".into())]);
+        let mut coverage = Coverage::of([(service("active-calls"), "/me/a".into())], START);
         set(&mut coverage, "active-calls", Delivery::Flows, 5);
         let gap = coverage.disconnected(GapReason::Disconnect, at(4));
         assert_eq!(gap, Some(Change::Uncovered { since: at(5), reason: GapReason::Disconnect }));
     }
 
     fn one_covered() -> Coverage {
-        let mut coverage = Coverage::of([(service("active-calls"), "/me/a".into())]);
+        let mut coverage = Coverage::of([(service("active-calls"), "/me/a".into())], START);
         set(&mut coverage, "active-calls", Delivery::Flows, 1);
         coverage
     }
@@ -345,6 +403,57 @@ mod tests {
             Some(covered(8, &["active-calls"])),
             "what is denied does not hold it back"
         );
+    }
+
+    #[test]
+    fn f1_a_window_that_is_open_at_the_start_keeps_its_beginning_until_it_ends() {
+        let before = Blind { since: at(1), reason: GapReason::Restart };
+        let mut coverage = Coverage::of([(service("active-calls"), "/me/a".into())], before);
+        assert_eq!(coverage.disconnected(GapReason::Disconnect, at(3)), None);
+        assert_eq!((coverage.stopped(at(4)), coverage.blind()), (None, Some(before)));
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 5), Some(covered(5, &["active-calls"])));
+        assert_eq!(coverage.blind(), None);
+        let stopped = Blind { since: at(7), reason: GapReason::Reload };
+        assert_eq!(coverage.stopped(at(7)), Some(Change::Uncovered { since: at(7), reason: GapReason::Reload }));
+        assert_eq!(coverage.blind(), Some(stopped));
+    }
+
+    #[test]
+    fn f6_refused_credentials_are_the_reason_of_the_window_they_keep_open() {
+        let mut coverage = one_covered();
+        assert_eq!(coverage.refused(), None, "events arrive");
+        coverage.disconnected(GapReason::Disconnect, at(5));
+        let refused = Some(Change::Uncovered { since: at(5), reason: GapReason::Refused });
+        assert_eq!((coverage.refused(), coverage.refused()), (refused, None));
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 9), Some(covered(9, &["active-calls"])));
+    }
+
+    #[test]
+    fn f4_a_node_that_is_added_or_taken_out_is_no_gap_of_the_others() {
+        let mut coverage = one_covered();
+        let (new, node) = (service("user-agents"), "/me/a".into());
+        assert_eq!(coverage.want(&new, &node, true, at(2)), None);
+        let mut delivery = Delivery::Added;
+        for state in [SubscriptionState::Listing, SubscriptionState::Subscribing, SubscriptionState::Pending] {
+            delivery = delivery.then(state);
+            assert_eq!(set(&mut coverage, "user-agents", delivery, 3), None);
+        }
+        delivery = delivery.then(SubscriptionState::Active);
+        assert_eq!(set(&mut coverage, "user-agents", delivery, 4), None, "nothing was missed");
+        delivery = delivery.then(SubscriptionState::Lost);
+        let gap = Some(Change::Uncovered { since: at(5), reason: GapReason::Lease });
+        assert_eq!(set(&mut coverage, "user-agents", delivery, 5), gap, "from now on it counts");
+        assert_eq!(coverage.want(&new, &node, false, at(6)), Some(covered(6, &["active-calls"])));
+    }
+
+    #[test]
+    fn f4_a_node_that_was_added_counts_like_the_others_after_the_next_session() {
+        let mut coverage = one_covered();
+        coverage.want(&service("user-agents"), &"/me/a".into(), true, at(2));
+        coverage.disconnected(GapReason::Disconnect, at(3));
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 4), None);
+        let both = Some(covered(5, &["active-calls", "user-agents"]));
+        assert_eq!(set(&mut coverage, "user-agents", Delivery::Flows, 5), both);
     }
 
     #[test]

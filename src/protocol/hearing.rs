@@ -22,6 +22,11 @@ impl Hearing {
         Self { own: Some(own), services }
     }
 
+    /// Listens to these services from now on.
+    pub fn listen_to(&mut self, services: Arc<[Service]>) {
+        self.services = services;
+    }
+
     /// For somebody who listens to nobody: every sender is a stranger.
     #[must_use]
     pub fn nobody() -> Self {

@@ -2,14 +2,15 @@
 //!
 //! Invariants, on which the promise rests that a lost account is tried again within 5 s whatever the others do:
 //!
-//! * While no log-in succeeds, an attempt holds a slot for [`LONGEST_HOLD`] at most. From then on whoever waits may take it
-//!   over; the attempt goes on without. A server that accepts and stays silent therefore keeps nobody out, and one that is
-//!   only slow is never asked by more at once than there are slots.
+//! * While the server answers no attempt, each holds a slot for [`LONGEST_HOLD`] at most. From then on whoever waits may
+//!   take it over; the attempt goes on without. A server that accepts and stays silent therefore keeps nobody out, and one
+//!   that is only slow is never asked by more at once than there are slots.
 //! * An account that lost its session goes before one that never had any, and that one before one whose last attempt
 //!   failed. The more urgent one takes the slot of a less urgent one at once.
 //! * Among equals the domains take turns, so that many accounts of one domain do not delay another domain.
 //! * While slots are taken over and no log-in succeeds, their number doubles up to [`MOST_WIDENING`] times: a server that
 //!   answers nobody is found out about in seconds however many accounts it has. The next log-in that succeeds ends that.
+//! * An answer is a step of a log-in that only the server can bring about: a stream with its features, a log-in.
 //!
 //! Must not know how anybody logs in.
 
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use crate::domain::moment::Moment;
 
-/// How long an attempt may keep its slot while others wait and none succeeds. A log-in at a server that is well takes a
-/// fraction of it.
+/// How long an attempt may keep its slot while others wait and the server answers none. A log-in at a server that is well
+/// takes a fraction of it.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(1);
 /// How many times as many slots there are at most while nobody gets through.
 const MOST_WIDENING: usize = 16;
@@ -90,8 +91,8 @@ pub struct LoginQueue {
     holding: BTreeMap<Ticket, Holder>,
     /// Attempts whose slot was taken over.
     without: usize,
-    /// When a log-in last succeeded.
-    succeeded: Option<Moment>,
+    /// When the server last answered an attempt.
+    answered: Option<Moment>,
 }
 
 impl LoginQueue {
@@ -106,7 +107,7 @@ impl LoginQueue {
             waiting: BTreeMap::new(),
             holding: BTreeMap::new(),
             without: 0,
-            succeeded: None,
+            answered: None,
         }
     }
 
@@ -144,7 +145,7 @@ impl LoginQueue {
     pub fn leave(&mut self, ticket: Ticket, online: bool, now: Moment) {
         if online {
             self.width = self.slots;
-            self.succeeded = Some(now);
+            self.answered(now);
         }
         if self.holding.remove(&ticket).is_some() {
             return;
@@ -155,6 +156,11 @@ impl LoginQueue {
         if self.waiting() == before {
             self.without = self.without.saturating_sub(1);
         }
+    }
+
+    /// The server answered an attempt.
+    pub fn answered(&mut self, now: Moment) {
+        self.answered = Some(now);
     }
 
     /// When [`Self::turns`] next has something to say by time alone.
@@ -198,9 +204,9 @@ impl LoginQueue {
         self.holding.values().all(|holder| self.overdue_at(holder.since) <= now)
     }
 
-    /// When a slot that is held since this moment may be taken over, unless a log-in succeeds first.
+    /// When a slot that is held since this moment may be taken over, unless the server answers somebody first.
     fn overdue_at(&self, since: Moment) -> Moment {
-        self.succeeded.map_or(since, |succeeded| succeeded.max(since)) + LONGEST_HOLD
+        self.answered.map_or(since, |answered| answered.max(since)) + LONGEST_HOLD
     }
 }
 

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::Coverage;
 use super::error::{StoreError, unreadable};
@@ -16,15 +16,26 @@ pub(super) const OF: &str =
 pub(super) const WRITE: &str = "INSERT INTO coverage (account, open, until, reason) \
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
     ON CONFLICT (account) DO UPDATE SET open = excluded.open, until = excluded.until, reason = excluded.reason";
+pub(super) const ALL: &str = "SELECT account, open, until, reason FROM coverage";
+pub(super) const CLOSE: &str = "UPDATE coverage SET open = 0, reason = 'restart' WHERE open = 1";
 pub(super) const EXTEND: &str = "UPDATE coverage SET until = ?1 WHERE open = 1 AND until < ?1";
 
-/// What is known of `accounts`.
+type Row = (String, bool, i64, Option<String>);
+
+/// Returns what is known of `accounts`.
 pub(super) async fn read(
     connection: &mut SqliteConnection,
     accounts: &[AccountName],
 ) -> Result<Vec<Coverage>, StoreError> {
-    let rows: Vec<(String, bool, i64, Option<String>)> =
-        sqlx::query_as(OF).bind(text(&accounts)?).fetch_all(connection).await?;
+    read_rows(sqlx::query_as(OF).bind(text(&accounts)?).fetch_all(connection).await?)
+}
+
+/// Returns what is known of every account that ever was covered.
+pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<Coverage>, StoreError> {
+    read_rows(sqlx::query_as(ALL).fetch_all(readers).await?)
+}
+
+fn read_rows(rows: Vec<Row>) -> Result<Vec<Coverage>, StoreError> {
     rows.into_iter()
         .map(|(account, open, until, reason)| {
             Ok(Coverage {
@@ -47,6 +58,12 @@ pub(super) async fn write(connection: &mut SqliteConnection, coverage: &[Coverag
         .map(|row| json!([row.account, i64::from(row.open), row.until.as_microsecond(), row.reason]))
         .collect();
     sqlx::query(WRITE).bind(json!(rows).to_string()).execute(connection).await?;
+    Ok(())
+}
+
+/// Ends all that the router before this one left open: nothing of it is covered by this one, until it says so.
+pub(super) async fn close(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(CLOSE).execute(connection).await?;
     Ok(())
 }
 

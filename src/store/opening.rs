@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
+use super::coverage;
 use super::error::{OpenError, StoreError};
 use super::lock::Lock;
 use super::log::{self, Log};
@@ -72,6 +73,7 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let mut writer = writer(&path, true).await?;
     give_room_back(&mut writer).await.map_err(|error| refused(&path, error))?;
     MIGRATOR.run(&mut writer).await.map_err(|error| refused(&path, sqlx::Error::Migrate(Box::new(error))))?;
+    coverage::close(&mut writer).await.map_err(|error| refused(&path, error))?;
     fold(&mut writer, &lock).await.map_err(|fault| OpenError::of(path.clone(), fault))?;
     Ok(Opened { writer, readers: readers(&path, false).await?, lock, path })
 }

@@ -27,6 +27,8 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (time::WRITE, &["clock"]),
     (packing::DEBTOR, &[]),
     (packing::PACK_OF, &[]),
+    (coverage::ALL, &["coverage"]),
+    (coverage::CLOSE, &["coverage"]),
     (coverage::WRITE, &[]),
     (coverage::EXTEND, &["coverage"]),
     (dead::LIST, &[]),

@@ -78,7 +78,13 @@ impl Connector {
     }
 
     /// Opens a stream for `domain`, at `instead` where the server named another host.
-    pub(super) async fn open(&self, domain: &str, instead: Option<&str>) -> Result<Opened, Failure> {
+    /// Calls `answered` whenever a server begins a stream.
+    pub(super) async fn open(
+        &self,
+        domain: &str,
+        instead: Option<&str>,
+        answered: &impl Fn(),
+    ) -> Result<Opened, Failure> {
         let deadline = Instant::now() + self.inner.options.request_timeout;
         let (groups, doubt) = match instead {
             Some(other) => (vec![vec![self.other(other)?]], None),
@@ -87,7 +93,7 @@ impl Connector {
         let mut failure = Failure::Network(format!("no server is known for {domain}"));
         for (place, group) in groups.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let attempt = self.open_any(domain, group, instead.is_some(), left);
+            let attempt = self.open_any(domain, group, instead.is_some(), left, answered);
             // Each priority gets its share of the time; the last one may take what is left.
             let shares = u32::try_from(groups.len() - place).unwrap_or(u32::MAX);
             let outcome = if shares > 1 {
@@ -113,13 +119,14 @@ impl Connector {
         group: &[Target],
         redirected: bool,
         patience: Duration,
+        answered: &impl Fn(),
     ) -> Result<Opened, Failure> {
         let found = addresses(group, patience).await?;
         if redirected {
             self.vet(domain, &found).await?;
         }
         let begin = |tcp| async move {
-            self.begin_on(domain, tcp)
+            self.begin_on(domain, tcp, answered)
                 .await
                 .map_err(|fault| if is_of_this_address(&fault) { Fault::Here(fault) } else { Fault::Everywhere(fault) })
         };
@@ -129,13 +136,14 @@ impl Connector {
         })
     }
 
-    async fn begin_on(&self, domain: &str, tcp: TcpStream) -> Result<Opened, Failure> {
+    async fn begin_on(&self, domain: &str, tcp: TcpStream, answered: &impl Fn()) -> Result<Opened, Failure> {
         let name = self.inner.options.tls_name.clone().or_else(|| host::ascii(domain));
         let name = name.unwrap_or_else(|| domain.to_owned());
         let transport = match (&self.inner.tls, self.inner.options.tls) {
             (Some(tls), Mode::Direct) => tls.handshake(tcp, &name).await?,
             (Some(tls), Mode::Starttls | Mode::Off) => {
                 let tcp = self.upgrade(domain, tcp).await?;
+                answered();
                 tls.handshake(tcp, &name).await?
             }
             // The configuration allows this for loopback addresses only.
@@ -143,6 +151,7 @@ impl Connector {
         };
         let mut stream = self.begin(domain, transport).await?;
         let offered = exchange::features(&mut stream).await?;
+        answered();
         Ok(Opened { stream, offered, private: true })
     }
 

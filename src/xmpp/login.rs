@@ -43,19 +43,21 @@ pub(super) enum Beginning {
 }
 
 /// Connects, logs in, and resumes what was lost or binds. Takes `lost` when the server is asked for it; keeps in `refused`
-/// which log-in mechanisms the server refuses.
+/// which log-in mechanisms the server refuses. Calls `answered` for each step that the server brought about.
 pub(super) async fn login(
     connector: &Connector,
     credential: &Credential,
     instead: Option<&str>,
     lost: &mut Option<Resumption>,
     refused: &mut Mechanisms,
+    answered: &impl Fn(),
 ) -> Result<(Stream, Beginning), Failure> {
     let domain = credential.jid.domain().as_str();
-    let opened = connector.open(domain, instead).await?;
+    let opened = connector.open(domain, instead, answered).await?;
     let mut stream = opened.stream;
     let offered = opened.offered;
     sasl::authenticate(&mut stream, &offered, opened.private, credential, refused).await?;
+    answered();
     let mut stream = stream.restart(domain).await.map_err(|fault| failure::of_io(&fault))?;
     let offered = features(&mut stream).await?;
     let manageable = offered.management;

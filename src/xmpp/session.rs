@@ -102,6 +102,8 @@ pub struct Session {
     pub events: mpsc::Receiver<Box<Event>>,
     /// As far as which stanza everything is dealt with; the server is told nothing else.
     pub handled: watch::Sender<Option<u32>>,
+    /// The services whose messages are read. A change counts for what comes after the stanzas that are sent after it.
+    pub services: watch::Sender<Arc<[Service]>>,
     /// The task.
     pub task: tokio::task::JoinHandle<()>,
 }
@@ -145,6 +147,7 @@ pub fn start(
     let (outbox, mut outgoing) = outbox();
     let (inbox, events) = mpsc::channel(INBOX);
     let (handled, handled_upto) = watch::channel(None);
+    let (services, wanted) = watch::channel(services);
     let task = tokio::spawn(async move {
         let domain = credential.jid.domain().as_str();
         let server = connector.options().host.as_deref().unwrap_or(domain);
@@ -152,7 +155,7 @@ pub fn start(
         // On the heap, and freed when it is done: a task is as large as the largest thing it ever waits for.
         let known = credential.refused_mechanisms;
         let mut refused = known;
-        let up = Box::pin(begin(&connector, &credential, instead, plan, &mut refused)).await;
+        let up = Box::pin(begin(&connector, &credential, instead, plan, &mut refused, &|| turn.answered())).await;
         if up.is_ok() {
             turn.succeeded();
         } else {
@@ -167,11 +170,12 @@ pub fn start(
                     return;
                 }
                 let server = BareJid::from_parts(None, own.domain());
-                let hearing = Hearing::new(own.clone(), services);
+                let hearing = Hearing::new(own.clone(), Arc::clone(&wanted.borrow()));
                 let (handled, heard) = (handled_upto, Moment::now());
                 let overflow = outgoing.overflow();
+                let (inbox, pings) = (&inbox, 0);
                 let mut talk =
-                    Talk { stream, overflow, hearing, server, pings: 0, counters, handled, heard, inbox: &inbox };
+                    Talk { stream, overflow, hearing, wanted, server, pings, counters, handled, heard, inbox };
                 let loss = talk.run(&mut outgoing, &bounds.messages).await;
                 let heard = talk.heard;
                 let resumption = talk.end(&loss, &mut outgoing).and_then(|counters| counters.resumption(own));
@@ -182,7 +186,7 @@ pub fn start(
         // Nobody listening any more is no loss: the account is gone.
         let _ = inbox.send(Box::new(end)).await;
     });
-    Session { outbox, events, handled, task }
+    Session { outbox, events, handled, services, task }
 }
 
 /// Logs in within the time there is for it. A failure says besides whether a session that was to be resumed is over: once
@@ -193,6 +197,7 @@ async fn begin(
     instead: Option<String>,
     plan: Plan,
     refused: &mut Mechanisms,
+    answered: &impl Fn(),
 ) -> Result<(Stream, Event, FullJid, Acknowledgement), (Failure, bool)> {
     let (managed, mut lost) = match plan {
         Plan::Plain => (false, None),
@@ -201,7 +206,7 @@ async fn begin(
     };
     let resumes = lost.is_some();
     let patience = connector.options().request_timeout;
-    let up = timeout(patience, login(connector, credential, instead.as_deref(), &mut lost, refused)).await;
+    let up = timeout(patience, login(connector, credential, instead.as_deref(), &mut lost, refused, answered)).await;
     let up = up.unwrap_or(Err(Failure::Timeout));
     let (stream, beginning) = up.map_err(|failure| (failure, resumes && lost.is_none()))?;
     Ok(match beginning {
@@ -218,6 +223,7 @@ struct Talk<'a> {
     stream: Stream,
     overflow: Overflow,
     hearing: Hearing,
+    wanted: watch::Receiver<Arc<[Service]>>,
     server: BareJid,
     pings: u64,
     counters: Acknowledgement,
@@ -232,6 +238,9 @@ impl Talk<'_> {
             return loss;
         }
         loop {
+            if self.wanted.has_changed().unwrap_or(false) {
+                self.hearing.listen_to(Arc::clone(&self.wanted.borrow_and_update()));
+            }
             let mut batch = Batch::default();
             let read = tokio::select! {
                 stanza = outgoing.recv() => match stanza {

@@ -125,6 +125,13 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Says that the server answered.
+    pub fn answered(&self) {
+        if let Some(of) = self.logins.servers().get_mut(&self.server) {
+            of.queue.answered(Moment::now());
+        }
+    }
+
     /// Ends it with a log-in that succeeded.
     pub fn succeeded(mut self) {
         self.online = true;

@@ -14,7 +14,7 @@ use onsip_router::domain::status::{AccountState, GapReason, ProbeOutcome, Subscr
 use onsip_router::protocol::account::{Account, Command};
 use onsip_router::protocol::backoff::Dice;
 use onsip_router::protocol::clock::Clock;
-use onsip_router::protocol::coverage::{self, Coverage, Delivery};
+use onsip_router::protocol::coverage::{self, Blind, Coverage, Delivery};
 use onsip_router::protocol::link::{Failure, Loss};
 use onsip_router::protocol::notification;
 use onsip_router::protocol::requests::{NoAnswer, Reply, Requests};
@@ -85,7 +85,8 @@ impl Setting {
     }
 
     fn coverage(&self) -> Coverage {
-        Coverage::of(self.nodes.iter().map(|(service, node, _)| (service.clone(), node.clone())))
+        let blind = Blind { since: Timestamp::UNIX_EPOCH, reason: GapReason::Start };
+        Coverage::of(self.nodes.iter().map(|(service, node, _)| (service.clone(), node.clone())), blind)
     }
 }
 

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use actix::prelude::*;
 use jiff::Timestamp;
 
-use super::Connection;
+use super::{Connection, nodes_of};
 use crate::actors::chronicle;
-use crate::actors::router::Cover;
+use crate::actors::router::{Cover, window};
 use crate::actors::subscription::{Lapsed, Reauthorized};
 use crate::domain::moment::Moment;
 use crate::domain::name::{NodeName, Subid};
 use crate::domain::service::Service;
 use crate::domain::status::GapReason;
-use crate::protocol::coverage::{Change, Delivery};
+use crate::protocol::coverage::{Change, Coverage, Delivery};
 use crate::protocol::link::Loss;
+use crate::store;
 
 /// How a subscription stands now.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -48,14 +49,37 @@ pub struct Deaf {
 pub struct Ended;
 
 impl Connection {
+    /// Goes on with the window that was written down, or begins one.
+    pub(super) fn recall_coverage(&mut self, written: Option<store::Coverage>, ctx: &mut Context<Self>) {
+        let blind = match &written {
+            Some(written) => window(written),
+            None => chronicle::first_window(&self.house, &self.name),
+        };
+        self.coverage = Coverage::of(nodes_of(&self.account), blind);
+        chronicle::begun(&self.house, &self.name, blind);
+        if written.is_some_and(|written| written.open) {
+            // The actor before this one died; what nobody ends would be taken for covered.
+            self.cover(Some(Change::Uncovered { since: blind.since, reason: blind.reason }), ctx);
+        }
+    }
+
     /// Has a change of the account's coverage shown and written down.
     pub(super) fn cover(&self, change: Option<Change>, ctx: &mut Context<Self>) {
-        let Some(change) = change else { return };
-        chronicle::coverage(&self.house, &self.name, &change);
-        let cover = Cover { account: self.name.clone(), change };
+        ctx.spawn(self.cover_until_written(change).into_actor(self));
+    }
+
+    /// Shows a change of the account's coverage; the future ends once it is written down.
+    pub(super) fn cover_until_written(&self, change: Option<Change>) -> impl Future<Output = ()> + use<> {
+        let cover = change.map(|change| {
+            chronicle::coverage(&self.house, &self.name, &change);
+            Cover { account: self.name.clone(), change }
+        });
         let house = Arc::clone(&self.house);
-        // One that is never committed is told as a gap after the next start.
-        ctx.spawn(async move { house.commit(cover).await }.into_actor(self).map(|_, _, _| ()));
+        async move {
+            if let Some(cover) = cover {
+                house.commit(cover).await; // one that is never committed is told as a gap after the next start
+            }
+        }
     }
 
     /// The authorization may have run out: from then on nothing is sure to be delivered.
@@ -76,6 +100,9 @@ impl Handler<Standing> for Connection {
     type Result = ();
     fn handle(&mut self, standing: Standing, ctx: &mut Context<Self>) {
         let Standing { service, node, subid, delivery, reason, since } = standing;
+        if !self.subscriptions.iter().any(|(s, n, _)| *s == service && *n == node) {
+            return; // of a node that is not wanted any more
+        }
         let at = since.unwrap_or_else(|| Moment::now().utc());
         let change = self.coverage.changed(&service, &node, delivery, reason, at);
         self.cover(change, ctx);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Cover;
 use crate::domain::name::AccountName;
 use crate::domain::status::GapReason;
-use crate::protocol::coverage::{Change, Gap};
+use crate::protocol::coverage::{Blind, Change, Gap};
 use crate::store::Coverage;
 
 /// The coverage of the accounts of one commit.
@@ -23,6 +23,8 @@ impl Gaps {
     pub(super) fn note(&mut self, cover: &Cover) -> Option<Gap> {
         let Cover { account, change } = cover;
         let (row, gap) = match change {
+            // Of an account that never was covered nothing is missed: no window of it is written down.
+            Change::Uncovered { .. } if !self.known.contains_key(account) => return None,
             Change::Uncovered { since, reason } => {
                 let reason = Some(reason.as_str().to_owned());
                 (Coverage { account: account.clone(), open: false, until: *since, reason }, None)
@@ -31,12 +33,12 @@ impl Gaps {
                 (Coverage { account: account.clone(), open: true, until: *since, reason: None }, None)
             }
             Change::Covered { since, services } => {
-                let gap = self.known.get(account).map(|before| Gap {
+                let gap = self.known.get(account).map(window).map(|before| Gap {
                     account: account.clone(),
                     services: services.clone(),
-                    from: before.until,
+                    from: before.since,
                     to: *since,
-                    reason: reason(before),
+                    reason: before.reason,
                 });
                 (Coverage { account: account.clone(), open: true, until: *since, reason: None }, gap)
             }
@@ -54,8 +56,9 @@ impl Gaps {
     }
 }
 
-/// What was written down as open and is now opened again belongs to a router that is no more.
-fn reason(before: &Coverage) -> GapReason {
-    let written = before.reason.as_deref().filter(|_| !before.open).and_then(GapReason::named);
-    written.unwrap_or(GapReason::Restart)
+/// Returns the window that is open after what was written down. What nobody ended belongs to a router, or an actor, that
+/// is no more.
+pub(crate) fn window(written: &Coverage) -> Blind {
+    let reason = written.reason.as_deref().filter(|_| !written.open).and_then(GapReason::named);
+    Blind { since: written.until, reason: reason.unwrap_or(GapReason::Restart) }
 }

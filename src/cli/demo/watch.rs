@@ -15,13 +15,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::say;
 use crate::app::App;
-use crate::board::{Blind, View};
+use crate::board::View;
 use crate::cli::line::{self, row};
 use crate::domain::event::rfc3339;
 use crate::domain::moment::Moment;
 use crate::domain::name::AccountName;
 use crate::domain::{BareJid, FullJid};
 use crate::feed::Told;
+use crate::protocol::coverage::Blind;
 
 /// How often it is looked who is blind: an account that lost its connection needs longer to be back.
 const GLANCE: Duration = Duration::from_millis(100);

@@ -177,7 +177,7 @@ fn blind(view: &View) -> Vec<BlindAccount> {
         state: status.state,
         since: blind.since,
         reason: blind.reason,
-        why: status.why.clone(),
+        why: view.why(name, status),
     });
     named.collect()
 }
@@ -193,7 +193,8 @@ fn counts<S: Copy + Ord>(all: &[S], states: impl Iterator<Item = S>) -> BTreeMap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::{AccountStatus, Blind};
+    use crate::board::AccountStatus;
+    use crate::protocol::coverage::Blind;
 
     #[test]
     fn the_accounts_that_are_blind_the_longest_are_named() {

@@ -5,10 +5,11 @@
 use jiff::Timestamp;
 
 use super::markup::{Cell, Mood, badge, escaped, moment, table as section};
-use crate::board::{AccountStatus, Blind, View};
+use crate::board::{AccountStatus, View};
 use crate::domain::name::AccountName;
 use crate::domain::status::AccountState;
 use crate::http::worst;
+use crate::protocol::coverage::Blind;
 
 /// How a state is to be taken.
 pub fn mood(state: AccountState) -> Mood {
@@ -25,16 +26,7 @@ pub fn table(view: &View, now: Timestamp) -> String {
     let mut accounts: Vec<(&AccountName, &AccountStatus)> = view.accounts.iter().collect();
     accounts.sort_by_key(|(_, status)| worst::account(status));
     let columns = ["Account", "State", "Since", "Why", "Blind", "Authorized until", "Newest event"];
-    section("Accounts", &columns, accounts.into_iter().map(|(name, status)| row(name, status, now)))
-}
-
-/// Why it is in its state, and what of it is amiss all the same.
-fn why(status: &AccountStatus) -> Option<String> {
-    let missing = status.not_granted.as_ref().map(|address| format!("{address} is not among the granted addresses"));
-    match (&status.why, missing) {
-        (Some(why), Some(missing)) => Some(format!("{why}; {missing}")),
-        (why, missing) => missing.or_else(|| why.clone()),
-    }
+    section("Accounts", &columns, accounts.into_iter().map(|(name, status)| row(view, name, status, now)))
 }
 
 /// Since when its events cannot arrive, and for which reason.
@@ -43,12 +35,12 @@ fn blind(status: &AccountStatus, now: Timestamp) -> String {
     status.blind.map(text).unwrap_or_default()
 }
 
-fn row(name: &AccountName, status: &AccountStatus, now: Timestamp) -> Vec<Cell> {
+fn row(view: &View, name: &AccountName, status: &AccountStatus, now: Timestamp) -> Vec<Cell> {
     vec![
         Cell::new("Account", format!("<b>{}</b>", escaped(name.as_str()))),
         Cell::new("State", badge(mood(status.state), status.state.as_str())),
         Cell::new("Since", moment(Some(status.since), now)),
-        Cell::text("Why", why(status).as_deref()),
+        Cell::text("Why", view.why(name, status).as_deref()),
         Cell::new("Blind", blind(status, now)),
         Cell::new("Authorized until", moment(status.authorized_until, now)),
         Cell::new("Newest event", moment(status.last_event, now)),

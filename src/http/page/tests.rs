@@ -1,6 +1,7 @@
 use super::*;
-use crate::board::{AccountStatus, Blind, SinkStatus, SubscriptionStatus};
+use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
 use crate::domain::status::{AccountState, GapReason, SubscriptionState};
+use crate::protocol::coverage::Blind;
 
 const EVIL: &str = "<script>alert(\"x\")</script> & 'so on'";
 const TAMED: &str = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; &#39;so on&#39;";

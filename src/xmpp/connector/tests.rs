@@ -36,7 +36,7 @@ async fn looking_up(records: &[(u16, u16, &str)], patience: Duration) -> (Connec
 }
 
 async fn opened(connector: &Connector, instead: Option<&str>) -> Result<(), String> {
-    let opened = timeout(SOON, connector.open("acme.test", instead)).await.expect("every address is tried");
+    let opened = timeout(SOON, connector.open("acme.test", instead, &|| {})).await.expect("every address is tried");
     opened.map(drop).map_err(|failure| failure.why())
 }
 
@@ -124,7 +124,7 @@ async fn c3_what_a_name_leads_to_decides_whether_a_redirect_is_followed() {
 async fn c10_a_redirect_that_is_no_host_is_malformed() {
     let connector = Connector::new(options(Some("127.0.0.1"), Mode::Off)).unwrap();
     for bad in ["a\0b", "a b", "b.test:0", ""] {
-        let outcome = connector.open("acme.test", Some(bad)).await;
+        let outcome = connector.open("acme.test", Some(bad), &|| {}).await;
         assert!(matches!(outcome, Err(Failure::Protocol(_))), "{bad:?}");
     }
 }

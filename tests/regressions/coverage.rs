@@ -1,0 +1,255 @@
+//! Windows in which events cannot arrive: each is told once, from the last moment at which they could, and every place where
+//! an operator reads of it says the same.
+
+use jiff::Timestamp;
+use onsip_router::domain::BareJid;
+use onsip_router::domain::moment::Moment;
+use onsip_router::simulator::{Approval, Request, Simulator};
+use serde_json::Value;
+
+use crate::support::condition::SOON;
+use crate::support::daemon::Daemon;
+use crate::support::program::run;
+use crate::support::stage::*;
+
+/// The account of these tests.
+const ACCOUNT: &str = "front-desk";
+
+/// When the window began and why it is open.
+type Window = (Timestamp, String);
+
+fn window(of: &Value, since: &str) -> Option<Window> {
+    Some((of[since].as_str()?.parse().unwrap(), of["reason"].as_str()?.to_owned()))
+}
+
+/// What the API says of the account.
+async fn by_api(daemon: &Daemon) -> Option<Window> {
+    let accounts = daemon.json("/api/v1/accounts").await;
+    let account = accounts.as_array().unwrap().iter().find(|account| account["name"] == ACCOUNT)?.clone();
+    window(&account["blind"], "since")
+}
+
+/// Waits until the account is blind for `reason`, and then reads of it wherever an operator can: in the API, the metrics, on
+/// the page, by `status` and in the log. All of them agree.
+async fn blind_everywhere(daemon: &Daemon, reason: &str) -> Window {
+    let blind = async || by_api(daemon).await.filter(|(_, why)| why == reason);
+    let (since, reason) = daemon.until(&format!("blind for {reason}"), SOON, blind).await;
+    let second = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+
+    assert_eq!(daemon.metric("account_covered", &[("account", ACCOUNT)]).await, 0.0);
+    let metric = daemon.metric("account_blind_since_timestamp_seconds", &[("account", ACCOUNT)]).await;
+    let exact = since.as_duration().as_secs_f64();
+    assert!((metric - exact).abs() < 0.001, "{metric} and {exact}");
+    assert_eq!(daemon.metric("accounts_blind", &[]).await, 1.0);
+
+    let page = daemon.get("/", &[]).await.body;
+    assert!(page.contains(&format!("datetime=\"{second}\"")) && page.contains(&reason), "{second} {reason}: {page}");
+
+    let said = run(daemon.folder(), &["status", "--url", &format!("http://{}", daemon.listen()), "--json"]).await;
+    let status: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(window(&status["summary"]["blind"][0], "since"), Some((since, reason.clone())), "{status:#}");
+    (since, reason)
+}
+
+/// Waits until the account sees, and returns its gaps so far, without repeats. The log tells of the newest one's window.
+async fn sees(daemon: &Daemon, gaps_so_far: usize) -> Vec<Value> {
+    let enough = async || Some(gaps(once(daemon.events(EVENTS)))).filter(|gaps| gaps.len() >= gaps_so_far);
+    let told = daemon.until(&format!("{gaps_so_far} gaps"), SOON, enough).await;
+    let sees = async || by_api(daemon).await.is_none().then_some(());
+    daemon.until("an account that sees", SOON, sees).await;
+    daemon.until_metric("account_covered", &[("account", ACCOUNT)], SOON, |covered| covered > 0.5).await;
+    told
+}
+
+/// The newest gap is the only new one, and is the window that was told of while it was open.
+fn assert_is(told: &[Value], count: usize, (since, reason): &Window) {
+    assert_eq!(told.len(), count, "{told:#?}");
+    assert_eq!(window(&told[count - 1]["data"], "from"), Some((*since, reason.clone())));
+}
+
+async fn stage() -> (Simulator, BareJid, Setup, Daemon) {
+    let (onsip, anna) = service_with_anna().await;
+    let setup = Setup::of(&onsip).account(ACCOUNT, &anna);
+    let daemon = setup.start_active(1).await;
+    (onsip, anna, setup, daemon)
+}
+
+fn with(setup_of: &Simulator, anna: &BareJid, lines: &str) -> Setup {
+    Setup::of(setup_of).account_with(ACCOUNT, anna, lines)
+}
+
+#[tokio::test]
+async fn f1_a_start_while_the_service_is_away_keeps_the_end_of_the_last_coverage() {
+    let (onsip, _, _, mut daemon) = stage().await;
+    assert!(daemon.terminate().await.success());
+    let ended = Moment::now().utc();
+    onsip.go_down();
+    daemon.start_again().await;
+    let first = blind_everywhere(&daemon, "restart").await;
+    assert!(first.0 <= ended, "{first:?} is later than {ended}");
+    // A clean stop, and one that is none, of a router under which it never was on line.
+    assert!(daemon.terminate().await.success());
+    daemon.start_again().await;
+    assert_eq!(blind_everywhere(&daemon, "restart").await, first);
+    daemon.kill9().await;
+    daemon.start_again().await;
+    assert_eq!(blind_everywhere(&daemon, "restart").await, first);
+    onsip.come_up();
+    assert_is(&sees(&daemon, 1).await, 1, &first);
+    assert!(daemon.log().contains(&format!("blind_since={}", first.0)), "{}", daemon.log());
+}
+
+#[tokio::test]
+async fn f1_f6_refused_credentials_that_are_put_right_by_reload_or_restart_are_one_window() {
+    let (onsip, anna, right, mut daemon) = stage().await;
+    assert!(daemon.terminate().await.success());
+    let ended = Moment::now().utc();
+    let wrong = with(&onsip, &anna, "password = \"wrong\"");
+    daemon.rewrite_config(&wrong.toml());
+    daemon.start_again().await;
+    let first = blind_everywhere(&daemon, "refused").await;
+    assert!(first.0 <= ended, "{first:?} is later than {ended}");
+    with(&onsip, &anna, "password = \"wrong again\"").reload(&daemon).await;
+    daemon.until_count("connects_total", &[("outcome", "refused")], 2).await;
+    assert_eq!(blind_everywhere(&daemon, "refused").await, first, "a reload changes nothing of it");
+    right.reload(&daemon).await;
+    assert_is(&sees(&daemon, 1).await, 1, &first);
+
+    // Refused while it runs: the service does not know the password any more after a loss.
+    wrong.reload(&daemon).await;
+    let second = blind_everywhere(&daemon, "refused").await;
+    assert!(daemon.terminate().await.success());
+    daemon.rewrite_config(&right.toml());
+    daemon.start_again().await;
+    assert_is(&sees(&daemon, 2).await, 2, &second);
+}
+
+#[tokio::test]
+async fn f1_a_password_that_is_put_right_in_its_file_ends_the_window_it_opened() {
+    let (onsip, anna) = service_with_anna().await;
+    let mut daemon = Setup::of(&onsip).account(ACCOUNT, &anna).start_active(1).await;
+    let secret = daemon.folder().join("password");
+    std::fs::write(&secret, "wrong").unwrap();
+    let from_file = Setup::of(&onsip).watched().account_with(ACCOUNT, &anna, "password = { file = \"password\" }");
+    assert!(daemon.terminate().await.success());
+    let ended = Moment::now().utc();
+    daemon.rewrite_config(&from_file.toml());
+    daemon.start_again().await;
+    let first = blind_everywhere(&daemon, "refused").await;
+    assert!(first.0 <= ended, "{first:?} is later than {ended}");
+    std::fs::write(&secret, PASSWORD).unwrap();
+    assert_is(&sees(&daemon, 1).await, 1, &first);
+}
+
+#[tokio::test]
+async fn f1_f6_an_account_that_was_disabled_has_a_gap_from_then_on() {
+    let (onsip, anna, enabled, daemon) = stage().await;
+    let password = format!("password = \"{}\"\n", PASSWORD);
+    let disabled = with(&onsip, &anna, &(password + "enabled = false"));
+    let before = Moment::now().utc();
+    disabled.reload(&daemon).await;
+    daemon.until_accounts("disabled", 1).await;
+    daemon.until_count("disconnects_total", &[("reason", "stopped")], 1).await;
+    assert_eq!(by_api(&daemon).await, None, "nothing is expected of it");
+    let after = Moment::now().utc();
+    enabled.reload(&daemon).await;
+    let told = sees(&daemon, 1).await;
+    let (from, reason) = window(&told[0]["data"], "from").unwrap();
+    assert!(before <= from && from <= after && reason == "reload", "{before} {from} {after} {reason}");
+    assert_eq!(told.len(), 1, "{told:#?}");
+
+    // The same for one that is started anew with another setting.
+    let other = format!("password = \"{PASSWORD}\"\nresource = \"other\"");
+    with(&onsip, &anna, &other).reload(&daemon).await;
+    let told = sees(&daemon, 2).await;
+    assert_eq!(window(&told[1]["data"], "from").unwrap().1, "reload", "{told:#?}");
+}
+
+#[tokio::test]
+async fn f6_a_first_start_says_so_and_has_no_gap() {
+    let (onsip, anna) = service_with_anna().await;
+    onsip.go_down();
+    let daemon = Setup::of(&onsip).account(ACCOUNT, &anna).start().await;
+    blind_everywhere(&daemon, "start").await;
+    onsip.come_up();
+    daemon.until_active(1).await;
+    daemon.until_logged("reason=start", SOON).await;
+    onsip.cut(&anna);
+    let told = sees(&daemon, 1).await;
+    assert_eq!(told[0]["data"]["reason"], "disconnect", "the first is the one of the cut");
+}
+
+#[tokio::test]
+async fn f6_an_account_whose_subscription_waits_for_approval_says_so() {
+    let onsip = service().await;
+    onsip.behave_all(|behaviour| behaviour.approval = Approval::Silence);
+    let anna = account(&onsip, "anna@acme.test");
+    let daemon = Setup::of(&onsip).account(ACCOUNT, &anna).start().await;
+    daemon.until_subscriptions("pending", 1).await;
+    blind_everywhere(&daemon, "start").await;
+    daemon.until_logged("waits for approval", SOON).await;
+    let accounts = daemon.json("/api/v1/accounts").await;
+    let why = accounts[0]["why"].as_str().unwrap();
+    assert!(why.contains("wait for approval"), "{accounts:#}");
+    assert!(daemon.get("/", &[]).await.body.contains(why));
+    assert_eq!(asked(&onsip, &anna, Request::Subscribe), 1);
+}
+
+#[tokio::test]
+async fn f4_nodes_come_and_go_in_the_open_session() {
+    let (onsip, anna, setup, daemon) = stage().await;
+    let password = format!("password = \"{PASSWORD}\"\n");
+    let two = "subscribe = { active-calls = [\"/me/anna@acme.test\"], voicemail = [\"/me/anna@acme.test\"] }";
+    let voicemail_is_active = async || {
+        daemon.until_exactly("subscriptions", &[("service", "voicemail"), ("state", "active")], 1).await;
+    };
+    with(&onsip, &anna, &(password.clone() + two)).reload(&daemon).await;
+    voicemail_is_active().await;
+    onsip.publish("voicemail", "/acme.test/anna", "v1", "<message xmlns='x'/>");
+    let of_service = |events: Vec<Value>, service: &str| {
+        events.into_iter().filter(|event| event["data"]["service"] == service).count()
+    };
+    let heard = async || (of_service(daemon.events(EVENTS), "voicemail") == 1).then_some(());
+    daemon.until("an item of the new service", SOON, heard).await;
+
+    setup.reload(&daemon).await;
+    until_observed(&onsip, &daemon, "an unsubscription", SOON, |saw| saw.count(&anna, Request::Unsubscribe) == 1).await;
+    let line = daemon.until_logged("the node is not configured any more", SOON).await;
+    assert!(line.contains("unsubscribed") && line.contains("voicemail"), "{line}");
+    daemon.until_active(1).await;
+    let rows = async || (daemon.json("/api/v1/subscriptions").await.as_array().unwrap().len() == 1).then_some(());
+    daemon.until("one subscription", SOON, rows).await;
+
+    // And back again, at once.
+    with(&onsip, &anna, &(password.clone() + two)).reload(&daemon).await;
+    voicemail_is_active().await;
+    let mut call = onsip.call_in(anna.as_str(), CALLER, 1);
+    onsip.hang_up(&mut call);
+    daemon.until_calls(2).await;
+    assert_eq!((asked(&onsip, &anna, Request::Login), asked(&onsip, &anna, Request::Bind)), (1, 1));
+    assert_eq!(gaps(daemon.events(EVENTS)), Vec::<Value>::new());
+
+    // After the next loss both count.
+    onsip.cut(&anna);
+    let told = sees(&daemon, 1).await;
+    assert_eq!(told[0]["data"]["services"], serde_json::json!(["active-calls", "voicemail"]));
+    voicemail_is_active().await;
+}
+
+#[tokio::test]
+async fn f4_a_node_that_is_taken_out_while_the_account_is_away_is_said_to_be_left() {
+    let (onsip, anna, setup, daemon) = stage().await;
+    let lines = format!(
+        "password = \"{PASSWORD}\"\nsubscribe = {{ active-calls = [\"/me/anna@acme.test\", \"/acme.test/anna\"] }}"
+    );
+    with(&onsip, &anna, &lines).reload(&daemon).await;
+    daemon.until_active(2).await;
+    onsip.go_down();
+    daemon.until_accounts("online", 0).await;
+    setup.reload(&daemon).await;
+    let line = daemon.until_logged("is left at the service", SOON).await;
+    assert!(line.contains("/acme.test/anna"), "{line}");
+    onsip.come_up();
+    daemon.until_active(1).await;
+    assert_eq!(sees(&daemon, 1).await.len(), 1);
+}
