@@ -10,7 +10,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::actors::fleet::{Apply, Changes, Fleet, Shutdown};
-use crate::actors::router::window;
+use crate::actors::router::read_coverage;
 use crate::actors::sink::Reopen;
 use crate::actors::{GIVE_UP, House};
 use crate::board::{AccountStatus, Board};
@@ -232,7 +232,7 @@ async fn recall_windows(house: &House, config: &Config) {
     for written in coverage {
         if config.accounts.get(&written.account).is_some_and(|account| account.enabled) {
             let status = AccountStatus::new(AccountState::Connecting, since);
-            let status = AccountStatus { blind: Some(window(&written)), ..status };
+            let status = AccountStatus { blind: Some(read_coverage(&written).window()), ..status };
             house.board.view().accounts.insert(written.account, status);
         }
     }

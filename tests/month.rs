@@ -26,6 +26,8 @@ mod seed;
 mod service;
 #[path = "month/weather.rs"]
 mod weather;
+#[path = "month/windows.rs"]
+mod windows;
 #[path = "month/world.rs"]
 mod world;
 
@@ -85,9 +87,10 @@ fn report(world: &World) {
     let tally = &world.tally;
     let total: u64 = tally.requests.values().sum();
     let gaps: u64 = world.lives.iter().map(|life| life.router.gaps).sum();
+    let told: u64 = world.lives.iter().map(|life| life.windows.told).sum();
     println!(
         "seed {}: {} of virtual time, {} accounts, {} events, {total} requests {:?}, {} log-ins tried, {} sessions, \
-         {} of them dropped as deaf, {gaps} ends of coverage",
+         {} of them dropped as deaf, {gaps} ends of coverage, {told} gaps told",
         world.seed,
         clock(world.now),
         world.lives.len(),

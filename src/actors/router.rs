@@ -24,7 +24,7 @@ use crate::routing::Routes;
 use crate::store::{Commit, Recall, StoreError};
 use ageing::Age;
 use gaps::Gaps;
-pub(crate) use gaps::window;
+pub(crate) use gaps::read as read_coverage;
 use rounds::{Line, Piece, Place};
 use tally::Tally;
 use units::{Unit, Units};

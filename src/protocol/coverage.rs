@@ -11,6 +11,8 @@
 //! * The reason of a window is why coverage ended; if the service refuses the credentials during it, that is the reason.
 //! * A node that was added to a running account says nothing about the others until it has delivered once.
 
+pub use record::Record;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -22,6 +24,8 @@ use crate::domain::identity::Token;
 use crate::domain::name::{AccountName, NodeName};
 use crate::domain::service::Service;
 use crate::domain::status::{GapReason, SubscriptionState};
+
+mod record;
 
 /// What can be expected of one subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

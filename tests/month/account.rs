@@ -14,7 +14,7 @@ use onsip_router::domain::status::{AccountState, GapReason, ProbeOutcome, Subscr
 use onsip_router::protocol::account::{Account, Command};
 use onsip_router::protocol::backoff::Dice;
 use onsip_router::protocol::clock::Clock;
-use onsip_router::protocol::coverage::{self, Blind, Coverage, Delivery};
+use onsip_router::protocol::coverage::{self, Blind, Coverage, Delivery, Record};
 use onsip_router::protocol::link::{Failure, Loss};
 use onsip_router::protocol::notification;
 use onsip_router::protocol::requests::{NoAnswer, Reply, Requests};
@@ -84,8 +84,7 @@ impl Setting {
         format!("xmpp:{}?;node=/me/{}", self.nodes[node].0.jid(), self.own.to_bare())
     }
 
-    fn coverage(&self) -> Coverage {
-        let blind = Blind { since: Timestamp::UNIX_EPOCH, reason: GapReason::Start };
+    fn coverage(&self, blind: Blind) -> Coverage {
         Coverage::of(self.nodes.iter().map(|(service, node, _)| (service.clone(), node.clone())), blind)
     }
 }
@@ -153,6 +152,10 @@ pub struct Router {
     requests: Requests<Asker>,
     watchers: Vec<Watcher>,
     coverage: Coverage,
+    /// What the store holds of it.
+    record: Option<Record>,
+    /// The windows that are over, since somebody looked.
+    pub told: Vec<(Blind, Timestamp)>,
     clock: Clock,
     heard: Timestamp,
     gap: Option<GapReason>,
@@ -171,7 +174,14 @@ pub struct Router {
 
 impl Router {
     /// A router that starts, with what its ledger holds of each node.
-    pub fn new(setting: &Setting, ledger: Vec<Option<Memory>>, now: Moment, dice: &mut Dice) -> Self {
+    pub fn new(
+        setting: &Setting,
+        ledger: Vec<Option<Memory>>,
+        record: Option<Record>,
+        now: Moment,
+        dice: &mut Dice,
+    ) -> Self {
+        let begun = Blind { since: now.utc(), reason: GapReason::Start };
         let nodes = setting.nodes.iter().zip(ledger);
         let watchers = nodes.map(|((service, node, _), memory)| Watcher {
             machine: Subscription::new(
@@ -200,7 +210,9 @@ impl Router {
             watchers: watchers.collect(),
             machine: Account::new(true, seeded(dice)),
             requests: Requests::new(PATIENCE),
-            coverage: setting.coverage(),
+            coverage: setting.coverage(record.map_or(begun, Record::window)),
+            record,
+            told: Vec::new(),
             clock: Clock::new(seeded(dice)),
             heard: now.utc(),
             gap: None,
@@ -407,7 +419,13 @@ impl Router {
                     self.hops.extend(nodes.map(|node| Hop::Reauthorized(node, lapsed)));
                 }
                 Command::Suspend => self.suspend(),
-                Command::Became(state, _) => self.state = state,
+                Command::Became(state, _) => {
+                    self.state = state;
+                    if state == AccountState::Refused {
+                        let change = self.coverage.refused();
+                        self.cover(change.as_ref());
+                    }
+                }
             }
         }
         self.see_lapse(now);
@@ -532,15 +550,36 @@ impl Router {
     }
 
     fn cover(&mut self, change: Option<&coverage::Change>) {
+        let Some(change) = change else { return };
+        let (record, ended) = Record::after(self.record, change);
+        self.record = record;
         match change {
-            Some(coverage::Change::Covered { .. } | coverage::Change::Continued { .. }) => self.covered = true,
-            Some(coverage::Change::Uncovered { since, .. }) => {
-                self.gap_from = Some(*since);
-                self.covered = false;
-                self.gaps += 1;
+            coverage::Change::Covered { since, .. } => {
+                self.told.extend(ended.map(|window| (window, *since)));
+                self.covered = true;
             }
-            None => {}
+            coverage::Change::Continued { .. } => self.covered = true,
+            coverage::Change::Uncovered { since, .. } => {
+                self.gap_from = Some(*since);
+                self.gaps += u64::from(self.covered);
+                self.covered = false;
+            }
         }
+    }
+
+    /// What the store holds at `now` of the coverage, for a router that starts after this one is gone. What is covered is
+    /// written down every ten seconds.
+    pub fn record(&self, now: Moment) -> Option<Record> {
+        let written = Timestamp::from_second(now.utc().as_second() / 10 * 10).unwrap();
+        self.record.map(|record| match record.ended {
+            Some(_) => record,
+            None => Record { until: record.until.max(written), ended: Some(GapReason::Restart) },
+        })
+    }
+
+    /// The window that is open, as it is shown.
+    pub fn blind(&self) -> Option<Blind> {
+        self.coverage.blind()
     }
 }
 

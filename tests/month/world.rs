@@ -17,6 +17,7 @@ use super::checks::{Tally, View, Watch};
 use super::faults::{AILMENTS, Ailment};
 use super::network::{Cut, Gate, Knock, Link, Miss};
 use super::service::{Answer, Asked, Items, Query, Sequel, Service, Style};
+use super::windows::Windows;
 use super::{HOURS, MINUTES, SECONDS, START, Time, below, from_utc, micros, span};
 
 /// A world must be well so long after its beginning.
@@ -98,6 +99,7 @@ pub struct Life {
     pub service: Service,
     pub link: Link,
     pub watch: Watch,
+    pub windows: Windows,
     pub ailments: [u8; AILMENTS],
     /// How long it takes until the router has learned by asking what nobody tells; zero: there is nothing.
     pub hidden: Time,
@@ -277,6 +279,7 @@ impl World {
             life.refused_since = life.refused_since.filter(|_| life.has(Ailment::Password));
         }
         life.watch.conclude(fine, now, &mut self.tally);
+        verdict = verdict.and(life.windows.see(life.router.blind(), &mut life.router.told));
         if life.watch.is_well(now) && !life.router.covered() {
             verdict = verdict.and(Err("every node delivers and the account does not count as covered".to_owned()));
         }
@@ -479,8 +482,9 @@ impl World {
         let life = &mut self.lives[account];
         let nodes = life.setting.nodes();
         let memory = if ledger { life.router.ledger() } else { vec![None; nodes] };
-        let gaps = life.router.gaps;
-        life.router = Router::new(&life.setting, memory, now, &mut self.dice);
+        let (gaps, record) = (life.router.gaps, life.router.record(now));
+        life.windows.router_ends(life.router.blind(), now.utc());
+        life.router = Router::new(&life.setting, memory, record, now, &mut self.dice);
         life.router.gaps = gaps;
     }
 
@@ -551,10 +555,11 @@ fn life(number: usize, birth: Moment, probe: Duration, dice: &mut Dice) -> Life 
         }
     }
     Life {
-        router: Router::new(&setting, vec![None; nodes], birth, dice),
+        router: Router::new(&setting, vec![None; nodes], None, birth, dice),
         service,
         link: Link::default(),
         watch: Watch::new(nodes, micros(probe), BEGINNING),
+        windows: Windows::default(),
         ailments: [0; AILMENTS],
         hidden: 0,
         refused_since: None,

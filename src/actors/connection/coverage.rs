@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Connection, nodes_of};
 use crate::actors::chronicle;
-use crate::actors::router::{Cover, window};
+use crate::actors::router::{Cover, read_coverage};
 use crate::actors::subscription::{Lapsed, Reauthorized};
 use crate::domain::moment::Moment;
 use crate::domain::name::{NodeName, Subid};
@@ -52,7 +52,7 @@ impl Connection {
     /// Goes on with the window that was written down, or begins one.
     pub(super) fn recall_coverage(&mut self, written: Option<store::Coverage>, ctx: &mut Context<Self>) {
         let blind = match &written {
-            Some(written) => window(written),
+            Some(written) => read_coverage(written).window(),
             None => chronicle::first_window(&self.house, &self.name),
         };
         self.coverage = Coverage::of(nodes_of(&self.account), blind);

@@ -5,60 +5,60 @@ use std::collections::BTreeMap;
 use super::Cover;
 use crate::domain::name::AccountName;
 use crate::domain::status::GapReason;
-use crate::protocol::coverage::{Blind, Change, Gap};
+use crate::protocol::coverage::{Change, Gap, Record};
 use crate::store::Coverage;
 
 /// The coverage of the accounts of one commit.
 pub(super) struct Gaps {
-    known: BTreeMap<AccountName, Coverage>,
+    known: BTreeMap<AccountName, Record>,
     changed: Vec<AccountName>,
 }
 
 impl Gaps {
     pub(super) fn recalled(coverage: Vec<Coverage>) -> Self {
-        Self { known: coverage.into_iter().map(|row| (row.account.clone(), row)).collect(), changed: Vec::new() }
+        let known = coverage.into_iter().map(|row| (row.account.clone(), read(&row))).collect();
+        Self { known, changed: Vec::new() }
     }
 
-    /// Notes a change; returns the window that it ends. The first coverage ever ends none.
+    /// Notes a change; returns the window that it ends.
     pub(super) fn note(&mut self, cover: &Cover) -> Option<Gap> {
         let Cover { account, change } = cover;
-        let (row, gap) = match change {
-            // Of an account that never was covered nothing is missed: no window of it is written down.
-            Change::Uncovered { .. } if !self.known.contains_key(account) => return None,
-            Change::Uncovered { since, reason } => {
-                let reason = Some(reason.as_str().to_owned());
-                (Coverage { account: account.clone(), open: false, until: *since, reason }, None)
-            }
-            Change::Continued { since } => {
-                (Coverage { account: account.clone(), open: true, until: *since, reason: None }, None)
-            }
-            Change::Covered { since, services } => {
-                let gap = self.known.get(account).map(window).map(|before| Gap {
-                    account: account.clone(),
-                    services: services.clone(),
-                    from: before.since,
-                    to: *since,
-                    reason: before.reason,
-                });
-                (Coverage { account: account.clone(), open: true, until: *since, reason: None }, gap)
-            }
-        };
-        self.known.insert(account.clone(), row);
-        self.changed.push(account.clone());
-        gap
+        let (record, ended) = Record::after(self.known.get(account).copied(), change);
+        if let Some(record) = record {
+            self.known.insert(account.clone(), record);
+            self.changed.push(account.clone());
+        }
+        let Change::Covered { since, services } = change else { return None };
+        let ended = ended?;
+        Some(Gap {
+            account: account.clone(),
+            services: services.clone(),
+            from: ended.since,
+            to: *since,
+            reason: ended.reason,
+        })
     }
 
     /// What must be written.
     pub(super) fn changes(mut self) -> Vec<Coverage> {
         self.changed.sort();
         self.changed.dedup();
-        self.changed.iter().filter_map(|account| self.known.remove(account)).collect()
+        let written = |account: AccountName, Record { until, ended }: Record| Coverage {
+            account,
+            open: ended.is_none(),
+            until,
+            reason: ended.map(|reason| reason.as_str().to_owned()),
+        };
+        let known = &mut self.known;
+        self.changed
+            .into_iter()
+            .filter_map(|account| known.remove(&account).map(|record| written(account, record)))
+            .collect()
     }
 }
 
-/// Returns the window that is open after what was written down. What nobody ended belongs to a router, or an actor, that
-/// is no more.
-pub(crate) fn window(written: &Coverage) -> Blind {
-    let reason = written.reason.as_deref().filter(|_| !written.open).and_then(GapReason::named);
-    Blind { since: written.until, reason: reason.unwrap_or(GapReason::Restart) }
+/// Reads what was written down.
+pub(crate) fn read(row: &Coverage) -> Record {
+    let ended = row.reason.as_deref().and_then(GapReason::named).unwrap_or(GapReason::Restart);
+    Record { until: row.until, ended: (!row.open).then_some(ended) }
 }
