@@ -251,11 +251,12 @@ impl Legs {
 
     /// Ends a leg and makes the event of it.
     fn end(&mut self, ending: Ending<'_>, leg: Arc<Leg>, id: Token) -> Event {
-        let Ending { service, origin, receipt, reason } = ending;
+        let Ending { service, origin, receipt, reason, answered_beside } = ending;
         let now = receipt.received_at;
         let leg = Leg { ended: Some(now), touched: now, ..Arc::unwrap_or_clone(leg) };
         let call = self.advance(&leg.partition);
-        let elsewhere = leg.answered.is_none() && call.answered_by.as_ref().is_some_and(|by| *by != leg.token);
+        let by_another = answered_beside || call.answered_by.as_ref().is_some_and(|by| *by != leg.token);
+        let elsewhere = leg.answered.is_none() && by_another;
         let sequence = call.sequence;
         let data = match service.kind() {
             ServiceKind::Calls => EventData::Call(Box::new(CallData {

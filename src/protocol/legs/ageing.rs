@@ -51,6 +51,7 @@ impl Legs {
             origin: remembered(&leg),
             receipt: Receipt { published_at: None, received_at: now, replayed: false },
             reason: EndReason::Stale,
+            answered_beside: false,
         };
         Some(self.end(ending, leg, id))
     }

@@ -6,12 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Sighting;
 use crate::domain::event::{
-    DataContentType, DataSchema, EndReason, Event, EventData, EventType, Origin, Receipt, SpecVersion,
+    DataContentType, DataSchema, DialogState, EndReason, Event, EventData, EventType, Origin, Receipt, SpecVersion,
 };
 use crate::domain::identity::Token;
 use crate::domain::leg::Leg;
 use crate::domain::name::{ItemId, NodeName};
 use crate::domain::service::Service;
+use crate::protocol::notification::{Content, Part};
 
 /// A publish-time older than this makes an event a replay.
 const REPLAY_AGE: Duration = Duration::from_mins(1);
@@ -22,6 +23,8 @@ pub(super) struct Ending<'a> {
     pub(super) origin: Origin,
     pub(super) receipt: Receipt,
     pub(super) reason: EndReason,
+    /// Whether the message that tells of the end also tells that another leg of the call was answered.
+    pub(super) answered_beside: bool,
 }
 
 /// The end of `leg` that a message tells of.
@@ -31,7 +34,21 @@ pub(super) fn ending<'a>(sighting: Sighting<'a>, leg: &Leg, reason: EndReason) -
         origin: origin(sighting, &leg.node, &leg.item),
         receipt: receipt(sighting, None, None),
         reason,
+        answered_beside: answered_beside(sighting, leg),
     }
+}
+
+/// Whether a message tells that another leg of the call of `leg` was answered. A service may tell the ends of the phones that
+/// lost before it tells who won, in one message.
+fn answered_beside(sighting: Sighting<'_>, leg: &Leg) -> bool {
+    leg.call.call_id.is_some()
+        && sighting.note.parts.iter().any(|part| match part {
+            Part::Item { node, item, content: Content::Call(DialogState::Confirmed, call), .. } => {
+                (&call.call_id, &call.from_tag) == (&leg.call.call_id, &leg.call.from_tag)
+                    && (node, item) != (&leg.node, &leg.item)
+            }
+            _ => false,
+        })
 }
 
 pub(super) fn origin(sighting: Sighting<'_>, node: &NodeName, item: &ItemId) -> Origin {

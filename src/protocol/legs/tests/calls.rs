@@ -36,6 +36,33 @@ fn of_several_ringing_phones_the_silent_ones_were_answered_elsewhere() {
 }
 
 #[test]
+fn within_one_message_an_answer_counts_before_the_ends() {
+    let ring = |store: &mut Store| ["T1", "T2", "T3"].map(|id| store.see(0, requested(id, 0)));
+    let told = |store: &mut Store, parts: Vec<Part>| {
+        let note = Notification { parts, ..Notification::default() };
+        let events = store.batch(&[("front", "active-calls", 6, note)]);
+        let ends = events.iter().filter(|event| event.r#type == EventType::CallEnded);
+        ends.map(|event| data(event)["answered_elsewhere"].clone()).collect::<Vec<_>>()
+    };
+    let mut store = Store::default();
+    ring(&mut store);
+    assert_eq!(told(&mut store, vec![retract("T1"), confirmed("T2", 5), retract("T3")]), [json!(true), json!(true)]);
+    assert_eq!(told(&mut store, vec![retract("T2")]), [json!(false)], "the one who answered");
+
+    // The answer of another call, or of the leg itself, says nothing.
+    let mut store = Store::default();
+    ring(&mut store);
+    let other = Part::Item {
+        node: NODE.into(),
+        item: "X1".into(),
+        published: None,
+        content: Content::Call(DialogState::Confirmed, fields("C2").into()),
+    };
+    assert_eq!(told(&mut store, vec![retract("T1"), other]), [json!(false)]);
+    assert_eq!(told(&mut store, vec![retract("T2"), confirmed("T2", 5)]), [json!(false)]);
+}
+
+#[test]
 fn a_call_nobody_answered_rings_to_its_end() {
     let mut store = Store::default();
     store.see(0, requested("T1", 0));
