@@ -1,10 +1,12 @@
 //! Windows in which events cannot arrive: each is told once, from the last moment at which they could, and every place where
 //! an operator reads of it says the same.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use onsip_router::domain::BareJid;
 use onsip_router::domain::moment::Moment;
-use onsip_router::simulator::{Approval, Request, Simulator};
+use onsip_router::simulator::{Approval, Authorize, Login, Request, Simulator};
 use serde_json::Value;
 
 use crate::support::condition::SOON;
@@ -252,4 +254,56 @@ async fn f4_a_node_that_is_taken_out_while_the_account_is_away_is_said_to_be_lef
     onsip.come_up();
     daemon.until_active(1).await;
     assert_eq!(sees(&daemon, 1).await.len(), 1);
+}
+
+/// What ends coverage, and what has it begin again.
+type Turn = fn(&Simulator, &BareJid);
+
+#[tokio::test]
+async fn whatever_ends_coverage_is_told_alike_everywhere() {
+    let hour = Duration::from_hours(1);
+    let cases: [(&str, Turn, Turn); 4] = [
+        ("disconnect", |onsip, _| onsip.go_down(), |onsip, _| onsip.come_up()),
+        (
+            "conflict",
+            |onsip, anna| {
+                onsip.behave(anna, |behaviour| behaviour.login = Login::Fail("temporary-auth-failure"));
+                onsip.stream_error(anna, "conflict");
+            },
+            |onsip, anna| onsip.behave(anna, |behaviour| behaviour.login = Login::Check),
+        ),
+        (
+            "revoked",
+            |onsip, anna| {
+                onsip.behave(anna, |behaviour| behaviour.approval = Approval::Silence);
+                onsip.revoke(anna, &node(anna));
+            },
+            |onsip, anna| onsip.approve_now(anna, &node(anna)),
+        ),
+        (
+            "authorization",
+            |onsip, anna| onsip.behave(anna, |behaviour| behaviour.authorize = Authorize::Wait),
+            |onsip, anna| {
+                onsip.behave(anna, |behaviour| behaviour.authorize = Authorize::Grant(Duration::from_hours(1)));
+            },
+        ),
+    ];
+    for (reason, end, begin) in cases {
+        let (onsip, anna) = service_with_anna().await;
+        let granted = if reason == "authorization" { Duration::from_secs(3) } else { hour };
+        onsip.behave(&anna, |behaviour| behaviour.authorize = Authorize::Grant(granted));
+        let daemon = Setup::of(&onsip).account(ACCOUNT, &anna).start_active(1).await;
+        let before = Moment::now().utc();
+        end(&onsip, &anna);
+        let told = blind_everywhere(&daemon, reason).await;
+        // What was heard last may be a little older than what was done; a lapse is told in whole seconds.
+        assert!(told.0 >= before - SignedDuration::from_secs(5), "{told:?} {before}");
+        let line = daemon.log().lines().filter(|line| line.contains("account blind")).next_back().unwrap().to_owned();
+        assert!(line.contains(&format!("since={}", told.0)) && line.contains(&format!("reason={reason}")), "{line}");
+        if reason == "revoked" {
+            daemon.until_subscriptions("pending", 1).await;
+        }
+        begin(&onsip, &anna);
+        assert_is(&sees(&daemon, 1).await, 1, &told);
+    }
 }
