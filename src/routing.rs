@@ -6,6 +6,7 @@ use crate::domain::name::SinkName;
 use rule::Rule;
 
 pub mod rule;
+pub mod schema;
 
 /// Every sink, with the rule that says which events it gets.
 #[derive(Clone, Debug, Default)]
