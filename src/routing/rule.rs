@@ -238,7 +238,7 @@ fn reason(fault: &ExecutionError) -> String {
     let text = match fault {
         ExecutionError::NoSuchKey(key) => format!("the event has no `{key}`"),
         ExecutionError::NoSuchOverload(call) => {
-            let types = call.argument_types().join(" and ");
+            let types = call.argument_types().join(" and ").replace("null_type", "null");
             format!("`{}` cannot be applied to {types}", spelling::operator(call.function()))
         }
         ExecutionError::UnsupportedBinaryOperator(name, one, other) => {
