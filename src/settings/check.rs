@@ -64,7 +64,8 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>)
 const MOST_NAMED: usize = 20;
 
 /// The name that is near to `name`, if one is: most of its letters in their order, or its beginning.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let name = name.to_lowercase();
     let mut best: Option<(f64, &str)> = None;
     for known in known {
@@ -291,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_type_that_the_build_lacks_is_told_by_its_feature_and_its_keys_are_not_looked_at() {
-        let written = |kind: &str| Layer::toml(&format!("[things.a]\ntype = '{kind}'\nx = 1")).unwrap();
+        let written = |kind: &str| Layer::of_file(&format!("[things.a]\ntype = '{kind}'\nx = 1"), "a.toml").unwrap();
         let problems = |kind: &str| {
             let mut problems = Problems::default();
             check(KEYS, &merge(&vec![written(kind)]), &mut problems);

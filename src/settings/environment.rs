@@ -37,7 +37,7 @@ pub fn layer(keys: &'static [Key], environment: &Environment, problems: &mut Pro
             problems.add(variable, "sets a key within one that another variable sets");
             continue;
         }
-        insert(&mut root, path, value);
+        insert(&mut root, path, variable, value);
     }
     Layer::of(root)
 }
@@ -56,14 +56,18 @@ fn dash(keys: &'static [Key], path: &mut [String]) {
     }
 }
 
-fn insert(table: &mut Map<String, Value>, path: &[String], value: &str) {
+/// What the origin of a value begins with.
+const ORIGIN: &str = "environment";
+
+fn insert(table: &mut Map<String, Value>, path: &[String], variable: &str, value: &str) {
     match path {
         [] => {}
-        [last] => drop(table.insert(last.clone(), Value::new(None, value))),
+        [last] => drop(table.insert(last.clone(), Value::new(Some(&format!("{ORIGIN}, {variable}")), value))),
         [first, rest @ ..] => {
-            let below = table.entry(first.clone()).or_insert_with(|| Value::new(None, Map::<String, Value>::new()));
+            let empty = || Value::new(Some(&ORIGIN.to_owned()), Map::<String, Value>::new());
+            let below = table.entry(first.clone()).or_insert_with(empty);
             if let config::ValueKind::Table(below) = &mut below.kind {
-                insert(below, rest, value);
+                insert(below, rest, variable, value);
             }
         }
     }
