@@ -23,7 +23,7 @@ const SINKS: Kind = Kind::Typed { what: "sink", name: Text::ANY, keys: &[], type
 const KEYS: &[Key] = &[Key { name: "sinks", kind: SINKS, absent: Absent::Refused, help: "" }];
 
 fn read(settings: &str) -> Result<tcp::Options, String> {
-    let (merged, environment) = (merge(&vec![Layer::of_file(settings, "example.toml").unwrap()]), Environment::new());
+    let (merged, environment) = (merge(&vec![Layer::toml(settings).unwrap()]), Environment::new());
     let mut problems = Problems::default();
     check(KEYS, &merged, &mut problems);
     let root = Section::root(KEYS, &merged, &environment);

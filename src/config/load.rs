@@ -19,8 +19,6 @@ use crate::{http, metrics, otel, sinks, store, xmpp};
 
 /// The compiled-in layer.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
-/// Its name; the file itself need not be there.
-const BUILT_IN: &str = "config/default.toml (built in)";
 
 impl Config {
     /// Every key of the configuration.
@@ -169,9 +167,9 @@ impl Config {
 /// All layers as one, and whether a file could not be read: every key in it would seem missing.
 fn merged(paths: &[PathBuf], env: &Environment, problems: &mut Problems) -> (::config::Value, bool) {
     let mut layers: Vec<Layer> = Vec::new();
-    match Layer::of_file(DEFAULTS, BUILT_IN) {
+    match Layer::toml(DEFAULTS) {
         Ok(layer) => layers.push(layer),
-        Err(message) => problems.add(BUILT_IN, message),
+        Err(message) => problems.add("config/default.toml", message),
     }
     layers.extend(files::layers(paths, problems));
     let unread = !problems.is_empty();

@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_type_that_the_build_lacks_is_told_by_its_feature_and_its_keys_are_not_looked_at() {
-        let written = |kind: &str| Layer::of_file(&format!("[things.a]\ntype = '{kind}'\nx = 1"), "a.toml").unwrap();
+        let written = |kind: &str| Layer::toml(&format!("[things.a]\ntype = '{kind}'\nx = 1")).unwrap();
         let problems = |kind: &str| {
             let mut problems = Problems::default();
             check(KEYS, &merge(&vec![written(kind)]), &mut problems);

@@ -56,15 +56,13 @@ fn dash(keys: &'static [Key], path: &mut [String]) {
     }
 }
 
-/// What the origin of a value begins with.
-const ORIGIN: &str = "environment";
-
 fn insert(table: &mut Map<String, Value>, path: &[String], variable: &str, value: &str) {
+    let origin = format!("environment, {variable}");
     match path {
         [] => {}
-        [last] => drop(table.insert(last.clone(), Value::new(Some(&format!("{ORIGIN}, {variable}")), value))),
+        [last] => drop(table.insert(last.clone(), Value::new(Some(&origin), value))),
         [first, rest @ ..] => {
-            let empty = || Value::new(Some(&ORIGIN.to_owned()), Map::<String, Value>::new());
+            let empty = || Value::new(Some(&origin), Map::<String, Value>::new());
             let below = table.entry(first.clone()).or_insert_with(empty);
             if let config::ValueKind::Table(below) = &mut below.kind {
                 insert(below, rest, variable, value);

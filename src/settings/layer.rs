@@ -14,11 +14,23 @@ use crate::domain::limits::CONFIG_DEPTH;
 pub struct Layer(Map<String, Value>);
 
 impl Layer {
-    /// Reads the TOML that `file` holds; each value knows the line of its key.
+    /// Reads TOML.
     ///
     /// # Errors
     /// Line, column and reason; never the text itself, which may hold a password.
+    pub fn toml(text: &str) -> Result<Self, String> {
+        Self::read(text, None)
+    }
+
+    /// Reads the TOML that `file` holds: each value knows the file, and the line of its key.
+    ///
+    /// # Errors
+    /// As [`Layer::toml`].
     pub fn of_file(text: &str, file: &str) -> Result<Self, String> {
+        Self::read(text, Some(file))
+    }
+
+    fn read(text: &str, file: Option<&str>) -> Result<Self, String> {
         if let Some(at) = too_deep(text) {
             return Err(format!("{}: nested deeper than {CONFIG_DEPTH} levels", place(text, at)));
         }
@@ -80,25 +92,26 @@ fn place(text: &str, at: usize) -> String {
 /// A text, and where in its file each part stands.
 struct Written<'a> {
     text: &'a str,
-    file: String,
+    file: Option<String>,
     /// Where each line but the first begins.
     lines: Vec<usize>,
 }
 
 impl<'a> Written<'a> {
-    fn new(text: &'a str, file: &str) -> Self {
+    fn new(text: &'a str, file: Option<&str>) -> Self {
         let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
-        Self { text, file: file.replace(['\n', '\r'], " "), lines }
+        Self { text, file: file.map(|file| file.replace(['\n', '\r'], " ")), lines }
     }
 
-    fn origin(&self, at: usize) -> String {
-        format!("{}, line {}", self.file, self.lines.partition_point(|begin| *begin <= at) + 1)
+    fn origin(&self, at: usize) -> Option<String> {
+        let line = self.lines.partition_point(|begin| *begin <= at) + 1;
+        Some(format!("{}, line {line}", self.file.as_ref()?))
     }
 
     fn map(&self, table: DeTable<'_>) -> Map<String, Value> {
         let pair = |(key, item): (Spanned<Cow<'_, str>>, Spanned<DeValue<'_>>)| {
             let (origin, span) = (self.origin(key.span().start), item.span());
-            let value = Value::new(Some(&origin), self.kind(span, item.into_inner()));
+            let value = Value::new(origin.as_ref(), self.kind(span, item.into_inner()));
             (key.into_inner().into_owned(), value)
         };
         table.into_iter().map(pair).collect()
@@ -152,14 +165,17 @@ fn lay(upper: Value, lower: &mut Value) {
         *lower = upper;
         return;
     }
-    if let (ValueKind::Table(lower), ValueKind::Table(upper)) = (&mut lower.kind, upper.kind) {
-        for (key, value) in upper {
-            match lower.get_mut(&key) {
+    // What is missing from a section is missing from where it was written last.
+    let origin = upper.origin().or(lower.origin()).map(str::to_owned);
+    if let (ValueKind::Table(below), ValueKind::Table(above)) = (&mut lower.kind, upper.kind) {
+        for (key, value) in above {
+            match below.get_mut(&key) {
                 Some(below) => lay(value, below),
-                None => drop(lower.insert(key, value)),
+                None => drop(below.insert(key, value)),
             }
         }
     }
+    *lower = Value::new(origin.as_ref(), std::mem::take(&mut lower.kind));
 }
 
 /// Whether this table says where a secret is: then it is one value, not a section.
@@ -173,15 +189,15 @@ mod tests {
     use super::*;
 
     fn merged(layers: &[&str]) -> Value {
-        merge(&layers.iter().map(|text| Layer::of_file(text, "a.toml").unwrap()).collect())
+        merge(&layers.iter().map(|text| Layer::toml(text).unwrap()).collect())
     }
 
     #[test]
     fn no_text_is_nested_so_deep_that_reading_it_exhausts_the_stack() {
         let keys = ["a"; 15].join(".");
         let allowed = format!("{}1{}", format!("{{ {keys} = ").repeat(16), " }".repeat(16));
-        assert!(Layer::of_file(&format!("{keys} = {allowed}"), "a.toml").is_ok());
-        assert!(Layer::of_file(&format!("text = \"{}\" # {}", "[{".repeat(99), "[{".repeat(99)), "a.toml").is_ok());
+        assert!(Layer::toml(&format!("{keys} = {allowed}")).is_ok());
+        assert!(Layer::toml(&format!("text = \"{}\" # {}", "[{".repeat(99), "[{".repeat(99))).is_ok());
         let dotted = ["a"; 70].join(".");
         for text in [
             format!("a = {}", "[".repeat(2_000_000)),
@@ -193,7 +209,7 @@ mod tests {
             "a\n.".repeat(500_000),
             "[".repeat(2_000_000),
         ] {
-            let told = Layer::of_file(&text, "a.toml").map(drop).unwrap_err();
+            let told = Layer::toml(&text).map(drop).unwrap_err();
             assert!(told.starts_with("line ") && told.len() < 200, "{told}");
         }
     }
@@ -229,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_syntax_error_names_line_and_column_but_not_the_text() {
-        let fault = Layer::of_file("a = 1\npassword = \"hunter2\nb = 2", "a.toml").unwrap_err();
+        let fault = Layer::toml("a = 1\npassword = \"hunter2\nb = 2").unwrap_err();
         assert!(fault.starts_with("line 2, column "), "{fault}");
         assert!(!fault.contains("hunter2"), "{fault}");
     }

@@ -51,14 +51,15 @@ mod tests {
 
     #[test]
     fn f8_a_key_is_where_it_was_written_last_and_a_missing_one_where_its_table_is() {
-        let first = "[a.x]\none = 1\n\n[b]\nlist = [\n  'n']\n\"c.d\" = { e = 1 }";
+        let first = "[a.x]\none = 1\ntwo = 2\n[b]\nlist = [\n  'n']\n\"c.d\" = { e = 1 }";
         let layers = [("1.toml", first), ("2.toml", "\n[a.x]\n# a remark\none = 2")];
         let layers = layers.map(|(file, text)| Layer::of_file(text, file).unwrap());
         let places = Places::of(&merge(&layers.into()));
         for (path, place) in [
             ("a.x.one", Some("2.toml, line 4")),
-            ("a.x.two", Some("1.toml, line 1")),
-            ("a.x", Some("1.toml, line 1")),
+            ("a.x.two", Some("1.toml, line 3")),
+            ("a.x.three", Some("2.toml, line 2")),
+            ("a.x", Some("2.toml, line 2")),
             ("b.list", Some("1.toml, line 5")),
             ("b.\"c.d\".e", Some("1.toml, line 7")),
             ("b.\"c.d\".f.g", Some("1.toml, line 7")),

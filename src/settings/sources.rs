@@ -145,7 +145,7 @@ mod tests {
     ];
 
     fn sources(paths: &[PathBuf], toml: &str) -> Sources {
-        Sources::of(paths, KEYS, &merge(&vec![Layer::of_file(toml, "a.toml").unwrap()]))
+        Sources::of(paths, KEYS, &merge(&vec![Layer::toml(toml).unwrap()]))
     }
 
     #[test]
