@@ -84,7 +84,8 @@ async fn f12_the_demo_with_faults_shows_an_account_that_goes_blind_and_heals_and
         let text = read(&output);
         let mut told = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let blind = told.find(|words| words.get(2) == Some(&"blind"))?;
-        told.find(|words| words.get(1..3) == Some(&[blind[1], "sees"])).map(drop)
+        told.find(|words| words.get(1..3) == Some(&[blind[1], "sees"]))?;
+        text.lines().any(|line| line.split_whitespace().nth(2) == Some("gap")).then_some(())
     });
     healed.await.unwrap_or_else(|error| panic!("{error}\n{}", read(&output)));
     let pid = demo.id().unwrap().to_string();

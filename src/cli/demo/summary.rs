@@ -72,7 +72,7 @@ fn gaps(seen: &Seen) -> String {
     let least = if seen.unseen > 0 { "at least " } else { "" };
     let whole = match count {
         0 if seen.unseen > 0 => return "no gap among the events that were looked at".to_owned(),
-        0 => return "no gap: no event was missed while an account could see".to_owned(),
+        0 => return "no gap: none was told of any account".to_owned(),
         1 => format!("in {least}1 gap of {}", span(seconds)),
         _ => format!("in {least}{count} gaps of together {}", span(seconds)),
     };
