@@ -87,7 +87,8 @@ fn run_prints_the_same_problems_on_standard_error_and_exits_78() {
     let folder = folder(&[("a.toml", VALID)]);
     let output = program(folder.path(), &["run", "--config", "a.toml"], &[]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(78), ""));
-    let problem = "accounts.front-desk.password: the environment variable FRONT_DESK_PASSWORD is not set (a.toml, line 4)";
+    let problem =
+        "accounts.front-desk.password: the environment variable FRONT_DESK_PASSWORD is not set (a.toml, line 4)";
     assert_eq!(stderr(&output), problem);
 }
 

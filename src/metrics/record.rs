@@ -132,11 +132,9 @@ impl Metrics {
 
     /// The rule of a sink was true, was false, or had no answer for so many events.
     pub fn rule_answers(&self, sink: &str, matched: u64, skipped: u64, errors: u64) {
-        for (family, n) in [
-            (&self.sink_rule_matched, matched),
-            (&self.sink_rule_skipped, skipped),
-            (&self.sink_rule_errors, errors),
-        ] {
+        for (family, n) in
+            [(&self.sink_rule_matched, matched), (&self.sink_rule_skipped, skipped), (&self.sink_rule_errors, errors)]
+        {
             if n > 0 {
                 family.with_label_values(&[sink]).inc_by(n);
             }

@@ -168,17 +168,31 @@ mod tests {
     #[test]
     fn f2_a_field_that_no_event_has_is_refused_with_its_column_and_what_is_meant() {
         for (text, why) in [
-            ("calls.{data.acount}", "line 1, column 8: {data.acount}: unknown field `acount`; the nearest known one is `account`"),
-            ("é{type}.{data.talk_second}", "line 1, column 10: {data.talk_second}: unknown field `talk_second`; the nearest"),
-            ("{data.account.name}", "line 1, column 2: {data.account.name}: `data.account` is a text and has no field `name`"),
-            ("{data.subids.first}", "line 1, column 2: {data.subids.first}: `data.subids` is a list and has no field `first`"),
+            (
+                "calls.{data.acount}",
+                "line 1, column 8: {data.acount}: unknown field `acount`; the nearest known one is `account`",
+            ),
+            (
+                "é{type}.{data.talk_second}",
+                "line 1, column 10: {data.talk_second}: unknown field `talk_second`; the nearest",
+            ),
+            (
+                "{data.account.name}",
+                "line 1, column 2: {data.account.name}: `data.account` is a text and has no field `name`",
+            ),
+            (
+                "{data.subids.first}",
+                "line 1, column 2: {data.subids.first}: `data.subids` is a list and has no field `first`",
+            ),
             ("{type.x}", "line 1, column 2: {type.x}: `type` is a text and has no field `x`"),
             ("{data}", "line 1, column 2: {data}: is all that is in the event; name one field"),
         ] {
             let said = text.parse::<Template>().unwrap_err();
             assert!(said.starts_with(why), "{text}: {said}");
         }
-        for text in ["{data.payload}", "{data.reason}", "{data.subids.0}", "{data.subids}", "{partitionkey}", "{data.sink}"] {
+        for text in
+            ["{data.payload}", "{data.reason}", "{data.subids.0}", "{data.subids}", "{partitionkey}", "{data.sink}"]
+        {
             assert!(text.parse::<Template>().is_ok(), "{text}");
         }
     }

@@ -6,8 +6,8 @@ use crate::config::LogFormat;
 use crate::xmpp::options::Tls;
 
 mod garbage;
-mod places;
 mod layers;
+mod places;
 mod schema;
 
 /// What every case builds on; without a problem.

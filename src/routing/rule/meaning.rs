@@ -169,7 +169,10 @@ impl<'a> Checker<'a> {
                 alike(at, (left, &types.0), (right, &types.1))?;
                 Ok(boolean)
             }
-            (operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS, [one, other]) => {
+            (
+                operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
+                [one, other],
+            ) => {
                 let (left, right) = (self.of(one)?, self.of(other)?);
                 let common = left.kinds.with_all_numbers().and(right.kinds.with_all_numbers());
                 if common.meets(ORDERED) { Ok(boolean) } else { unlike(at, (one, &left), (other, &right)) }
@@ -177,7 +180,10 @@ impl<'a> Checker<'a> {
             (operators::IN, [one, place]) => {
                 let (item, of) = (self.of(one)?, self.of(place)?);
                 if !of.kinds.meets(Kinds::LIST | Kinds::MAP) {
-                    return fault(place, format_args!("`in` wants a list or a map, and {} is {}", spell(place), of.kinds));
+                    return fault(
+                        place,
+                        format_args!("`in` wants a list or a map, and {} is {}", spell(place), of.kinds),
+                    );
                 }
                 if let Some(inside) = elements(&of) {
                     alike(at, (one, &item), (place, &inside))?;
@@ -198,10 +204,7 @@ impl<'a> Checker<'a> {
                 let items = left.items.zip(right.items).map(|(one, other)| Box::new(one.or(*other)));
                 Ok(Type { items, ..Type::of(common) })
             }
-            (
-                operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO,
-                [one, other],
-            ) => {
+            (operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO, [one, other]) => {
                 let (left, right) = (self.of(one)?, self.of(other)?);
                 let common = left.kinds.and(right.kinds).and(Kinds::NUMBER | Kinds::OTHER);
                 if common == Kinds::NONE { unlike(at, (one, &left), (other, &right)) } else { Ok(Type::of(common)) }
@@ -237,7 +240,10 @@ impl<'a> Checker<'a> {
         if known.kinds.meets(Kinds::LIST) {
             if !known.kinds.meets(Kinds::MAP) && !by.kinds.meets(Kinds::NUMBER) {
                 let index = (spell(index), by.kinds);
-                return fault(at, format_args!("{} is a list, and {} is {}, not a place in it", spell(of), index.0, index.1));
+                return fault(
+                    at,
+                    format_args!("{} is a list, and {} is {}, not a place in it", spell(of), index.0, index.1),
+                );
             }
             found = found.or(known.items.as_deref().map_or(Type::ANY, Type::clone));
         }
@@ -276,6 +282,9 @@ impl<'a> Checker<'a> {
         args: &'a [IdedExpr],
     ) -> Checked<Type> {
         let ways = || FUNCTIONS.iter().filter(|way| way.name == name);
+        if MACROS.contains(&name) {
+            return function(at, name, format!("`{name}` is not called like this: it is {}", how_macro(name)));
+        }
         if ways().next().is_none() {
             let known = FUNCTIONS.iter().map(|way| way.name).chain(MACROS.iter().copied());
             return function(at, name, unknown(&format!("function `{name}`"), name, known));
@@ -385,6 +394,13 @@ fn hint(number: Operand<'_, '_>, written: Operand<'_, '_>) -> Option<String> {
         }
         LiteralValue::Int(whole) if number.1.kinds.meets(Kinds::FLOAT) => Some(format!("; write {}.0", whole.inner())),
         _ => None,
+    }
+}
+
+fn how_macro(name: &str) -> String {
+    match name {
+        "has" => "`has(data.KEY)`".to_owned(),
+        name => format!("`LIST.{name}(NAME, …)`"),
     }
 }
 

@@ -70,7 +70,10 @@ fn f2_a_service_is_refused_if_it_is_near_to_a_known_one_and_else_only_remarked_o
         config.notes.iter().map(|note| note.path.clone()).collect::<Vec<_>>()
     };
     assert_eq!(notes("user-agents = ['n']\nvoicemail = ['n']\ndirectories = ['n']"), [""; 0]);
-    assert_eq!(notes("queues = ['n']\nparking = ['m']"), ["accounts.a.subscribe.parking", "accounts.a.subscribe.queues"]);
+    assert_eq!(
+        notes("queues = ['n']\nparking = ['m']"),
+        ["accounts.a.subscribe.parking", "accounts.a.subscribe.queues"]
+    );
 }
 
 #[test]
@@ -108,7 +111,10 @@ fn f2_two_sinks_may_not_share_a_file_however_its_path_is_spelt() {
         ("absent/new", "absent/./new"),
     ] {
         let said = bad(&two(one, other));
-        assert_eq!(said, "sinks.y.path: is the same file as that of sinks.x; give one of them another", "{one} {other}");
+        assert_eq!(
+            said, "sinks.y.path: is the same file as that of sinks.x; give one of them another",
+            "{one} {other}"
+        );
     }
     for (one, other) in [("new", "there"), ("sub/new", "new"), ("new", "new2")] {
         good(&two(one, other));

@@ -137,7 +137,10 @@ fn f2_there_is_a_sample_of_every_type_and_the_schema_has_every_key_of_it() {
 #[test]
 fn f2_the_rules_that_got_nothing_for_ever_are_refused_with_what_is_meant() {
     for (text, said) in [
-        ("data.acount == 'a'", "line 1, column 6: unknown field `acount` of `data`; the nearest known one is `account`"),
+        (
+            "data.acount == 'a'",
+            "line 1, column 6: unknown field `acount` of `data`; the nearest known one is `account`",
+        ),
         (
             "true &&\n  data.talktime > 60",
             "line 2, column 8: unknown field `talktime` of `data`; known here: `talk_seconds`, ",
@@ -152,10 +155,7 @@ fn f2_the_rules_that_got_nothing_for_ever_are_refused_with_what_is_meant() {
             "line 1, column 19: `>` between unlike types: `data.talk_seconds` is a number or null, \"60\" is a text; \
              write 60 without quotes",
         ),
-        (
-            "data.talk_seconds",
-            "line 1, column 5: a rule is true or false, and `data.talk_seconds` is a number or null",
-        ),
+        ("data.talk_seconds", "line 1, column 5: a rule is true or false, and `data.talk_seconds` is a number or null"),
     ] {
         let fault = Rule::compile(text).unwrap_err().to_string();
         assert!(fault.starts_with(said), "{text}: {fault}");
@@ -167,22 +167,35 @@ fn f2_a_name_that_nothing_has_is_refused_wherever_it_stands() {
     for (text, said) in [
         ("typ == 'a'", "unknown variable `typ`; the nearest known one is `type`"),
         ("direction == 'inbound'", "unknown variable `direction`; it is a key of `data`: write `data.direction`"),
-        ("data.type == 'com.onsip.gap'", "unknown field `type` of `data`; it is an attribute of the event: write `type`"),
+        (
+            "data.type == 'com.onsip.gap'",
+            "unknown field `type` of `data`; it is an attribute of the event: write `type`",
+        ),
         ("data['acount'] == 'a'", "unknown field `acount` of `data`; the nearest known one is `account`"),
         ("has(data.acount)", "unknown field `acount` of `data`; the nearest known one is `account`"),
         ("!has(data.acount) || true", "unknown field `acount` of `data`; the nearest known one is `account`"),
         ("data.?acount.orValue('') == 'a'", "unknown field `acount` of `data`; the nearest known one is `account`"),
         ("'acount' in data", "unknown value \"acount\": `data` is never that; the nearest known one is `account`"),
-        ("data.exists(key, key == 'acount')", "unknown value \"acount\": `key` is never that; the nearest known one is `account`"),
-        ("['acount'].exists(key, data[key] == 'a')", "unknown value \"acount\": `data` is never that; the nearest known one is `account`"),
+        (
+            "data.exists(key, key == 'acount')",
+            "unknown value \"acount\": `key` is never that; the nearest known one is `account`",
+        ),
+        (
+            "['acount'].exists(key, data[key] == 'a')",
+            "unknown value \"acount\": `data` is never that; the nearest known one is `account`",
+        ),
         ("data.account.name == 'a'", "`data.account` is a text and has no field `name`"),
         ("data.subids.first == 'a'", "`data.subids` is a list and has no field `first`"),
         ("data.account.startWith('a')", "unknown function `startWith`; the nearest known one is `startsWith`"),
         ("lenght(data.account) > 3", "unknown function `lenght`; known here: "),
         ("data.subids.exist(s, s == 'a')", "unknown function `exist`; the nearest known one is `exists`"),
+        ("data.subids.exists(i, s, s == 'a')", "`exists` is not called like this: it is `LIST.exists(NAME, …)`"),
         ("timestamp(time) > timestamp(data.to)", "unknown function `timestamp`; known here: "),
         ("data.subids.exists(s, s == t)", "unknown variable `t`; known here: "),
-        ("data.subids.exists(subj, true) && subj == 'a'", "unknown variable `subj`; the nearest known one is `subject`"),
+        (
+            "data.subids.exists(subj, true) && subj == 'a'",
+            "unknown variable `subj`; the nearest known one is `subject`",
+        ),
     ] {
         let reason = refused(text);
         assert!(reason.starts_with(said), "{text}: {reason}");
@@ -409,21 +422,62 @@ fn true_somewhere(rule: &Program) -> bool {
 }
 
 const NAMES: &[&str] = &[
-    "type", "time", "data.account", "data.direction", "data.purpose", "data.answered", "data.replayed",
-    "data.talk_seconds", "data.ring_seconds", "data.end_reason", "data.reason", "data.subids", "data.services",
-    "data.payload", "data['node']", "data.device", "data.subids[0]", "size(data.subids)", "data.to_aor",
+    "type",
+    "time",
+    "data.account",
+    "data.direction",
+    "data.purpose",
+    "data.answered",
+    "data.replayed",
+    "data.talk_seconds",
+    "data.ring_seconds",
+    "data.end_reason",
+    "data.reason",
+    "data.subids",
+    "data.services",
+    "data.payload",
+    "data['node']",
+    "data.device",
+    "data.subids[0]",
+    "size(data.subids)",
+    "data.to_aor",
 ];
 
 const VALUES: &[&str] = &[
-    "'com.onsip.call.ended'", "'com.onsip.gap'", "'inbound'", "'call'", "'retracted'", "'restart'", "'front-desk'", "true",
-    "false", "null", "60", "4.5", "['a', 'b']", "'a'", "['inbound', 'outbound']", "[1, 2.5]", "'2026'", "data", "2",
+    "'com.onsip.call.ended'",
+    "'com.onsip.gap'",
+    "'inbound'",
+    "'call'",
+    "'retracted'",
+    "'restart'",
+    "'front-desk'",
+    "true",
+    "false",
+    "null",
+    "60",
+    "4.5",
+    "['a', 'b']",
+    "'a'",
+    "['inbound', 'outbound']",
+    "[1, 2.5]",
+    "'2026'",
+    "data",
+    "2",
 ];
 
 const OPERATORS: &[&str] = &["==", "<", ">", "<=", ">=", "in"];
 
 const SHAPES: &[&str] = &[
-    "{}", "!({})", "({}) && true", "({}) || false", "true ? {} : false", "[1].exists(n, {})", "[1].all(n, {})",
-    "has(data.account) && ({})", "[{}][0]", "[1].map(n, {}).exists(x, x)",
+    "{}",
+    "!({})",
+    "({}) && true",
+    "({}) || false",
+    "true ? {} : false",
+    "[1].exists(n, {})",
+    "[1].all(n, {})",
+    "has(data.account) && ({})",
+    "[{}][0]",
+    "[1].map(n, {}).exists(x, x)",
 ];
 
 properties! {
