@@ -119,15 +119,12 @@ fn subscribe(
 /// Finds services that nobody knows, and says where a list leaves out what the account has by default.
 fn look_over(lists: &BTreeMap<String, Vec<String>>, own: Option<&str>, path: &Path, problems: &mut Problems) {
     for name in lists.keys().filter(|name| !KNOWN.contains(&name.as_str())) {
-        match nearest(name, &KNOWN) {
-            Some(meant) => {
-                problems.add(path.join(name), format_args!("unknown service; the nearest known one is `{meant}`"))
-            }
-            None => {
-                let known: Vec<_> = KNOWN.iter().map(|known| format!("`{known}`")).collect();
-                let text = "is none of the services that OnSIP is known to have, which are";
-                problems.note(path.join(name), format_args!("{text} {}; is it spelt right?", known.join(", ")));
-            }
+        if let Some(meant) = nearest(name, &KNOWN) {
+            problems.add(path.join(name), format_args!("unknown service; the nearest known one is `{meant}`"));
+        } else {
+            let known: Vec<_> = KNOWN.iter().map(|known| format!("`{known}`")).collect();
+            let text = "is none of the services that OnSIP is known to have, which are";
+            problems.note(path.join(name), format_args!("{text} {}; is it spelt right?", known.join(", ")));
         }
     }
     if let Some(own) = own

@@ -98,8 +98,8 @@ impl fmt::Display for Kinds {
             (Self::OTHER, "a type or an optional value"),
             (Self::NULL, "null"),
         ];
-        let named: Vec<_> = names.iter().filter(|(kind, _)| self.meets(*kind)).map(|(_, name)| *name).collect();
-        match &named[..] {
+        let own: Vec<_> = names.iter().filter(|(kind, _)| self.meets(*kind)).map(|(_, name)| *name).collect();
+        match &own[..] {
             [] => f.write_str("nothing"),
             all if all.len() == names.len() => f.write_str("anything"),
             [one] => f.write_str(one),

@@ -35,7 +35,7 @@ impl fmt::Display for Problem {
 /// Everything that is wrong. Prints one problem per line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
-    problems: Vec<Problem>,
+    faults: Vec<Problem>,
     warnings: Vec<Problem>,
     notes: Vec<Problem>,
 }
@@ -43,7 +43,7 @@ pub struct Problems {
 impl Problems {
     /// Notes one more. Line breaks become spaces, so that a problem stays one line.
     pub fn add(&mut self, path: impl fmt::Display, message: impl fmt::Display) {
-        self.problems.push(Problem::new(&path, &message));
+        self.faults.push(Problem::new(&path, &message));
     }
 
     /// Notes what should not be so, and yet keeps nothing from running: it is no problem in all that follows.
@@ -70,7 +70,7 @@ impl Problems {
     /// The same, each with the place its key was written in.
     #[must_use]
     pub fn located(mut self, places: &Places) -> Self {
-        for one in self.problems.iter_mut().chain(&mut self.warnings).chain(&mut self.notes) {
+        for one in self.faults.iter_mut().chain(&mut self.warnings).chain(&mut self.notes) {
             one.place = places.of_key(&one.path).map(str::to_owned);
         }
         self
@@ -78,20 +78,20 @@ impl Problems {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+        self.faults.is_empty()
     }
 
     /// The problems, each once, by path.
     #[must_use]
     pub fn sorted(mut self) -> Self {
-        self.problems.sort();
-        self.problems.dedup();
+        self.faults.sort();
+        self.faults.dedup();
         self
     }
 
     /// One after the other.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.problems.iter()
+        self.faults.iter()
     }
 }
 

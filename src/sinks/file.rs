@@ -105,14 +105,12 @@ impl Options {
     /// pipe: several may write to that.
     #[must_use]
     pub fn one_spelling(&self) -> Option<PathBuf> {
-        match self.path.canonicalize() {
-            Ok(path) => Some(path).filter(|path| path.is_file()),
-            Err(_) => {
-                let folder = folder_of(&self.path);
-                let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok()?;
-                Some(folder.join(self.path.file_name()?))
-            }
+        if let Ok(path) = self.path.canonicalize() {
+            return Some(path).filter(|path| path.is_file());
         }
+        let folder = folder_of(&self.path);
+        let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok()?;
+        Some(folder.join(self.path.file_name()?))
     }
 
     /// The sink these options describe.

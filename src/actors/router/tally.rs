@@ -67,13 +67,12 @@ impl Rules {
     }
 
     fn count(&mut self, sink: &SinkName, place: usize) {
-        match self.answers.iter_mut().find(|(known, _)| known == sink) {
-            Some((_, counts)) => counts[place] += 1,
-            None => {
-                let mut counts = [0; 3];
-                counts[place] = 1;
-                self.answers.push((sink.clone(), counts));
-            }
+        if let Some((_, counts)) = self.answers.iter_mut().find(|(known, _)| known == sink) {
+            counts[place] += 1;
+        } else {
+            let mut counts = [0; 3];
+            counts[place] = 1;
+            self.answers.push((sink.clone(), counts));
         }
     }
 

@@ -50,7 +50,7 @@ pub fn check(rule: &IdedExpr) -> Checked<()> {
     if answer.kinds.meets(Kinds::BOOL) {
         return Ok(());
     }
-    fault(rule, format_args!("a rule is true or false, and {} is {}", spell(rule), answer.kinds))
+    fault(rule, format!("a rule is true or false, and {} is {}", spell(rule), answer.kinds))
 }
 
 struct Checker<'a> {
@@ -58,8 +58,8 @@ struct Checker<'a> {
     own: Vec<(&'a str, Type)>,
 }
 
-fn fault<T>(at: &IdedExpr, reason: impl ToString) -> Checked<T> {
-    Err(Fault { id: at.id, name: None, reason: reason.to_string() })
+fn fault<T>(at: &IdedExpr, reason: String) -> Checked<T> {
+    Err(Fault { id: at.id, name: None, reason })
 }
 
 fn field<T>(at: &IdedExpr, name: &str, reason: String) -> Checked<T> {
@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
         }
         let what = format!("variable `{name}`");
         if EVENT.field("data").is_some_and(|data| data.field(name).is_some()) {
-            return fault(at, format_args!("unknown {what}; it is a key of `data`: write `data.{name}`"));
+            return fault(at, format!("unknown {what}; it is a key of `data`: write `data.{name}`"));
         }
         let own = self.own.iter().map(|(own, _)| *own).filter(|own| !own.starts_with(['@', '#']));
         fault(at, unknown(&what, name, EVENT.names().chain(own)))
@@ -180,10 +180,7 @@ impl<'a> Checker<'a> {
             (operators::IN, [one, place]) => {
                 let (item, of) = (self.of(one)?, self.of(place)?);
                 if !of.kinds.meets(Kinds::LIST | Kinds::MAP) {
-                    return fault(
-                        place,
-                        format_args!("`in` wants a list or a map, and {} is {}", spell(place), of.kinds),
-                    );
+                    return fault(place, format!("`in` wants a list or a map, and {} is {}", spell(place), of.kinds));
                 }
                 if let Some(inside) = elements(&of) {
                     alike(at, (one, &item), (place, &inside))?;
@@ -212,7 +209,7 @@ impl<'a> Checker<'a> {
             (operators::NEGATE, [arg]) => {
                 let of = self.of(arg)?;
                 if !of.kinds.meets(Kinds::NUMBER) {
-                    return fault(arg, format_args!("{} is {} and has no negative", spell(arg), of.kinds));
+                    return fault(arg, format!("{} is {} and has no negative", spell(arg), of.kinds));
                 }
                 Ok(Type::of(of.kinds.and(Kinds::NUMBER)))
             }
@@ -225,13 +222,13 @@ impl<'a> Checker<'a> {
         if of.kinds.meets(Kinds::BOOL) {
             return Ok(());
         }
-        fault(one, format_args!("{} is {}, not true or false", spell(one), of.kinds))
+        fault(one, format!("{} is {}, not true or false", spell(one), of.kinds))
     }
 
     fn index(&mut self, at: &'a IdedExpr, of: &'a IdedExpr, index: &'a IdedExpr) -> Checked<Type> {
         let (known, by) = (self.of(of)?, self.of(index)?);
         if !known.kinds.meets(Kinds::LIST | Kinds::MAP | Kinds::OTHER) {
-            return fault(at, format_args!("{} is {}: nothing in it can be asked for", spell(of), known.kinds));
+            return fault(at, format!("{} is {}: nothing in it can be asked for", spell(of), known.kinds));
         }
         if known.kinds.meets(Kinds::OTHER) {
             return Ok(Type::ANY);
@@ -242,7 +239,7 @@ impl<'a> Checker<'a> {
                 let index = (spell(index), by.kinds);
                 return fault(
                     at,
-                    format_args!("{} is a list, and {} is {}, not a place in it", spell(of), index.0, index.1),
+                    format!("{} is a list, and {} is {}, not a place in it", spell(of), index.0, index.1),
                 );
             }
             found = found.or(known.items.as_deref().map_or(Type::ANY, Type::clone));
@@ -314,7 +311,7 @@ impl<'a> Checker<'a> {
         let range = self.of(&one.iter_range)?;
         if !range.kinds.meets(Kinds::LIST | Kinds::MAP) {
             let over = (spell(&one.iter_range), range.kinds);
-            return fault(&one.iter_range, format_args!("{} is {}: there is nothing to go through", over.0, over.1));
+            return fault(&one.iter_range, format!("{} is {}: there is nothing to go through", over.0, over.1));
         }
         let item = elements(&range).filter(|item| item.kinds != Kinds::NONE).unwrap_or(Type::ANY);
         let begin = self.of(&one.accu_init)?;
@@ -382,7 +379,7 @@ fn unlike<T>(at: &IdedExpr, left: Operand<'_, '_>, right: Operand<'_, '_>) -> Ch
     };
     let ((one, is), (other, but)) = ((spell(left.0), left.1.kinds), (spell(right.0), right.1.kinds));
     let hint = hint(left, right).or_else(|| hint(right, left)).unwrap_or_default();
-    fault(at, format_args!("`{how}` between unlike types: {one} is {is}, {other} is {but}{hint}"))
+    fault(at, format!("`{how}` between unlike types: {one} is {is}, {other} is {but}{hint}"))
 }
 
 /// What is meant where a number is written as a text, or a whole number beside one with a fraction.

@@ -5,6 +5,7 @@ use super::*;
 use crate::seed::properties;
 
 mod meaning;
+mod samples;
 
 fn event() -> Json {
     json!({
