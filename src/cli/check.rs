@@ -65,7 +65,8 @@ pub fn run(args: &Args) -> ExitCode {
         Some(path) => match event(path) {
             Ok(event) => print(verdicts(&config, &event)),
             Err(fault) => {
-                eprintln!("{}: {fault:#}", path.display());
+                let place = if path == Path::new("-") { Path::new("standard input") } else { path };
+                eprintln!("{}: {fault:#}", place.display());
                 ExitCode::FAILURE
             }
         },
