@@ -49,6 +49,8 @@ pub struct Config {
     pub otel: otel::options::Options,
     /// What an operator should put right, and yet keeps nothing from running.
     pub warnings: Vec<Problem>,
+    /// What may well be meant so, and is worth a second look: `check` tells it.
+    pub notes: Vec<Problem>,
 }
 
 /// The `[onsip]` section.

@@ -35,6 +35,7 @@
 //! | which legs a gap or old age has ended | [`protocol::resync`], `protocol/legs/rest.rs` and `ageing.rs` |
 //! | ids, order and content of events | [`protocol::legs`], [`domain::event`] |
 //! | a setting | the `KEYS` table beside the options it belongs to, e.g. [`xmpp::options`] |
+//! | in which file and line a problem is said to be | [`settings::places`] |
 //! | when a changed file is noticed, and when it counts | [`settings::watch`], [`settings::sources`] |
 //! | TCP, TLS, log-in | [`xmpp`] |
 //! | XML, what of it is refused, and how much of it is kept | `xmpp/stream/` |
@@ -54,7 +55,8 @@
 //! | the router's own events that try a sink out | [`domain::canary`], `actors/sink/canary.rs` |
 //! | trusted certificates, and the names in them | [`tls`] |
 //! | which addresses of a name are tried, and which a server may send us to | [`dial`] |
-//! | rules | [`routing::rule`] |
+//! | rules | [`routing::rule`]; what is refused of them: `routing/rule/meaning.rs` |
+//! | which names, types and constants a rule or a template may speak of | [`domain::event`]; how they are read off it: [`routing::schema`] |
 //! | a metric | the table in [`metrics::table`] |
 //! | a board, an alert, the runbook | `tests/dashboards/` (boards), `dashboards/` (the rest) |
 //! | what is logged and counted of a transition | `actors/chronicle.rs` |

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::domain::name::SinkName;
-use rule::Rule;
+use rule::{Rule, RuleFault};
 
 pub mod rule;
+pub mod schema;
 
 /// Every sink, with the rule that says which events it gets.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +19,10 @@ pub struct Routes {
 pub struct Routed {
     /// The sinks it is owed to.
     pub sinks: Vec<SinkName>,
-    /// The sinks whose rule had no answer for it; that counts as no.
-    pub undecided: Vec<SinkName>,
+    /// The sinks whose rule is false for it.
+    pub skipped: Vec<SinkName>,
+    /// The sinks whose rule had no answer for it, and why; that counts as no.
+    pub undecided: Vec<(SinkName, RuleFault)>,
 }
 
 impl Routes {
@@ -40,8 +43,8 @@ impl Routes {
             };
             match wanted {
                 Ok(true) => routed.sinks.push(sink.clone()),
-                Ok(false) => {}
-                Err(_) => routed.undecided.push(sink.clone()),
+                Ok(false) => routed.skipped.push(sink.clone()),
+                Err(fault) => routed.undecided.push((sink.clone(), fault)),
             }
         }
         routed
@@ -58,11 +61,15 @@ mod tests {
         let routes = Routes::new([
             ("all".parse().unwrap(), None),
             ("created".parse().unwrap(), rule("type == 'com.onsip.call.created'")),
-            ("ended".parse().unwrap(), rule("type == 'com.onsip.call.ended'")),
-            ("broken".parse().unwrap(), rule("data.nothing.here == 1")),
+            ("broken".parse().unwrap(), rule("data.talk_seconds > 1")),
         ]);
         let found = routes.of(|| serde_json::json!({"type": "com.onsip.call.created", "data": {}}));
         assert_eq!(found.sinks, ["all".parse().unwrap(), "created".parse().unwrap()]);
-        assert_eq!(found.undecided, ["broken".parse().unwrap()]);
+        assert_eq!(found.skipped, [] as [SinkName; 0]);
+        let why = RuleFault::Evaluation("the event has no `talk_seconds`".to_owned());
+        assert_eq!(found.undecided, [("broken".parse().unwrap(), why)]);
+        let found = routes.of(|| serde_json::json!({"type": "com.onsip.call.ended", "data": {"talk_seconds": 0.5}}));
+        assert_eq!(found.sinks, ["all".parse().unwrap()]);
+        assert_eq!(found.skipped, ["created".parse().unwrap(), "broken".parse().unwrap()]);
     }
 }

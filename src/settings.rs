@@ -12,6 +12,7 @@ pub mod duration;
 pub mod environment;
 pub mod files;
 pub mod layer;
+pub mod places;
 pub mod problem;
 pub mod schema;
 pub mod secret;

@@ -72,11 +72,11 @@ fn check_prints_every_problem_on_a_line_of_its_own_and_exits_78() {
     let output = program(folder.path(), &["check", "--config", "a.toml", "--config", "b.toml"], &[]);
     assert_eq!(output.status.code(), Some(78));
     let expected = [
-        "accounts.b.jid: needs a local part, such as front@acme.onsip.com",
-        "accounts.b.password: must be a string, { env = \"NAME\" } or { file = \"PATH\" }",
-        "accounts.front-desk.password: the environment variable FRONT_DESK_PASSWORD is not set",
-        "http.token: is missing; it is needed where `listen` is not a loopback address",
-        "xmpp.prot: unknown key; the nearest known one is `port`",
+        "accounts.b.jid: needs a local part, such as front@acme.onsip.com (b.toml, line 4)",
+        "accounts.b.password: must be a string, { env = \"NAME\" } or { file = \"PATH\" } (b.toml, line 5)",
+        "accounts.front-desk.password: the environment variable FRONT_DESK_PASSWORD is not set (a.toml, line 4)",
+        "http.token: is missing; it is needed where `listen` is not a loopback address (b.toml, line 6)",
+        "xmpp.prot: unknown key; the nearest known one is `port` (b.toml, line 2)",
     ];
     assert_eq!(stdout(&output).lines().collect::<Vec<_>>(), expected);
     assert_eq!(stderr(&output), "");
@@ -87,7 +87,8 @@ fn run_prints_the_same_problems_on_standard_error_and_exits_78() {
     let folder = folder(&[("a.toml", VALID)]);
     let output = program(folder.path(), &["run", "--config", "a.toml"], &[]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(78), ""));
-    let problem = "accounts.front-desk.password: the environment variable FRONT_DESK_PASSWORD is not set";
+    let problem =
+        "accounts.front-desk.password: the environment variable FRONT_DESK_PASSWORD is not set (a.toml, line 4)";
     assert_eq!(stderr(&output), problem);
 }
 

@@ -286,6 +286,25 @@ fn every_alert_has_a_severity_a_summary_a_section_of_the_runbook_and_tests_both_
 }
 
 #[test]
+fn f7_the_runbook_names_metrics_beside_boards_and_says_how_a_refused_account_is_put_right() {
+    let known = exported();
+    for (alert, text) in runbook::sections() {
+        let metrics = text.split('`').filter(|word| word.starts_with(NAMESPACE) && !word.contains(' '));
+        let metrics: Vec<_> = metrics.map(|word| word.split('{').next().unwrap()).collect();
+        let unknown = metrics.iter().filter(|name| !known.iter().any(|one| one.starts_with(**name)));
+        assert_eq!(unknown.collect::<Vec<_>>(), [] as [&&str; 0], "{alert}");
+        assert!(!text.contains("board *") || !metrics.is_empty(), "{alert} names a board and no metric");
+    }
+    for alert in ["OnsipRouterManyAccountsBlind", "OnsipRouterAccountBlind"] {
+        let (_, text) = runbook::sections().into_iter().find(|(name, _)| *name == alert).unwrap();
+        assert!(text.contains("`refused`") && text.contains("Put the password right"), "{alert}");
+    }
+    let alerts = read("prometheus/alerts.yml");
+    let (_, many) = alerts.split_once("- alert: OnsipRouterManyAccountsBlind").unwrap();
+    assert!(many.contains("onsip_router_accounts_blind >= 2"), "one account is never many");
+}
+
+#[test]
 fn what_the_compose_file_and_the_provisioning_name_is_there() {
     let compose = read("compose.yaml");
     let mounts = compose.lines().filter_map(|line| line.trim().strip_prefix("- ./"));

@@ -253,7 +253,7 @@ async fn a_rule_decides_what_a_sink_gets_and_one_that_fails_lets_nothing_through
         .account("front-desk", &anna)
         .sink("rings", &file("rings", r#"type == "com.onsip.call.requested""#))
         .sink("talks", &file("talks", "data.talk_seconds != null && data.talk_seconds >= 0.0"))
-        .sink("broken", &file("broken", r#"data.no_such_key == "x""#))
+        .sink("broken", &file("broken", r#"data.payload == "x""#))
         .start_active(1)
         .await;
 

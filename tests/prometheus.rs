@@ -29,7 +29,7 @@ const RINGING: &[u8] = b"com.onsip.call.requested";
 /// Once everything is scraped each second, what takes longer than a few of them is wrong.
 const SCRAPED: Duration = Duration::from_secs(90);
 
-/// A daemon with four accounts, of which one is refused, and with a sink that works, one that is away and one that refuses.
+/// A daemon with five accounts, of which two are refused, and with a sink that works, one that is away and one that refuses.
 struct Scene {
     _onsip: Simulator,
     _receivers: [Receiver; 2],
@@ -43,14 +43,15 @@ impl Scene {
         let webhook = |receiver: &Receiver| {
             format!("type = \"webhook\"\nurl = \"http://{}/\"\ncanary = \"1s\"", receiver.address())
         };
-        let jids: Vec<_> = (1..=4).map(|n| account(&onsip, &format!("user{n}@acme.test"))).collect();
+        let jids: Vec<_> = (1..=5).map(|n| account(&onsip, &format!("user{n}@acme.test"))).collect();
         let setup = Setup::of(&onsip).onsip("probe_interval = \"2s\"\nsubscription_lease = \"20s\"");
         let setup = setup.sink("away", &webhook(&receivers[0])).sink("wrong", &webhook(&receivers[1]));
         let setup = setup.account_with("locked-out", &jids[0], "password = \"a wrong one\"");
-        let seeing = jids[1..].iter().enumerate();
+        let setup = setup.account_with("locked-out-too", &jids[4], "password = \"another wrong one\"");
+        let seeing = jids[1..4].iter().enumerate();
         let setup = seeing.fold(setup, |setup, (n, jid)| setup.account(&format!("user-{}", n + 1), jid));
         let daemon = setup.start_active(3).await;
-        let addresses = jids[1..].iter().map(ToString::to_string).collect();
+        let addresses = jids[1..4].iter().map(ToString::to_string).collect();
         let mut traffic = Traffic::new(addresses, 600.0);
         traffic.ring = (Duration::from_millis(100), Duration::from_secs(1));
         traffic.talk = (Duration::from_millis(100), Duration::from_secs(1));

@@ -124,7 +124,10 @@ fn what_cannot_be_is_told_by_its_key_and_without_the_secret() {
             "type = \"nats\"\nurl = \"a\"\nsubject = \"a.>\"",
             "sinks.peer.subject: must not hold blanks or the wildcards",
         ),
-        ("type = \"nats\"\nurl = \"a\"\nsubject = \"{typ}\"", "sinks.peer.subject: {typ}: unknown field"),
+        (
+            "type = \"nats\"\nurl = \"a\"\nsubject = \"{typ}\"",
+            "sinks.peer.subject: line 1, column 2: {typ}: unknown field",
+        ),
         ("type = \"nats\"\nurl = \"a\"\nstream = \"a.b\"", "sinks.peer.stream: must be made of letters"),
         ("type = \"nats\"\nurl = \"a\"\npassword = \"hunter2\"", "sinks.peer.user: is missing; `password` needs it"),
         ("type = \"nats\"\nurl = \"a\"\nuser = \"u\"", "sinks.peer.password: is missing; `user` needs it"),

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Between two scrapes, which cost something with many accounts.
 const SCRAPE: Duration = Duration::from_millis(250);
 const FILE: &str = "events.jsonl";
-const NEVER: &str = "when = 'type == \"never\"'\n";
+const NEVER: &str = "when = 'type == \"com.onsip.canary\"'\n";
 /// Stands before the leg number in an item id.
 const BEFORE_ITEM: &str = "\"item_id\":\"";
 const BEFORE_TYPE: &str = "\"type\":\"com.onsip.call.";

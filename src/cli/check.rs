@@ -20,7 +20,8 @@ mod connect;
 /// Arguments of `check`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-Prints one problem per line, beginning with the key it is about.
+Prints one problem per line, beginning with the key it is about, with the file and line, or the environment variable, it is in.
+What keeps nothing from running, and yet may not be meant so, is told too; the exit code stays 0.
 With --connect, logs in under a resource of its own, so a running daemon is not disturbed, and changes no subscription.
 It also looks at the tables of `postgres` sinks, and writes nothing there.
 Exit codes: 0 nothing is wrong, 78 bad configuration, 1 an account or a sink failed, or anything else.
@@ -43,19 +44,20 @@ pub struct Args {
 
 /// Prints what is wrong; the problems are the result, so they go to standard output.
 pub fn run(args: &Args) -> ExitCode {
-    let config = match args.config.load() {
+    let (config, sources) = args.config.load_with_sources();
+    let config = match config {
         Ok(config) => config,
         Err(problems) => {
             print(problems);
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    for warning in &config.warnings {
-        print(warning);
+    for remark in config.warnings.iter().chain(&config.notes) {
+        print(remark);
     }
     let absent = absent_folders(&config);
     if !absent.is_empty() {
-        print(absent.sorted());
+        print(absent.located(sources.places()).sorted());
         return ExitCode::from(BAD_CONFIGURATION);
     }
     let shown = match &args.event {
@@ -63,7 +65,8 @@ pub fn run(args: &Args) -> ExitCode {
         Some(path) => match event(path) {
             Ok(event) => print(verdicts(&config, &event)),
             Err(fault) => {
-                eprintln!("{}: {fault:#}", path.display());
+                let place = if path == Path::new("-") { Path::new("standard input") } else { path };
+                eprintln!("{}: {fault:#}", place.display());
                 ExitCode::FAILURE
             }
         },

@@ -14,6 +14,7 @@ use super::{log, open_files};
 use crate::app::App;
 use crate::config::{Config, Log};
 use crate::domain::BareJid;
+use crate::domain::moment::Moment;
 use crate::simulator::{self, Faults, Simulator, Traffic};
 use summary::Fleet;
 
@@ -73,10 +74,11 @@ async fn play(args: &Args) -> anyhow::Result<()> {
     }
     // Left to chance, the first account may turn blind only after a while.
     let first_fault = args.faults.then_some(|jid: &BareJid| onsip.cut(jid));
-    let seen = watch::watch(&app, &mut feed, args.duration.map(Duration::from_secs), first_fault).await?;
-    let fleet = Fleet::of(&app.board().view());
+    let mut seen = watch::watch(&app, &mut feed, args.duration.map(Duration::from_secs), first_fault).await?;
+    let fleet = Fleet::of(&app.board().view(), Moment::now().utc());
     app.stop().await;
     onsip.stop();
+    seen.catch_up(&mut feed)?;
     say(&format!("\n{}", summary::text(&seen, &fleet, metrics.totals(), &metrics.deliveries())))
 }
 

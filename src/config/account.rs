@@ -8,13 +8,11 @@ use super::address::{JID, NODE, RESOURCE, SERVICE, SIP_ADDRESS, carried_by_xml};
 use super::{Account, Onsip};
 use crate::domain::host;
 use crate::domain::name::{AccountName, NodeName};
-use crate::domain::service::Service;
+use crate::domain::service::{CALLS, KNOWN, Service};
+use crate::settings::check::nearest;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind};
-
-/// The service an account subscribes to if nothing else is written.
-const ACTIVE_CALLS: &str = "active-calls";
 
 impl Account {
     /// The keys of the section.
@@ -82,11 +80,15 @@ impl Account {
         // Two spellings of one resource are one resource.
         let resource = resource.and_then(|text| ResourcePart::new(&text).ok().map(|part| part.to_string()));
         let written = section.lists("subscribe");
-        let subscribe = match (&jid, written, onsip) {
-            (_, Some(lists), Some(onsip)) => subscribe(lists, onsip, &path.join("subscribe"), problems),
-            (Some(jid), None, Some(onsip)) if !section.has("subscribe") => {
-                let own = BTreeMap::from([(ACTIVE_CALLS.to_owned(), vec![format!("/me/{jid}")])]);
-                subscribe(own, onsip, &path.join("subscribe"), problems)
+        let own = jid.as_ref().map(|jid| format!("/me/{jid}"));
+        let within = path.join("subscribe");
+        if let Some(lists) = &written {
+            look_over(lists, own.as_deref(), &within, problems);
+        }
+        let subscribe = match (own, written, onsip) {
+            (_, Some(lists), Some(onsip)) => subscribe(lists, onsip, &within, problems),
+            (Some(own), None, Some(onsip)) if !section.has("subscribe") => {
+                subscribe(BTreeMap::from([(CALLS.to_owned(), vec![own])]), onsip, &within, problems)
             }
             _ => None,
         };
@@ -118,6 +120,26 @@ fn subscribe(
         Some((service.ok()?, nodes.into_iter().map(NodeName::from).collect()))
     });
     each.collect()
+}
+
+/// Finds services that nobody knows, and says where a list leaves out what the account has by default.
+fn look_over(lists: &BTreeMap<String, Vec<String>>, own: Option<&str>, path: &Path, problems: &mut Problems) {
+    for name in lists.keys().filter(|name| !KNOWN.contains(&name.as_str())) {
+        if let Some(meant) = nearest(name, &KNOWN) {
+            problems.add(path.join(name), format_args!("unknown service; the nearest known one is `{meant}`"));
+        } else {
+            let known: Vec<_> = KNOWN.iter().map(|known| format!("`{known}`")).collect();
+            let text = "is none of the services that OnSIP is known to have, which are";
+            problems.note(path.join(name), format_args!("{text} {}; is it spelt right?", known.join(", ")));
+        }
+    }
+    if let Some(own) = own
+        && !lists.is_empty()
+        && lists.get(CALLS).is_none_or(|nodes| nodes.iter().all(|node| node != own))
+    {
+        let text = "is the whole list, and leaves out what is subscribed to without it: add";
+        problems.note(path, format_args!("{text} {CALLS} = [{own:?}] if its calls are wanted"));
+    }
 }
 
 /// Two accounts under one full JID would throw each other out, over and over.

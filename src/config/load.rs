@@ -1,5 +1,6 @@
 //! From files and environment to a [`Config`], or to all that is wrong.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use crate::domain::name::{AccountName, SinkName};
 use crate::routing::rule::Rule;
 use crate::settings::check::check;
 use crate::settings::layer::{self, Layer};
+use crate::settings::places::Places;
 use crate::settings::problem::{Path, Problems};
 use crate::settings::section::{Named, Section};
 use crate::settings::sources::Sources;
@@ -75,13 +77,17 @@ impl Config {
         if unread {
             return (Err(problems.sorted()), sources);
         }
+        let places = sources.places();
         check(Self::KEYS, &merged, &mut problems);
         let read = Self::read(&Section::root(Self::KEYS, &merged, &env), &mut problems);
         let outcome = match read {
-            Some(config) if problems.is_empty() => Ok(Self { warnings: problems.into_warnings(), ..config }),
+            Some(config) if problems.is_empty() => {
+                let (warnings, notes) = problems.located(places).into_remarks();
+                Ok(Self { warnings, notes, ..config })
+            }
             read => {
                 silent("configuration", read.is_none(), &mut problems);
-                Err(problems.sorted())
+                Err(problems.located(places).sorted())
             }
         };
         (outcome, sources)
@@ -97,14 +103,14 @@ impl Config {
     ) -> Result<http::options::Options, Problems> {
         let env: Environment = env.collect();
         let mut problems = Problems::default();
-        let (merged, _) = merged(paths, &env, &mut problems);
+        let (merged, unread) = merged(paths, &env, &mut problems);
         let section = Section::root(Self::KEYS, &merged, &env).section("http");
         let options = http::options::Options::read(&section, &Path::default().join("http"), &mut problems);
         match options {
             Some(options) if problems.is_empty() => Ok(options),
             options => {
                 silent("http", options.is_none(), &mut problems);
-                Err(problems.sorted())
+                Err(if unread { problems } else { problems.located(&Places::of(&merged)) }.sorted())
             }
         }
     }
@@ -129,7 +135,12 @@ impl Config {
             let sink = Sink::read(&section, &path, problems);
             named(name.parse::<SinkName>().ok(), sink, &path, problems)
         });
-        let sinks = sinks.collect();
+        let sinks: BTreeMap<_, Sink> = sinks.collect();
+        let files = sinks.iter().filter_map(|(name, sink)| match &sink.options {
+            sinks::Options::File(options) => Some((name.as_str(), options)),
+            _ => None,
+        });
+        sinks::file::distinct(files, problems);
         Some(Self {
             instance: instance?,
             watch_config: root.get("watch_config")?,
@@ -143,6 +154,7 @@ impl Config {
             log: log?,
             otel: otel?,
             warnings: Vec::new(),
+            notes: Vec::new(),
         })
     }
 

@@ -9,6 +9,9 @@ use xmpp_parsers::jid::{BareJid, Jid};
 /// Short name of the service of calls.
 pub const CALLS: &str = "active-calls";
 
+/// Short names of the services that OnSIP is known to have (protocol sheet section 2). There may be others.
+pub const KNOWN: [&str; 6] = [CALLS, "user-agents", "voicemail", "directories", "recent-calls", "preferences"];
+
 /// What the events of a service are (interface section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceKind {

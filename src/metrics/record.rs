@@ -130,6 +130,17 @@ impl Metrics {
         self.gaps.with_label_values(&[service, reason.as_str()]).inc();
     }
 
+    /// The rule of a sink was true, was false, or had no answer for so many events.
+    pub fn rule_answers(&self, sink: &str, matched: u64, skipped: u64, errors: u64) {
+        for (family, n) in
+            [(&self.sink_rule_matched, matched), (&self.sink_rule_skipped, skipped), (&self.sink_rule_errors, errors)]
+        {
+            if n > 0 {
+                family.with_label_values(&[sink]).inc_by(n);
+            }
+        }
+    }
+
     /// A leg of a call ended.
     pub fn leg_ended(&self, reason: EndReason) {
         self.legs_ended.with_label_values(&[reason.as_str()]).inc();

@@ -189,6 +189,12 @@ table! {
     legs_ended: IntCounterVec = "legs_ended_total" [EndReason],
         "Legs of calls that ended, by reason.";
 
+    sink_rule_matched: IntCounterVec = "sink_rule_matched_total" [Sink],
+        "Events the sink's rule is true for; without a rule all of them.";
+    sink_rule_skipped: IntCounterVec = "sink_rule_skipped_total" [Sink],
+        "Events the sink does not get because its rule is false for them.";
+    sink_rule_errors: IntCounterVec = "sink_rule_errors_total" [Sink],
+        "Events the sink does not get because its rule has no answer for them, e.g. orders a null or asks for a key that events of that type lack; the log says why.";
     sink_deliveries: IntCounterVec = "sink_deliveries_total" [Sink, DeliveryOutcome],
         "Deliveries tried, by how they ended.";
     sink_queue_events: IntGaugeVec = "sink_queue_events" [Sink],

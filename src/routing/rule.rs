@@ -1,6 +1,7 @@
 //! A sink's `when`: a CEL expression over one event.
 //!
-//! The event's attributes and `data` are the variables. Must not know sinks, queues or where the text came from.
+//! The event's attributes and `data` are the variables. A rule is checked against what events look like when it is
+//! compiled ([`meaning`]). Must not know sinks, queues or where the text came from.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,23 +14,15 @@ use serde_json::Value as Json;
 
 use crate::domain::limits::{RULE_BYTES, RULE_DEPTH, RULE_STEPS};
 
-mod expression;
-mod names;
+use super::schema::EVENT;
+use meaning::Name;
 
-/// Every attribute of an event, and `data`: what a rule may speak of.
-pub const VARIABLES: &[&str] = &[
-    "data",
-    "datacontenttype",
-    "dataschema",
-    "id",
-    "partitionkey",
-    "sequence",
-    "source",
-    "specversion",
-    "subject",
-    "time",
-    "type",
-];
+mod constants;
+mod expression;
+mod functions;
+mod meaning;
+mod names;
+mod spelling;
 
 /// The variable with most of what an event says.
 const DATA: &str = "data";
@@ -47,7 +40,7 @@ pub struct Rule(Arc<Compiled>);
 struct Compiled {
     text: String,
     program: Program,
-    /// Those of [`VARIABLES`] the rule speaks of; only these are converted.
+    /// The attributes of an event that the rule speaks of, `data` among them; only these are converted.
     variables: Vec<&'static str>,
     /// The fields of `data` it speaks of, where it names each; else all of them are converted.
     fields: Option<Vec<String>>,
@@ -66,17 +59,15 @@ pub enum RuleError {
         /// What the parser says.
         reason: String,
     },
-    /// It speaks of something that is no attribute of an event.
-    #[error("line {line}, column {column}: unknown variable `{name}`; the nearest known one is `{nearest}`")]
-    Unknown {
+    /// It speaks of what no event has, or compares what is never alike.
+    #[error("line {line}, column {column}: {reason}")]
+    Meaning {
         /// Counted from 1.
         line: usize,
         /// Counted from 1, in characters.
         column: usize,
-        /// As written.
-        name: String,
-        /// Of [`VARIABLES`].
-        nearest: &'static str,
+        /// What is wrong, and the name that is meant, if one is near.
+        reason: String,
     },
     /// It is longer or deeper than a rule may be.
     #[error("is longer than {RULE_BYTES} bytes or nested deeper than {RULE_DEPTH} levels")]
@@ -130,15 +121,9 @@ impl Rule {
         if expression::steps(program.expression()) > RULE_STEPS {
             return Err(RuleError::TooSlow);
         }
-        if let Some(unknown) = names::unknown(program.expression(), VARIABLES) {
-            let at = program.source_info().offset_for(unknown.id).map_or(0, |(start, _)| start as usize);
-            let (line, column) = position(text, at);
-            let name = unknown.name.to_owned();
-            let nearest = nearest(&name);
-            return Err(RuleError::Unknown { line, column, name, nearest });
-        }
+        meaning::check(program.expression()).map_err(|fault| meant(text, &program, fault))?;
         let references = program.references();
-        let variables = VARIABLES.iter().copied().filter(|name| references.has_variable(name)).collect();
+        let variables = EVENT.names().filter(|name| references.has_variable(name)).collect();
         let fields = names::fields(program.expression(), DATA);
         let fields = fields.map(|fields| fields.into_iter().map(str::to_owned).collect());
         Ok(Self(Arc::new(Compiled { text: text.to_owned(), program, variables, fields })))
@@ -234,14 +219,46 @@ fn position(text: &str, at: usize) -> (usize, usize) {
     (line, before.iter().rev().take_while(|c| **c != '\n').count() + 1)
 }
 
-fn nearest(name: &str) -> &'static str {
-    let score = |known: &&&str| strsim::jaro_winkler(name, known);
-    VARIABLES.iter().max_by(|a, b| score(a).total_cmp(&score(b))).copied().unwrap_or("data")
+/// Puts a fault at its line and column. What a macro was made into stands where the macro does.
+fn meant(text: &str, program: &Program, fault: meaning::Fault) -> RuleError {
+    let begin = program.source_info().offset_for(fault.id).map_or(0, |(start, _)| start as usize);
+    let (before, after) = text.split_at_checked(begin).unwrap_or((text, ""));
+    let found = match &fault.name {
+        None => None,
+        Some(Name::Field(name)) => after.find(name).map(|at| begin + at),
+        Some(Name::Function(name)) => before.rfind(name).or_else(|| after.find(name).map(|at| begin + at)),
+    };
+    let (line, column) = position(text, found.unwrap_or(begin));
+    RuleError::Meaning { line, column, reason: fault.reason }
 }
 
+/// Why a rule has no answer: types and names, never what the event says.
 fn reason(fault: &ExecutionError) -> String {
     const LONG: usize = 200;
-    let text = fault.to_string();
+    let text = match fault {
+        ExecutionError::NoSuchKey(key) => format!("the event has no `{key}`"),
+        ExecutionError::NoSuchOverload(call) => {
+            let types = call.argument_types().join(" and ").replace("null_type", "null");
+            format!("`{}` cannot be applied to {types}", spelling::operator(call.function()))
+        }
+        ExecutionError::UnsupportedBinaryOperator(name, one, other) => {
+            format!("`{name}` cannot be applied to {} and {}", one.type_of(), other.type_of())
+        }
+        ExecutionError::ValuesNotComparable(one, other) => {
+            format!("{} and {} cannot be compared", one.type_of(), other.type_of())
+        }
+        ExecutionError::UnsupportedTargetType { target } => format!("cannot be done with {}", target.type_of()),
+        ExecutionError::NotSupportedAsMethod { method, target } => {
+            format!("`{method}` cannot be applied to {}", target.type_of())
+        }
+        ExecutionError::UnsupportedKeyType(key) => format!("{} is no key", key.type_of()),
+        ExecutionError::UnsupportedIndex(index, of) => {
+            format!("{} cannot be looked up in {}", index.type_of(), of.type_of())
+        }
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "division by zero".to_owned(),
+        ExecutionError::Overflow(name, ..) => format!("`{name}` overflows"),
+        other => other.to_string(),
+    };
     if text.chars().count() <= LONG { text } else { text.chars().take(LONG).chain(['…']).collect() }
 }
 

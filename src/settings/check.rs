@@ -39,7 +39,8 @@ fn missing(key: &Key) -> String {
 /// How alike two names must be for one to be meant by the other.
 const NEAR: f64 = 0.75;
 
-/// Says that `name` is unknown, and which known name is meant, if one is near; else which there are.
+/// Says that `name` is unknown, and which known name is meant, if one is near; else which there are, of many those that
+/// are most like it.
 pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     match nearest(name, &known) {
@@ -47,6 +48,11 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>)
         None if known.is_empty() => format!("unknown {what}; none is known here"),
         None => {
             let more = known.len().saturating_sub(MOST_NAMED);
+            let mut known = known;
+            if more > 0 {
+                let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
+                known.sort_by(|one, other| likeness(other).total_cmp(&likeness(one)));
+            }
             let named: Vec<_> = known.iter().take(MOST_NAMED).map(|name| format!("`{name}`")).collect();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!("unknown {what}; known here: {}{more}", named.join(", "))
@@ -58,7 +64,8 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>)
 const MOST_NAMED: usize = 20;
 
 /// The name that is near to `name`, if one is: most of its letters in their order, or its beginning.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let name = name.to_lowercase();
     let mut best: Option<(f64, &str)> = None;
     for known in known {

@@ -37,7 +37,7 @@ pub fn layer(keys: &'static [Key], environment: &Environment, problems: &mut Pro
             problems.add(variable, "sets a key within one that another variable sets");
             continue;
         }
-        insert(&mut root, path, value);
+        insert(&mut root, path, variable, value);
     }
     Layer::of(root)
 }
@@ -56,14 +56,16 @@ fn dash(keys: &'static [Key], path: &mut [String]) {
     }
 }
 
-fn insert(table: &mut Map<String, Value>, path: &[String], value: &str) {
+fn insert(table: &mut Map<String, Value>, path: &[String], variable: &str, value: &str) {
+    let origin = format!("environment, {variable}");
     match path {
         [] => {}
-        [last] => drop(table.insert(last.clone(), Value::new(None, value))),
+        [last] => drop(table.insert(last.clone(), Value::new(Some(&origin), value))),
         [first, rest @ ..] => {
-            let below = table.entry(first.clone()).or_insert_with(|| Value::new(None, Map::<String, Value>::new()));
+            let empty = || Value::new(Some(&origin), Map::<String, Value>::new());
+            let below = table.entry(first.clone()).or_insert_with(empty);
             if let config::ValueKind::Table(below) = &mut below.kind {
-                insert(below, rest, value);
+                insert(below, rest, variable, value);
             }
         }
     }

@@ -65,7 +65,9 @@ pub(super) fn listed(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn read(path: &Path, problems: &mut Problems) -> Option<Layer> {
     let text = read_text(path, CONFIGURATION_FILE).map_err(|fault| fault.to_string());
-    text.and_then(|text| Layer::toml(&text)).map_err(|message| problems.add(path.display(), message)).ok()
+    text.and_then(|text| Layer::of_file(&text, &path.display().to_string()))
+        .map_err(|message| problems.add(path.display(), message))
+        .ok()
 }
 
 /// Why a file was not read. The words follow its name, and repeat nothing of what it holds.

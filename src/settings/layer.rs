@@ -1,6 +1,9 @@
 //! One layer of settings, and how a later one is laid over an earlier one.
 
+use std::borrow::Cow;
+
 use config::{ConfigError, Map, Source, Value, ValueKind};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use toml_parser::lexer::TokenKind;
 
@@ -16,6 +19,18 @@ impl Layer {
     /// # Errors
     /// Line, column and reason; never the text itself, which may hold a password.
     pub fn toml(text: &str) -> Result<Self, String> {
+        Self::read(text, None)
+    }
+
+    /// Reads the TOML that `file` holds: each value knows the file, and the line of its key.
+    ///
+    /// # Errors
+    /// As [`Layer::toml`].
+    pub fn of_file(text: &str, file: &str) -> Result<Self, String> {
+        Self::read(text, Some(file))
+    }
+
+    fn read(text: &str, file: Option<&str>) -> Result<Self, String> {
         if let Some(at) = too_deep(text) {
             return Err(format!("{}: nested deeper than {CONFIG_DEPTH} levels", place(text, at)));
         }
@@ -23,7 +38,7 @@ impl Layer {
             let at = fault.span().map_or(0, |span| span.start);
             format!("{}: {}", place(text, at), fault.message())
         })?;
-        Ok(Self(map(text, table.into_inner())))
+        Ok(Self(Written::new(text, file).map(table.into_inner())))
     }
 
     /// The given settings.
@@ -74,27 +89,51 @@ fn place(text: &str, at: usize) -> String {
     format!("line {line}, column {column}")
 }
 
-fn map(text: &str, table: DeTable<'_>) -> Map<String, Value> {
-    let pairs = table.into_iter();
-    pairs.map(|(key, item)| (key.into_inner().into_owned(), value(text, item.span(), item.into_inner()))).collect()
+/// A text, and where in its file each part stands.
+struct Written<'a> {
+    text: &'a str,
+    file: Option<String>,
+    /// Where each line but the first begins.
+    lines: Vec<usize>,
 }
 
-fn value(text: &str, span: std::ops::Range<usize>, item: DeValue<'_>) -> Value {
-    // As written: a password 1.50 or 1_000 without quotes must not become 1.5 or 1000.
-    let as_written = || Value::new(None, text.get(span.clone()).unwrap_or_default());
-    match item {
-        DeValue::String(string) => Value::new(None, string.into_owned()),
-        DeValue::Boolean(flag) => Value::new(None, flag),
-        DeValue::Integer(_) => match text.get(span.clone()).map(|raw| (raw, raw.parse::<i64>())) {
-            Some((raw, Ok(number))) if raw == number.to_string() => Value::new(None, number),
-            _ => as_written(),
-        },
-        DeValue::Float(_) | DeValue::Datetime(_) => as_written(),
-        DeValue::Array(items) => {
-            let items = items.into_iter().map(|item| value(text, item.span(), item.into_inner()));
-            Value::new(None, ValueKind::Array(items.collect()))
+impl<'a> Written<'a> {
+    fn new(text: &'a str, file: Option<&str>) -> Self {
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        Self { text, file: file.map(|file| file.replace(['\n', '\r'], " ")), lines }
+    }
+
+    fn origin(&self, at: usize) -> Option<String> {
+        let line = self.lines.partition_point(|begin| *begin <= at) + 1;
+        Some(format!("{}, line {line}", self.file.as_ref()?))
+    }
+
+    fn map(&self, table: DeTable<'_>) -> Map<String, Value> {
+        let pair = |(key, item): (Spanned<Cow<'_, str>>, Spanned<DeValue<'_>>)| {
+            let (origin, span) = (self.origin(key.span().start), item.span());
+            let value = Value::new(origin.as_ref(), self.kind(span, item.into_inner()));
+            (key.into_inner().into_owned(), value)
+        };
+        table.into_iter().map(pair).collect()
+    }
+
+    fn kind(&self, span: std::ops::Range<usize>, item: DeValue<'_>) -> ValueKind {
+        let raw = self.text.get(span).unwrap_or_default();
+        match item {
+            DeValue::String(string) => string.into_owned().into(),
+            DeValue::Boolean(flag) => flag.into(),
+            DeValue::Integer(_) => match raw.parse::<i64>() {
+                Ok(number) if raw == number.to_string() => number.into(),
+                _ => raw.into(),
+            },
+            // As written: a password 1.50 or 1_000 without quotes must not become 1.5 or 1000.
+            DeValue::Float(_) | DeValue::Datetime(_) => raw.into(),
+            DeValue::Array(items) => {
+                let items = items.into_iter().map(|item| Value::new(None, self.kind(item.span(), item.into_inner())));
+                ValueKind::Array(items.collect())
+            }
+            DeValue::Table(table) => self.map(table).into(),
         }
-        DeValue::Table(table) => Value::new(None, map(text, table)),
     }
 }
 
@@ -121,17 +160,22 @@ impl Source for Layer {
 }
 
 fn lay(upper: Value, lower: &mut Value) {
-    match (&mut lower.kind, upper.kind) {
-        (ValueKind::Table(lower), ValueKind::Table(upper)) if !is_place(lower) && !is_place(&upper) => {
-            for (key, value) in upper {
-                match lower.get_mut(&key) {
-                    Some(below) => lay(value, below),
-                    None => drop(lower.insert(key, value)),
-                }
+    let section = |value: &Value| matches!(&value.kind, ValueKind::Table(table) if !is_place(table));
+    if !section(&upper) || !section(lower) {
+        *lower = upper;
+        return;
+    }
+    // What is missing from a section is missing from where it was written last.
+    let origin = upper.origin().or(lower.origin()).map(str::to_owned);
+    if let (ValueKind::Table(below), ValueKind::Table(above)) = (&mut lower.kind, upper.kind) {
+        for (key, value) in above {
+            match below.get_mut(&key) {
+                Some(below) => lay(value, below),
+                None => drop(below.insert(key, value)),
             }
         }
-        (lower, upper) => *lower = upper,
     }
+    *lower = Value::new(origin.as_ref(), std::mem::take(&mut lower.kind));
 }
 
 /// Whether this table says where a secret is: then it is one value, not a section.

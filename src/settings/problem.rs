@@ -2,39 +2,48 @@
 
 use std::fmt;
 
-/// One thing that is wrong. Prints as `accounts.front-desk.jid: <message>`.
+use super::places::Places;
+
+/// One thing that is wrong. Prints as `accounts.front-desk.jid: <message> (accounts.toml, line 7)`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The dotted path of the key, or the file that could not be read.
     pub path: String,
     /// What is wrong; free of secrets, one line.
     pub message: String,
+    /// The file and line, or the environment variable, that it was written in.
+    pub place: Option<String>,
 }
 
 impl Problem {
     fn new(path: &dyn fmt::Display, message: &dyn fmt::Display) -> Self {
         let one_line = |text: String| text.replace(['\n', '\r'], " ");
-        Self { path: one_line(path.to_string()), message: one_line(message.to_string()) }
+        Self { path: one_line(path.to_string()), message: one_line(message.to_string()), place: None }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
+        write!(f, "{}: {}", self.path, self.message)?;
+        match &self.place {
+            Some(place) => write!(f, " ({place})"),
+            None => Ok(()),
+        }
     }
 }
 
 /// Everything that is wrong. Prints one problem per line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
-    problems: Vec<Problem>,
+    faults: Vec<Problem>,
     warnings: Vec<Problem>,
+    notes: Vec<Problem>,
 }
 
 impl Problems {
     /// Notes one more. Line breaks become spaces, so that a problem stays one line.
     pub fn add(&mut self, path: impl fmt::Display, message: impl fmt::Display) {
-        self.problems.push(Problem::new(&path, &message));
+        self.faults.push(Problem::new(&path, &message));
     }
 
     /// Notes what should not be so, and yet keeps nothing from running: it is no problem in all that follows.
@@ -42,30 +51,47 @@ impl Problems {
         self.warnings.push(Problem::new(&path, &message));
     }
 
-    /// What should not be so and yet keeps nothing from running, by path.
+    /// Notes what may well be meant so, and is worth a second look.
+    pub fn note(&mut self, path: impl fmt::Display, message: impl fmt::Display) {
+        self.notes.push(Problem::new(&path, &message));
+    }
+
+    /// What keeps nothing from running: what should not be so, and what is worth a second look. Each by path.
     #[must_use]
-    pub fn into_warnings(mut self) -> Vec<Problem> {
-        self.warnings.sort();
-        self.warnings.dedup();
-        self.warnings
+    pub fn into_remarks(self) -> (Vec<Problem>, Vec<Problem>) {
+        let sorted = |mut remarks: Vec<Problem>| {
+            remarks.sort();
+            remarks.dedup();
+            remarks
+        };
+        (sorted(self.warnings), sorted(self.notes))
+    }
+
+    /// The same, each with the place its key was written in.
+    #[must_use]
+    pub fn located(mut self, places: &Places) -> Self {
+        for one in self.faults.iter_mut().chain(&mut self.warnings).chain(&mut self.notes) {
+            one.place = places.of_key(&one.path).map(str::to_owned);
+        }
+        self
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+        self.faults.is_empty()
     }
 
     /// The problems, each once, by path.
     #[must_use]
     pub fn sorted(mut self) -> Self {
-        self.problems.sort();
-        self.problems.dedup();
+        self.faults.sort();
+        self.faults.dedup();
         self
     }
 
     /// One after the other.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.problems.iter()
+        self.faults.iter()
     }
 }
 

@@ -9,6 +9,7 @@ use std::{fs, io};
 use config::{Value, ValueKind};
 use sha2::{Digest, Sha256};
 
+use super::places::Places;
 use super::section::{scalar, table, type_of};
 use super::{Key, Kind, files, layer};
 use crate::domain::limits::CONFIGURATION_FILE;
@@ -19,6 +20,7 @@ use crate::domain::limits::CONFIGURATION_FILE;
 pub struct Sources {
     given: Vec<PathBuf>,
     named: BTreeSet<PathBuf>,
+    places: Places,
 }
 
 /// What all files of some [`Sources`] held at one moment.
@@ -37,12 +39,12 @@ impl Sources {
     /// The given paths, or the local file where there are none.
     pub fn given(paths: &[PathBuf]) -> Self {
         let given = if paths.is_empty() { vec![PathBuf::from(files::LOCAL)] } else { paths.to_vec() };
-        Self { given, named: BTreeSet::new() }
+        Self { given, ..Self::default() }
     }
 
     /// The given paths and the files that `merged`, a whole configuration with these keys, names.
     pub fn of(paths: &[PathBuf], keys: &'static [Key], merged: &Value) -> Self {
-        let mut sources = Self::given(paths);
+        let mut sources = Self { places: Places::of(merged), ..Self::given(paths) };
         collect_secrets(merged, &mut sources.named);
         collect_files(merged, keys, &mut sources.named);
         sources
@@ -51,6 +53,12 @@ impl Sources {
     /// The files and folders given by the operator.
     pub fn paths(&self) -> &[PathBuf] {
         &self.given
+    }
+
+    /// Where each key was written.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Every file there is now, the given ones also if they are not there.

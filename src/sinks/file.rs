@@ -2,6 +2,7 @@
 //!
 //! An event is acknowledged once its line is whole and on the disk. Must not know what an event says.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -100,10 +101,34 @@ impl Options {
         Some(folder_of(&self.path)).filter(|folder| !folder.is_dir())
     }
 
+    /// The path in the one spelling that all spellings of it have in common; none where it is no regular file, such as a
+    /// pipe: several may write to that.
+    #[must_use]
+    pub fn one_spelling(&self) -> Option<PathBuf> {
+        if let Ok(path) = self.path.canonicalize() {
+            return Some(path).filter(|path| path.is_file());
+        }
+        let folder = folder_of(&self.path);
+        let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok()?;
+        Some(folder.join(self.path.file_name()?))
+    }
+
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> AppendedFile {
         AppendedFile::new(self)
+    }
+}
+
+/// Finds sinks that would write to one file: their lines would mix, and what one sets aside the other goes on writing to.
+pub fn distinct<'a>(sinks: impl Iterator<Item = (&'a str, &'a Options)>, problems: &mut Problems) {
+    let mut seen = BTreeMap::new();
+    for (name, options) in sinks {
+        let Some(path) = options.one_spelling() else { continue };
+        if let Some(first) = seen.insert(path, name) {
+            let path = problem::Path::default().join("sinks").join(name).join("path");
+            problems.add(path, format_args!("is the same file as that of sinks.{first}; give one of them another"));
+        }
     }
 }
 

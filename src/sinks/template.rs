@@ -9,27 +9,12 @@ use std::fmt;
 use serde_json::Value;
 
 use super::{Failure, Parcel};
+use crate::routing::schema::{EVENT, Kinds};
 use crate::settings::Text;
 use crate::settings::check::unknown;
 
 /// What stands for a field that is absent, null or empty.
 const NONE: &str = "none";
-/// The attributes a field may name.
-const ATTRIBUTES: [&str; 10] = [
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "time",
-    "subject",
-    "datacontenttype",
-    "dataschema",
-    "sequence",
-    "partitionkey",
-];
-/// What a field into the data begins with.
-const DATA: &str = "data.";
-
 /// A template as a setting.
 pub(super) const TEMPLATE: Text = Text { check, pattern: Some("^.") };
 
@@ -59,7 +44,12 @@ impl std::str::FromStr for Template {
         while let Some((literal, after)) = rest.split_once('{') {
             pieces.push(Piece::Literal(unopened(literal)?));
             let (name, after) = after.split_once('}').ok_or("has a `{` without its `}`")?;
-            pieces.push(Piece::Field(pointer(name)?));
+            let field = pointer(name).map_err(|fault| {
+                let begin = text.len() - rest.len() + literal.len() + 1;
+                let column = text.get(..begin).unwrap_or_default().chars().count() + 1;
+                format!("line 1, column {column}: {{{name}}}: {fault}")
+            });
+            pieces.push(Piece::Field(field?));
             rest = after;
         }
         pieces.push(Piece::Literal(unopened(rest)?));
@@ -127,14 +117,29 @@ fn unopened(literal: &str) -> Result<String, String> {
     if literal.contains('}') { Err("has a `}` without its `{`".to_owned()) } else { Ok(literal.to_owned()) }
 }
 
+/// The JSON pointer to a field, if an event of some type has it.
 fn pointer(name: &str) -> Result<String, String> {
-    match name.strip_prefix(DATA) {
-        Some(path) if path.split('.').all(|part| !part.is_empty()) => Ok(format!("/data/{}", path.replace('.', "/"))),
-        None if ATTRIBUTES.contains(&name) => Ok(format!("/{name}")),
-        Some(_) | None => {
-            Err(format!("{{{name}}}: {}", unknown("field", name, ATTRIBUTES.into_iter().chain(["data.account"]))))
-        }
+    let (mut of, mut pointer) = (&*EVENT, String::new());
+    let mut path = Vec::new();
+    for part in name.split('.') {
+        let items = of.items.as_deref().filter(|_| part.parse::<u32>().is_ok());
+        let others = of.fields.as_ref().and_then(|fields| fields.others.as_ref()).filter(|_| !part.is_empty());
+        of = match of.field(part).or(others).or(items) {
+            Some(known) => known,
+            None if of.kinds.meets(Kinds::MAP) && of.fields.is_some() => {
+                return Err(unknown(&format!("field `{part}`"), part, of.names()));
+            }
+            // What is not known can have any field.
+            None if of.kinds == Kinds::ANY && !part.is_empty() => of,
+            None => return Err(format!("`{}` is {} and has no field `{part}`", path.join("."), of.kinds)),
+        };
+        path.push(part);
+        pointer = format!("{pointer}/{}", part.replace('~', "~0").replace('/', "~1"));
     }
+    if path == ["data"] {
+        return Err("is all that is in the event; name one field of it, such as `data.account`".to_owned());
+    }
+    Ok(pointer)
 }
 
 #[cfg(test)]
@@ -142,7 +147,7 @@ mod tests {
     use super::*;
 
     fn render(template: &str) -> String {
-        let body = r#"{"type":"com.onsip.call.ended","data":{"account":"front desk","answered":true,"n":null,"e":""}}"#;
+        let body = r#"{"type":"com.onsip.call.ended","data":{"account":"front desk","answered":true,"purpose":null,"node":""}}"#;
         let parcel = Parcel { id: "1".into(), partition: "p".into(), body: body.into() };
         template.parse::<Template>().unwrap().render(&parcel, word).unwrap()
     }
@@ -157,7 +162,39 @@ mod tests {
 
     #[test]
     fn what_an_event_does_not_have_is_none() {
-        assert_eq!(render("{data.n}.{data.absent}.{data.e}.{time}"), "none.none.none.none");
+        assert_eq!(render("{data.purpose}.{data.sink}.{data.node}.{time}"), "none.none.none.none");
+    }
+
+    #[test]
+    fn f2_a_field_that_no_event_has_is_refused_with_its_column_and_what_is_meant() {
+        for (text, why) in [
+            (
+                "calls.{data.acount}",
+                "line 1, column 8: {data.acount}: unknown field `acount`; the nearest known one is `account`",
+            ),
+            (
+                "é{type}.{data.talk_second}",
+                "line 1, column 10: {data.talk_second}: unknown field `talk_second`; the nearest",
+            ),
+            (
+                "{data.account.name}",
+                "line 1, column 2: {data.account.name}: `data.account` is a text and has no field `name`",
+            ),
+            (
+                "{data.subids.first}",
+                "line 1, column 2: {data.subids.first}: `data.subids` is a list and has no field `first`",
+            ),
+            ("{type.x}", "line 1, column 2: {type.x}: `type` is a text and has no field `x`"),
+            ("{data}", "line 1, column 2: {data}: is all that is in the event; name one field"),
+        ] {
+            let said = text.parse::<Template>().unwrap_err();
+            assert!(said.starts_with(why), "{text}: {said}");
+        }
+        for text in
+            ["{data.payload}", "{data.reason}", "{data.subids.0}", "{data.subids}", "{partitionkey}", "{data.sink}"]
+        {
+            assert!(text.parse::<Template>().is_ok(), "{text}");
+        }
     }
 
     #[test]
@@ -166,8 +203,8 @@ mod tests {
             ("", "must not be empty"),
             ("a{b", "has a `{` without its `}`"),
             ("a}b", "has a `}` without its `{`"),
-            ("{typ}", "{typ}: unknown field; the nearest known one is `type`"),
-            ("{data.}", "{data.}: unknown field"),
+            ("{typ}", "line 1, column 2: {typ}: unknown field `typ`; the nearest known one is `type`"),
+            ("{data.}", "line 1, column 2: {data.}: unknown field ``"),
         ] {
             let said = text.parse::<Template>().unwrap_err();
             assert!(said.starts_with(why), "{text}: {said}");

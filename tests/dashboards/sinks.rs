@@ -10,6 +10,7 @@ pub fn board() -> Board {
         says: "Each sink: deliveries, failures, how long they take, what waits, and what was given up.",
         chosen: Some(("sink", "Sink", true)),
         rows: vec![
+            ("Rules", rules()),
             ("Rate, errors, duration", deliveries()),
             ("Queue", queue()),
             ("Given up", given_up()),
@@ -19,6 +20,32 @@ pub fn board() -> Board {
 }
 
 const UP: &[(&str, &str, &str)] = &[("0", "down", "red"), ("1", "up", "green")];
+
+fn rules() -> Vec<Panel> {
+    let panel = |title, says, metric: &str| {
+        let query = format!("sum by (sink) (rate({metric}{{$here,sink=~\"$sink\"}}[$rate]))");
+        Panel::lines(title, says, "eps", &[(&query, "{{sink}}")])
+    };
+    vec![
+        panel(
+            "Let through by the rule",
+            "Events per second that a sink is to get. None at all for days: is its `when` what is meant? \
+             `onsip-router check --event` says what a rule says of one event.",
+            "onsip_router_sink_rule_matched_total",
+        ),
+        panel(
+            "Left out by the rule",
+            "Events per second that a sink does not get because its `when` is false for them.",
+            "onsip_router_sink_rule_skipped_total",
+        ),
+        panel(
+            "Rule without an answer",
+            "Events per second that a sink does not get because its `when` has no answer for them: it orders a null, or asks \
+             for a key that events of that type lack. The log says why.",
+            "onsip_router_sink_rule_errors_total",
+        ),
+    ]
+}
 
 fn deliveries() -> Vec<Panel> {
     vec![

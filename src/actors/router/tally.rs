@@ -14,10 +14,12 @@ use crate::domain::moment::Moment;
 use crate::domain::name::{AccountName, SinkName};
 use crate::domain::status::RejectReason;
 use crate::feed::Told;
+use crate::metrics::Metrics;
 use crate::otel::Traces;
 use crate::protocol::coverage::Gap;
 use crate::protocol::legs::Sighting;
-use crate::routing::Routes;
+use crate::routing::rule::RuleFault;
+use crate::routing::{Routed, Routes};
 use crate::store::CommitEvent;
 
 /// What one commit saw.
@@ -31,12 +33,62 @@ pub(super) struct Tally {
     emitted: Vec<Emitted>,
     gaps: Vec<Gap>,
     told: Vec<Told>,
-    undecided: Vec<SinkName>,
+    rules: Rules,
     traces: Arc<Traces>,
     trails: Vec<Trail>,
     page: Vec<u8>,
     /// When the commit began.
     begun: Option<Moment>,
+}
+
+/// What the rules of the sinks said: for each sink how many events it gets, does not get, and was not decided on.
+#[derive(Default)]
+struct Rules {
+    answers: Vec<(SinkName, [u64; 3])>,
+    undecided: Vec<(SinkName, EventType, RuleFault)>,
+}
+
+impl Rules {
+    fn note(&mut self, kind: EventType, routed: Routed) -> Vec<SinkName> {
+        for sink in &routed.sinks {
+            self.count(sink, 0);
+        }
+        for sink in &routed.skipped {
+            self.count(sink, 1);
+        }
+        for (sink, fault) in routed.undecided {
+            self.count(&sink, 2);
+            // One of each type is told: there may be as many as events.
+            if !self.undecided.iter().any(|(known, told, _)| *known == sink && *told == kind) {
+                self.undecided.push((sink, kind, fault));
+            }
+        }
+        routed.sinks
+    }
+
+    fn count(&mut self, sink: &SinkName, place: usize) {
+        if let Some((_, counts)) = self.answers.iter_mut().find(|(known, _)| known == sink) {
+            counts[place] += 1;
+        } else {
+            let mut counts = [0; 3];
+            counts[place] = 1;
+            self.answers.push((sink.clone(), counts));
+        }
+    }
+
+    fn tell(self, metrics: &Metrics) {
+        for (sink, [matched, skipped, errors]) in self.answers {
+            metrics.rule_answers(sink.as_str(), matched, skipped, errors);
+        }
+        for (sink, kind, fault) in self.undecided {
+            let (key, kind) = (format!("sinks.{sink}.when"), kind.as_str());
+            tracing::info!(
+                %sink, key, kind, %fault,
+                "a rule has no answer for an event, so the sink does not get it; if it should, let the rule ask \
+                 with `has()` or `!= null` first"
+            );
+        }
+    }
 }
 
 struct Emitted {
@@ -110,7 +162,7 @@ impl Tally {
         }
         let targets = routes.of(|| serde_json::to_value(event).unwrap_or_default());
         let body = self.written(event);
-        self.undecided.extend(targets.undecided);
+        let owed = self.rules.note(event.r#type, targets);
         self.told.push(Told::new(event, Arc::clone(&body)));
         self.trails.extend(Trail::of(&self.traces, event));
         CommitEvent {
@@ -118,7 +170,7 @@ impl Tally {
             partition: event.partitionkey.clone(),
             received: event.received_at(),
             body,
-            owed: targets.sinks,
+            owed,
         }
     }
 
@@ -136,9 +188,7 @@ impl Tally {
             metrics.rejected(reason, n);
             tracing::debug!(%account, %reason, n, "message dropped");
         }
-        for sink in self.undecided {
-            tracing::debug!(%sink, "the rule has no answer for an event");
-        }
+        self.rules.tell(metrics);
         if !self.arrived.is_empty() {
             let mut view = house.board.view();
             for (account, events, received) in self.arrived {

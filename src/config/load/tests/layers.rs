@@ -51,7 +51,7 @@ fn the_environment_wins_and_speaks_in_texts() {
 #[test]
 fn a_variable_that_is_no_key_or_contradicts_another_is_a_problem() {
     let of = |env| load(&[BASE], env).map(drop).unwrap_err().to_string();
-    let unknown = "xmpp.hots: unknown key; the nearest known one is `host`";
+    let unknown = "xmpp.hots: unknown key; the nearest known one is `host` (environment, ONSIP_ROUTER__XMPP__HOTS)";
     assert_eq!(of([("ONSIP_ROUTER__XMPP__HOTS", "x"), ("A", "")]), unknown);
     assert!(of([("ONSIP_ROUTER__XMPP____HOST", "x"), ("A", "")]).starts_with("ONSIP_ROUTER__XMPP____HOST: is no key"));
     let twice = [("ONSIP_ROUTER__ACCOUNTS__A-B__JID", "x"), ("ONSIP_ROUTER__ACCOUNTS__A_B__JID", "y")];
