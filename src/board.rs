@@ -128,6 +128,9 @@ pub struct SinkStatus {
     pub retry_at: Option<Timestamp>,
     /// Calls that failed on their own and wait for their next try.
     pub held: u64,
+    /// When the next of these calls is tried, while there are any.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub held_retry_at: Option<Timestamp>,
     /// Whether its queue is full and receiving stops for it.
     pub blocking: bool,
     /// Events not yet acknowledged.
@@ -151,6 +154,7 @@ impl SinkStatus {
             last_error: None,
             retry_at: None,
             held: 0,
+            held_retry_at: None,
             blocking: false,
             queued: 0,
             bytes: 0,

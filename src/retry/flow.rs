@@ -15,6 +15,13 @@
 //!   until it is back counts against an event. Nor does one that follows another call's fresh failure.
 //! * While nothing passes nothing becomes a dead letter, but for what has failed for [`HORIZON`].
 //!
+//! # When it works again
+//!
+//! The first success after an outage frees the calls that are held: they are tried at once, at the rate of the backlog. So
+//! does the first success after calls failed again and again with none between, though they were too few for an outage.
+//! A call that is freed again and again, and fails each time, is freed later each time. Once all that had piled up is
+//! delivered, or has failed again on its own, [`Flow::caught_up`] says so, once.
+//!
 //! # How many are taken
 //!
 //! A sink that has run out of time for what it was handed is handed less, and more again as soon as it takes it all.
@@ -29,6 +36,7 @@ use super::HORIZON;
 use super::ages::Ages;
 use super::backlog::Backlog;
 use super::calls::HeldCalls;
+use super::catching_up::{CatchingUp, CaughtUp};
 use super::outage::{Outage, REST};
 use crate::domain::moment::Moment;
 
@@ -126,6 +134,8 @@ pub struct Tried {
     pub tries: u32,
     /// How long ago the first of those tries failed, judged by the wall clock.
     pub failing_for: Duration,
+    /// How long ago it was received; absent for what is no event of anybody's, as a canary.
+    pub age: Option<Duration>,
 }
 
 /// What a delivery has led to.
@@ -157,6 +167,8 @@ pub enum Change {
     Resting,
     /// It works again; say with [`Flow::drain`] how far its backlog goes.
     Back,
+    /// The same for one that had failed for so few calls that it was not taken to be down.
+    Freed,
 }
 
 /// The state of one sink's delivery.
@@ -176,6 +188,7 @@ pub struct Flow {
     failed: BTreeSet<Arc<str>>,
     outage: Option<Outage>,
     backlog: Option<Backlog>,
+    catching_up: Option<CatchingUp>,
     /// The queue is read up to here: what is left before it is of held calls, or of calls with a backlog.
     after: i64,
     again: Option<Moment>,
@@ -200,6 +213,7 @@ impl Flow {
             failed: BTreeSet::new(),
             outage: None,
             backlog: None,
+            catching_up: None,
             after: 0,
             again: None,
             up: true,
@@ -208,8 +222,12 @@ impl Flow {
         }
     }
 
-    /// What is owed up to the position `mark` is a backlog from now on.
-    pub fn drain(&mut self, mark: i64, now: Moment) {
+    /// What is owed up to the position `mark` is a backlog from now on; nothing is owed where there is none.
+    pub fn drain(&mut self, mark: Option<i64>, now: Moment) {
+        if let Some(catching_up) = &mut self.catching_up {
+            catching_up.up_to(mark.unwrap_or_default());
+        }
+        let Some(mark) = mark else { return };
         self.backlog = Some(Backlog::new(mark, self.rate, now));
         self.start_over(mark, now);
     }
@@ -251,16 +269,29 @@ impl Flow {
             of_calls = self.batch.div_ceil(2);
             calls = self.held.due(now, of_calls);
         }
+        let mut allowed = 0;
+        if let Some(backlog) = &mut self.backlog {
+            allowed = backlog.allowance(self.batch, now);
+            if !calls.is_empty() {
+                // Held calls are a part of what waits: they and the rest of it share the rate.
+                let share = if backlog.taken { allowed } else { (allowed + usize::from(self.turn)) / 2 };
+                of_calls = of_calls.min(share);
+                allowed -= of_calls;
+            }
+            if of_calls == 0 {
+                calls.clear();
+            }
+        }
         if let Some(turned) = self.turned.checked_rem(calls.len()) {
             calls.rotate_left(turned);
             self.turned = self.turned.wrapping_add(1);
         }
-        let parts = match &mut self.backlog {
+        let parts = match &self.backlog {
             None => vec![Part::new(PartKind::Rest, self.after, i64::MAX, None, self.batch)],
             Some(backlog) => {
                 let (mark, half) = (backlog.mark, self.batch.div_ceil(2));
-                let first = |most: usize| most.min(if self.turn { self.batch } else { half });
-                let allowed = first(backlog.allowance(self.batch, now));
+                let allowed = allowed.min(if self.turn { self.batch } else { half });
+                let allowed = if backlog.taken { 0 } else { allowed };
                 let fresh = if self.turn { half } else { self.batch };
                 // Whatever is owed before the fresh part is read goes before what is fresh of its call.
                 let after = self.after.max(mark);
@@ -274,31 +305,41 @@ impl Flow {
         Plan::Take(Take { of_calls, calls, without, parts, most: self.batch, turned: 0 })
     }
 
-    /// A part was read: `found` events of at most `limit`, the newest at the position `last`.
-    pub fn read(&mut self, kind: PartKind, found: usize, limit: usize, last: Option<i64>) {
+    /// A part was read: the events at the positions `found`, at most `limit`.
+    pub fn read(&mut self, part: &Part, found: &[i64], limit: usize) {
+        let (last, found_all) = (found.last().copied(), found.len() < limit);
         self.seen = self.seen.max(last.unwrap_or_default());
-        match kind {
-            PartKind::Rest | PartKind::Fresh => self.after = last.unwrap_or(self.after),
+        match part.kind {
+            PartKind::Rest | PartKind::Fresh => {
+                self.after = last.unwrap_or(self.after);
+                if part.kind == PartKind::Rest
+                    && part.after == 0
+                    && let Some(catching_up) = &mut self.catching_up
+                {
+                    catching_up.read(found.first().copied());
+                }
+            }
             PartKind::Backlog => {
                 if let Some(backlog) = &mut self.backlog {
-                    backlog.spend(found);
+                    backlog.spend(found.len());
                     backlog.after = last.unwrap_or(backlog.after);
-                }
-                if found < limit {
-                    (self.backlog, self.after, self.again) = (None, 0, None);
+                    backlog.taken = found_all;
                 }
             }
             PartKind::Others => {
                 if let Some(outage) = &mut self.outage {
-                    outage.probed = last.filter(|_| found == limit).unwrap_or(0);
+                    outage.probed = last.filter(|_| !found_all).unwrap_or(0);
                 }
             }
             PartKind::Oldest => {}
         }
     }
 
-    /// The events of `calls` were read, all there are if `whole`; those without any are held no longer.
-    pub fn read_calls(&mut self, calls: &[Arc<str>], found: &BTreeSet<Arc<str>>, whole: bool) {
+    /// `events` events of `calls` were read, all there are if `whole`; those without any are held no longer.
+    pub fn read_calls(&mut self, calls: &[Arc<str>], found: &BTreeSet<Arc<str>>, events: usize, whole: bool) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.spend(events);
+        }
         for call in calls.iter().filter(|call| whole && !found.contains(*call)) {
             self.let_go(call);
         }
@@ -313,6 +354,7 @@ impl Flow {
             if let Some(outage) = self.outage.as_mut().filter(|_| left.is_empty()) {
                 outage.find_nothing(now);
             }
+            self.end_backlog();
             return Ended::default();
         }
         if let Some(last) = tried.iter().rfind(|tried| tried.answer != Answer::Damaged) {
@@ -320,14 +362,43 @@ impl Flow {
         }
         let before = self.passes;
         let (calls, dead) = self.judge(tried, now);
-        let outcome = self.change(tried, &calls, before, whole, now, chance);
-        Ended { change: outcome, dead }
+        let change = self.change(tried, &calls, before, whole, now, chance);
+        if let Some(catching_up) = &mut self.catching_up {
+            for Tried { position, call, answer, age, .. } in tried {
+                match (answer, age) {
+                    (Answer::Passed, Some(age)) => catching_up.passed(*position, call, *age),
+                    (Answer::Passed, None) | (Answer::Damaged, _) => {}
+                    (Answer::Failed(_) | Answer::Refused | Answer::Stop, _) => catching_up.failed(call),
+                }
+            }
+        }
+        self.end_backlog();
+        Ended { change, dead }
+    }
+
+    /// Says once, after a step, that what had piled up while the sink took nothing is delivered.
+    pub fn caught_up(&mut self) -> Option<CaughtUp> {
+        if self.outage.is_some() || self.backlog.is_some() {
+            return None;
+        }
+        let ended = self.catching_up.as_mut()?.ended(|call| self.held.contains(call))?;
+        self.catching_up = None;
+        Some(ended).filter(|ended| ended.events > 0)
+    }
+
+    /// A backlog that is taken is none any more, once the calls that were freed with it are through.
+    fn end_backlog(&mut self) {
+        let Some(backlog) = self.backlog.filter(|backlog| backlog.taken) else { return };
+        let held = |call: &str| self.held.contains(call);
+        if backlog.is_unlimited() || !self.catching_up.as_mut().is_some_and(|catching_up| catching_up.waits(held)) {
+            (self.backlog, self.after, self.again) = (None, 0, None);
+        }
     }
 
     /// Says how each call fared, and which events are given up.
     fn judge<'a>(&mut self, tried: &'a [Tried], now: Moment) -> (BTreeMap<&'a Arc<str>, Fared>, BTreeSet<i64>) {
         let (mut calls, mut dead) = (BTreeMap::<_, Fared>::new(), BTreeSet::new());
-        for Tried { position, call, answer, tries, failing_for } in tried {
+        for Tried { position, call, answer, tries, failing_for, .. } in tried {
             let fared = calls.entry(call).or_default();
             let gone = match answer {
                 Answer::Passed => {
@@ -382,18 +453,11 @@ impl Flow {
         }
         let after = tried.iter().filter_map(|tried| tried.answer.after()).max();
         if self.passes > before {
-            let back = self.outage.take().map(|outage| {
-                self.held.all_due(now);
-                for call in &outage.suspects {
-                    self.held.hold(call, now, None, chance);
-                }
-                self.failed.clear();
-                Change::Back
-            });
+            let back = self.free(before, now, chance);
             let room = self.settle(calls, whole, now, chance);
             self.held.try_refused_again(self.passes, now);
             // Several calls at the end that had not failed before: it has stopped taking anything.
-            let stopped = back.is_none() && self.failed.len() >= EVIDENCE;
+            let stopped = back != Some(Change::Back) && self.failed.len() >= EVIDENCE;
             return if room && !stopped { back } else { Some(self.go_down(after, now, chance)) };
         }
         if let Some(outage) = &mut self.outage {
@@ -415,6 +479,30 @@ impl Flow {
         Some(self.go_down(after, now, chance))
     }
 
+    /// Something has passed, for the first time since `before` deliveries had succeeded: frees the calls that failed with the
+    /// sink.
+    fn free(&mut self, before: u64, now: Moment, chance: f64) -> Option<Change> {
+        let (change, of, waiting) = match self.outage.take() {
+            Some(outage) => {
+                self.held.free_all(now);
+                for call in &outage.suspects {
+                    self.held.suspect(call, self.passes, now, chance);
+                }
+                self.failed.clear();
+                (Change::Back, None, self.held.hopeful())
+            }
+            None => {
+                let freed = self.held.free_starved(before, now);
+                if freed.is_empty() {
+                    return None;
+                }
+                (Change::Freed, Some(freed.clone()), &freed & &self.held.hopeful())
+            }
+        };
+        self.catching_up = Some(CatchingUp::begin(self.catching_up.take(), of, waiting));
+        Some(change)
+    }
+
     /// Holds the calls that failed and lets go of those that did not. False if there is no room to hold them.
     fn settle(&mut self, calls: &BTreeMap<&Arc<str>, Fared>, whole: bool, now: Moment, chance: f64) -> bool {
         let mut room = true;
@@ -423,7 +511,7 @@ impl Flow {
                 self.held.proceed(call, fared.passed, now);
             }
             match fared.failed {
-                Some(after) => room &= self.held.hold(call, now, after, chance),
+                Some(after) => room &= self.held.hold(call, self.passes, now, after, chance),
                 None if whole && !fared.died => self.let_go(call),
                 None => {}
             }
@@ -471,7 +559,7 @@ impl Flow {
         self.after = 0;
         self.again = None;
         if let Some(backlog) = &mut self.backlog {
-            backlog.after = 0;
+            (backlog.after, backlog.taken) = (0, false);
         }
     }
 
@@ -484,7 +572,9 @@ impl Flow {
             None if self.again.is_none() => Some(now),
             None => {
                 let backlog = self.backlog.map(|backlog| now + backlog.wait(now));
-                [self.held.next(), backlog].into_iter().flatten().min()
+                let held = self.held.next().map(|due| backlog.map_or(due, |backlog| due.max(backlog)));
+                let rest = backlog.filter(|_| self.backlog.is_some_and(|backlog| !backlog.taken));
+                [held, rest].into_iter().flatten().min()
             }
         }
     }
@@ -505,6 +595,13 @@ impl Flow {
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// When the next of the held calls is tried.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Moment> {
+        let due = self.held.next()?;
+        Some(self.outage.as_ref().map_or(due, |outage| outage.until))
     }
 
     fn start_over(&mut self, from: i64, now: Moment) {
