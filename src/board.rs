@@ -119,7 +119,10 @@ pub struct SinkStatus {
     /// Deprecated: the same as `type`.
     #[schemars(extend("deprecated" = true))]
     pub kind: &'static str,
-    /// False from a failed delivery until the next that succeeds.
+    /// Whether the configuration has it. One that it has no more is shown as long as it is owed anything or has dead
+    /// letters.
+    pub configured: bool,
+    /// False from a failed delivery until the next that succeeds, and where it is not configured.
     pub up: bool,
     /// The newest failure. Free of secrets.
     pub last_error: Option<String>,
@@ -150,6 +153,7 @@ impl SinkStatus {
     pub fn new(kind: &'static str) -> Self {
         Self {
             kind,
+            configured: true,
             up: true,
             last_error: None,
             retry_at: None,
@@ -161,6 +165,14 @@ impl SinkStatus {
             oldest: None,
             dead: 0,
         }
+    }
+}
+
+impl SinkStatus {
+    /// One that the configuration does not have any more.
+    #[must_use]
+    pub fn not_configured() -> Self {
+        Self { configured: false, up: false, ..Self::new("") }
     }
 }
 

@@ -18,3 +18,5 @@ mod operator;
 mod sinks;
 #[path = "regressions/stanzas.rs"]
 mod stanzas;
+#[path = "regressions/told.rs"]
+mod told;
