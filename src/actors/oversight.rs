@@ -39,7 +39,9 @@ impl Fleet {
             this.oversight.looks = false;
             match looked {
                 Ok((held, done)) => {
-                    done.into_iter().for_each(|(sink, done)| this.tell_beside(&sink, done));
+                    for (sink, done) in done {
+                        this.tell_beside(&sink, done);
+                    }
                     this.show_unconfigured(held);
                 }
                 Err(StoreError::Closed) => {}
@@ -50,11 +52,8 @@ impl Fleet {
 
     /// Tells of what an operator did.
     fn tell_beside(&self, sink: &SinkName, Beside { revived, purged, purged_dead }: Beside) {
-        let counts = [
-            (QueueAction::Retried, revived),
-            (QueueAction::Purged, purged),
-            (QueueAction::PurgedDead, purged_dead),
-        ];
+        let counts =
+            [(QueueAction::Retried, revived), (QueueAction::Purged, purged), (QueueAction::PurgedDead, purged_dead)];
         for (action, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             match action {
                 QueueAction::Retried => {
@@ -75,7 +74,8 @@ impl Fleet {
 
     /// Shows what is owed to sinks that are not configured, and says so of those that are new among them.
     fn show_unconfigured(&mut self, held: Vec<(SinkName, Depth)>) {
-        let held: Vec<_> = held.into_iter().filter(|(sink, _)| !self.has_sink(sink) && !self.is_leaving(sink)).collect();
+        let held: Vec<_> =
+            held.into_iter().filter(|(sink, _)| !self.has_sink(sink) && !self.is_leaving(sink)).collect();
         for (sink, depth) in &held {
             if self.oversight.told.insert(sink.clone()) && depth.events > 0 {
                 let (owed, dead, oldest) = (depth.events, depth.dead, depth.oldest.map(tracing::field::display));

@@ -193,7 +193,8 @@ fn blind(accounts: &[BlindAccount]) -> String {
 }
 
 fn queues(sinks: Vec<Sink>) -> String {
-    let mut table = Table::new(["SINK", "TYPE", "STATE", "QUEUED", "OLDEST", "HELD CALLS", "NEXT TRY", "DEAD", "LAST ERROR"]);
+    let mut table =
+        Table::new(["SINK", "TYPE", "STATE", "QUEUED", "OLDEST", "HELD CALLS", "NEXT TRY", "DEAD", "LAST ERROR"]);
     for sink in sinks {
         let state = match (sink.blocking, sink.up) {
             (true, _) => "blocks",

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
     AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, DropReason, GapReason, ProbeOutcome,
-    QueueAction, RejectReason, ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, StoreFault, SubscriptionState,
+    QueueAction, RejectReason, ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, StoreFault,
+    SubscriptionState,
 };
 
 /// The names the configuration gives to labels.

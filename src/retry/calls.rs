@@ -58,14 +58,7 @@ impl Held {
 impl HeldCalls {
     /// A delivery of `call` failed when `passes` deliveries had succeeded, and the peer may have asked for a wait of `after`:
     /// it is held until its next try. False if there is no place left; then nothing changed.
-    pub fn hold(
-        &mut self,
-        call: &Arc<str>,
-        passes: u64,
-        now: Moment,
-        after: Option<Duration>,
-        chance: f64,
-    ) -> bool {
+    pub fn hold(&mut self, call: &Arc<str>, passes: u64, now: Moment, after: Option<Duration>, chance: f64) -> bool {
         if !self.calls.contains_key(call) && self.calls.len() >= MOST {
             return false;
         }

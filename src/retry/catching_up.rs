@@ -50,11 +50,7 @@ pub(super) struct CatchingUp {
 
 impl CatchingUp {
     /// The sink works again. What was not over yet goes on.
-    pub(super) fn begin(
-        earlier: Option<Self>,
-        of: Option<BTreeSet<Arc<str>>>,
-        waiting: BTreeSet<Arc<str>>,
-    ) -> Self {
+    pub(super) fn begin(earlier: Option<Self>, of: Option<BTreeSet<Arc<str>>>, waiting: BTreeSet<Arc<str>>) -> Self {
         let none = CaughtUp { events: 0, oldest: Duration::ZERO };
         let (of, so_far) = match earlier {
             None => (of, none),

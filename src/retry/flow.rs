@@ -40,6 +40,10 @@ use super::catching_up::{CatchingUp, CaughtUp};
 use super::outage::{Outage, REST};
 use crate::domain::moment::Moment;
 
+mod terms;
+
+pub use terms::{Answer, Change, Ended, Part, PartKind, Take, Tried};
+
 /// Calls that fail, one after the other and with no success between, before it is the sink that is down.
 const EVIDENCE: usize = 4;
 /// A sink that is slow is handed at least so many events at once: several calls, whose deliveries go side by side.
@@ -58,95 +62,6 @@ pub enum Plan {
     Wait(Moment),
 }
 
-/// What to read from the queue for one delivery.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Take {
-    /// Held calls whose time has come: they have room for `of_calls` events, and come last, since they may fail again; call
-    /// by call, in this order.
-    pub calls: Vec<Arc<str>>,
-    /// How many events of them.
-    pub of_calls: usize,
-    /// Calls to leave out of the parts.
-    pub without: Vec<Arc<str>>,
-    /// Parts of the queue, in this order, each only as far as there is room.
-    pub parts: Vec<Part>,
-    /// Events in all, at most.
-    pub most: usize,
-    /// How far to turn the events round before they are delivered: each is of another call where this is not 0.
-    pub turned: usize,
-}
-
-/// A part of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// What it is.
-    pub kind: PartKind,
-    /// Only beyond this position.
-    pub after: i64,
-    /// Only up to this position.
-    pub until: i64,
-    /// Only events with no owed event of the same call both before them and below this position.
-    pub first_below: Option<i64>,
-    /// So many at most.
-    pub limit: usize,
-}
-
-/// What a part of the queue is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartKind {
-    /// Whatever comes next.
-    Rest,
-    /// What came after the backlog.
-    Fresh,
-    /// What was there when the sink came back.
-    Backlog,
-    /// The oldest event of each of the oldest calls, for a probe.
-    Oldest,
-    /// The oldest event of each of other calls, for a probe.
-    Others,
-}
-
-/// How the delivery of one event ended, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The sink took it.
-    Passed,
-    /// It has to be tried again; the peer may have said after which time.
-    Failed(Option<Duration>),
-    /// The peer says that it will never take it.
-    Refused,
-    /// The peer wants nothing more for now.
-    Stop,
-    /// It is not what was once written, and was not even tried: it goes, and says nothing of the sink.
-    Damaged,
-}
-
-/// One event that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tried {
-    /// Its position in the queue.
-    pub position: i64,
-    /// Its call (partition key).
-    pub call: Arc<str>,
-    /// How that ended.
-    pub answer: Answer,
-    /// How often it was tried before.
-    pub tries: u32,
-    /// How long ago the first of those tries failed, judged by the wall clock.
-    pub failing_for: Duration,
-    /// How long ago it was received; absent for what is no event of anybody's, as a canary.
-    pub age: Option<Duration>,
-}
-
-/// What a delivery has led to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// What it changed for the sink as a whole.
-    pub change: Option<Change>,
-    /// The positions of the events that are given up.
-    pub dead: BTreeSet<i64>,
-}
-
 /// How one call fared in a delivery.
 #[derive(Default)]
 struct Fared {
@@ -156,19 +71,6 @@ struct Fared {
     #[expect(clippy::option_option, reason = "a failure without a wish is a failure")]
     failed: Option<Option<Duration>>,
     refused: Option<u64>,
-}
-
-/// What a delivery changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The sink failed for several calls, and is probed from now on.
-    Down,
-    /// The sink asked us to stop, and rests.
-    Resting,
-    /// It works again; say with [`Flow::drain`] how far its backlog goes.
-    Back,
-    /// The same for one that had failed for so few calls that it was not taken to be down.
-    Freed,
 }
 
 /// The state of one sink's delivery.
@@ -274,7 +176,7 @@ impl Flow {
             allowed = backlog.allowance(self.batch, now);
             if !calls.is_empty() {
                 // Held calls are a part of what waits: they and the rest of it share the rate.
-                let share = if backlog.taken { allowed } else { (allowed + usize::from(self.turn)) / 2 };
+                let share = if backlog.taken { allowed } else { usize::midpoint(allowed, self.turn.into()) };
                 of_calls = of_calls.min(share);
                 allowed -= of_calls;
             }
@@ -362,7 +264,7 @@ impl Flow {
         }
         let before = self.passes;
         let (calls, dead) = self.judge(tried, now);
-        let change = self.change(tried, &calls, before, whole, now, chance);
+        let outcome = self.change(tried, &calls, before, whole, now, chance);
         if let Some(catching_up) = &mut self.catching_up {
             for Tried { position, call, answer, age, .. } in tried {
                 match (answer, age) {
@@ -373,7 +275,7 @@ impl Flow {
             }
         }
         self.end_backlog();
-        Ended { change, dead }
+        Ended { change: outcome, dead }
     }
 
     /// Says once, after a step, that what had piled up while the sink took nothing is delivered.
@@ -482,25 +384,23 @@ impl Flow {
     /// Something has passed, for the first time since `before` deliveries had succeeded: frees the calls that failed with the
     /// sink.
     fn free(&mut self, before: u64, now: Moment, chance: f64) -> Option<Change> {
-        let (change, of, waiting) = match self.outage.take() {
-            Some(outage) => {
-                self.held.free_all(now);
-                for call in &outage.suspects {
-                    self.held.suspect(call, self.passes, now, chance);
-                }
-                self.failed.clear();
-                (Change::Back, None, self.held.hopeful())
+        let (outcome, of, waiting) = if let Some(outage) = self.outage.take() {
+            self.held.free_all(now);
+            for call in &outage.suspects {
+                self.held.suspect(call, self.passes, now, chance);
             }
-            None => {
-                let freed = self.held.free_starved(before, now);
-                if freed.is_empty() {
-                    return None;
-                }
-                (Change::Freed, Some(freed.clone()), &freed & &self.held.hopeful())
+            self.failed.clear();
+            (Change::Back, None, self.held.hopeful())
+        } else {
+            let freed = self.held.free_starved(before, now);
+            if freed.is_empty() {
+                return None;
             }
+            let waiting = &freed & &self.held.hopeful();
+            (Change::Freed, Some(freed), waiting)
         };
         self.catching_up = Some(CatchingUp::begin(self.catching_up.take(), of, waiting));
-        Some(change)
+        Some(outcome)
     }
 
     /// Holds the calls that failed and lets go of those that did not. False if there is no room to hold them.
@@ -632,21 +532,6 @@ impl Flow {
         self.backlog = None;
         self.lost();
         if rested { None } else { Some(Change::Resting) }
-    }
-}
-
-impl Part {
-    pub(super) fn new(kind: PartKind, after: i64, until: i64, first_below: Option<i64>, limit: usize) -> Self {
-        Self { kind, after, until, first_below, limit }
-    }
-}
-
-impl Answer {
-    fn after(self) -> Option<Duration> {
-        match self {
-            Self::Failed(after) => after,
-            Self::Passed | Self::Refused | Self::Stop | Self::Damaged => None,
-        }
     }
 }
 

@@ -94,8 +94,10 @@ async fn f3_a_sink_that_is_back_says_once_what_was_late_and_nothing_of_it_waits(
     let ids: BTreeSet<_> = receiver.received().iter().map(|post| post.header("webhook-id").to_owned()).collect();
     assert!(line.contains(&format!("caught up: {} events, oldest ", ids.len())), "{line}");
     assert!(line.contains(" late") && line.contains("sink=crm") && !line.contains("held_calls"), "{line}");
-    until_shown(&daemon, "nothing held", |crm| crm["queued"] == 0 && crm["held"] == 0 && crm["held_retry_at"].is_null())
-        .await;
+    until_shown(&daemon, "nothing held", |crm| {
+        crm["queued"] == 0 && crm["held"] == 0 && crm["held_retry_at"].is_null()
+    })
+    .await;
     calls_come(&onsip, &anna, CALLER, 1);
     daemon.until_calls(26).await;
     daemon.until_settled().await;
@@ -133,7 +135,10 @@ async fn f5_a_sink_that_is_removed_while_it_is_owed_events_is_told_of_and_shown(
     for run in 0..2 {
         let line = daemon.until_logged("a sink that is not configured is owed events", SOON).await;
         let owed = queue(&daemon, &["list"]).await.row(&["crm"])[2].clone();
-        assert!(line.contains(" WARN ") && line.contains("sink=crm") && line.contains(&format!("owed={owed} ")), "{line}");
+        assert!(
+            line.contains(" WARN ") && line.contains("sink=crm") && line.contains(&format!("owed={owed} ")),
+            "{line}"
+        );
         for way in ["configure it again under its name", "`queue list --sink crm`", "`queue purge --sink crm --all`"] {
             assert!(line.contains(way), "{line}");
         }
@@ -169,7 +174,8 @@ async fn f5_a_sink_that_is_removed_while_it_is_owed_events_is_told_of_and_shown(
 
 #[tokio::test]
 async fn f9_a_dead_letter_says_what_the_peer_said_and_no_secret() {
-    const SAID: &str = "{\"error\":\"un\u{200b}known\u{202e} field\u{1b}[31m data.subject\",\"sent\":\"Bearer token-of-ours\"}";
+    const SAID: &str =
+        "{\"error\":\"un\u{200b}known\u{202e} field\u{1b}[31m data.subject\",\"sent\":\"Bearer token-of-ours\"}";
     let (receiver, _) = set_to(400, SAID, is_of(CALLER));
     let (onsip, anna) = service_with_anna().await;
     let setup = Setup::of(&onsip).account("front-desk", &anna).sink("crm", &webhook(&receiver));
@@ -194,7 +200,8 @@ async fn f10_what_an_operator_does_to_the_queue_is_told_and_counted_by_the_runni
     calls_come(&onsip, &anna, CALLER, 1);
     daemon.until_count("sink_deliveries_total", &[("sink", "crm"), ("outcome", "retried")], 1).await;
     calls_come(&onsip, &anna, OTHER, 1);
-    let dead = async |wish: fn(f64) -> bool| daemon.until_metric("sink_dead_events", &[("sink", "crm")], SOON, wish).await;
+    let dead =
+        async |wish: fn(f64) -> bool| daemon.until_metric("sink_dead_events", &[("sink", "crm")], SOON, wish).await;
     dead(|dead| dead > 1.5).await;
     daemon.until_settled().await;
 

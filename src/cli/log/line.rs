@@ -118,7 +118,7 @@ impl Line {
     fn held_back(&self) -> Vec<(&'static str, Value)> {
         let Some(last) = self.said.filter(|said| self.first.is_some() || *said != self.time) else { return Vec::new() };
         let count = (self.suppressed > 0).then(|| (SUPPRESSED, Value::from(self.suppressed)));
-        let times = [self.first.unwrap_or(last), last].map(|time| Value::from(rfc3339(time).to_string()));
+        let times = [self.first.unwrap_or(last), last].map(|time| Value::from(rfc3339(time)));
         count.into_iter().chain(SAID.into_iter().zip(times)).collect()
     }
 

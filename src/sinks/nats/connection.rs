@@ -89,7 +89,10 @@ impl Link for Connection {
         let client = settings.connect(&options.servers).await.map_err(|fault| match fault.kind() {
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                 let said = excerpt(&fault.to_string());
-                format!("{} refuses the log-in ({said}); check user, password, token, nkey or credentials", options.peer())
+                format!(
+                    "{} refuses the log-in ({said}); check user, password, token, nkey or credentials",
+                    options.peer()
+                )
             }
             _ => failed(&fault),
         })?;

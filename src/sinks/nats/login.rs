@@ -71,7 +71,9 @@ impl Login {
                 vec![secret.expose().to_owned()]
             }
             // Each line of it may be said alone.
-            Self::Credentials(text) => text.expose().lines().filter(|l| !l.starts_with("---")).map(str::to_owned).collect(),
+            Self::Credentials(text) => {
+                text.expose().lines().filter(|l| !l.starts_with("---")).map(str::to_owned).collect()
+            }
         }
     }
 

@@ -40,7 +40,7 @@ fn f3_the_first_success_frees_every_held_call_and_what_was_late_is_told_once() {
             let took = since(back(&queue), last);
             assert!(took <= 1_000 + 10 * events, "{told}: {took} ms");
             let late = queue.delivered.iter().map(|(event, when)| when.since(event.came)).max().unwrap();
-            let [(caught_up, when)] = queue.caught_up[..] else { panic!("{told}: {:?}", queue.caught_up) };
+            let [(caught_up, when)] = queue.caught_up[..] else { unreachable!("{told}: {:?}", queue.caught_up) };
             assert_eq!(caught_up, CaughtUp { events, oldest: late }, "{told}");
             assert!(when >= last && since(last, when) <= 1_000, "{told}");
         }
@@ -109,7 +109,7 @@ fn f3_what_failed_again_on_its_own_does_not_hold_up_the_word_that_the_rest_is_th
     run_quietly(&mut flow, &mut queue, at(3 * MINUTE), at(6 * MINUTE), &mut |batch, _| {
         answers(Manner::Each, &poison, true, batch)
     });
-    let [(caught_up, when)] = queue.caught_up[..] else { panic!("{:?}", queue.caught_up) };
+    let [(caught_up, when)] = queue.caught_up[..] else { unreachable!("{:?}", queue.caught_up) };
     assert_eq!((caught_up.events, flow.held()), (48, 1));
     assert!(since(back(&queue), when) <= 3_000);
     let next = flow.held_until().unwrap();
@@ -145,7 +145,7 @@ properties! {
             now = rose + Duration::from_millis(up);
             run_quietly(&mut flow, &mut queue, rose, now, &mut passes);
             // Quiet for long enough to be through.
-            let end = now + Duration::from_secs(3_600);
+            let end = now + Duration::from_hours(1);
             run_quietly(&mut flow, &mut queue, now, end, &mut passes);
             now = end;
             proptest::prop_assert!(queue.events.is_empty(), "{:?} {flow:?}", queue.events);
