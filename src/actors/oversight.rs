@@ -57,13 +57,13 @@ impl Fleet {
         for (action, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             match action {
                 QueueAction::Retried => {
-                    tracing::info!(%sink, count, "dead letters are owed again: an operator said `queue retry`");
+                    tracing::info!(%sink, events = count, "dead letters are owed again: an operator said `queue retry`");
                 }
                 QueueAction::Purged => {
-                    tracing::warn!(%sink, count, "owed events are gone and will not be delivered: an operator said `queue purge`");
+                    tracing::warn!(%sink, events = count, "owed events are gone and will not be delivered: an operator said `queue purge`");
                 }
                 QueueAction::PurgedDead => {
-                    tracing::info!(%sink, count, "dead letters are gone: an operator said `queue purge`");
+                    tracing::info!(%sink, events = count, "dead letters are gone: an operator said `queue purge`");
                 }
             }
             if self.has_sink(sink) {

@@ -20,7 +20,7 @@ const BEGINNING: usize = 8;
 /// Knows what nobody may read.
 #[derive(Clone, Default)]
 pub(super) struct Censor {
-    /// The longest first: one may be part of another.
+    /// In every way in which they may be written.
     secrets: Vec<String>,
 }
 
@@ -29,14 +29,23 @@ impl Censor {
     pub(super) fn of(secrets: impl IntoIterator<Item = String>) -> Self {
         let secrets = secrets.into_iter().filter(|secret| secret.trim().len() >= SHORTEST);
         let mut secrets: Vec<_> = secrets.flat_map(|secret| written(&secret)).collect();
-        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        secrets.sort();
         secrets.dedup();
         Self { secrets }
     }
 
     /// What may be shown of `text`.
     pub(super) fn clean(&self, text: String) -> String {
-        self.secrets.iter().fold(text, |text, secret| black_out(text, secret))
+        let mut shown = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(first) = rest.chars().next() {
+            // The longest: one may be part of another.
+            let secret = self.secrets.iter().map(|secret| beginning(rest, secret)).max().unwrap_or_default();
+            let step = if secret > 0 { secret } else { first.len_utf8() };
+            shown.push_str(if secret > 0 { BLACK } else { &rest[..step] });
+            rest = &rest[step..];
+        }
+        shown
     }
 
     /// The same failure, told without secrets.
@@ -81,25 +90,12 @@ fn written(secret: &str) -> [String; 9] {
     ]
 }
 
-/// Blacks out `secret`, and what is there of it where it was cut off.
-fn black_out(text: String, secret: &str) -> String {
-    let beginning = secret.char_indices().nth(BEGINNING).map_or(secret, |(end, _)| &secret[..end]);
-    if !text.contains(beginning) && !text.contains(CUT) {
-        return text;
-    }
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text.as_str();
-    while let Some(first) = rest.chars().next() {
-        let same: usize = rest.chars().zip(secret.chars()).take_while(|(a, b)| a == b).map(|(c, _)| c.len_utf8()).sum();
-        if same >= beginning.len() || (same > 0 && rest[same..].starts_with(CUT)) {
-            shown.push_str(BLACK);
-            rest = &rest[same..];
-        } else {
-            shown.push(first);
-            rest = &rest[first.len_utf8()..];
-        }
-    }
-    shown
+/// How many bytes of `text` are the beginning of `secret`: all of it, much of it, or what is there before it was cut off.
+fn beginning(text: &str, secret: &str) -> usize {
+    let same = text.chars().zip(secret.chars()).take_while(|(one, other)| one == other);
+    let (count, bytes) = same.fold((0, 0), |(count, bytes), (c, _)| (count + 1, bytes + c.len_utf8()));
+    let known = bytes == secret.len() || count >= BEGINNING || text[bytes..].starts_with(CUT);
+    if known { bytes } else { 0 }
 }
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ async fn f10_what_an_operator_does_to_the_queue_is_told_and_counted_by_the_runni
     let position = listed["dead_letters"][0]["position"].to_string();
     queue(&daemon, &["retry", "--sink", "crm", &position]).await;
     let line = daemon.until_logged("`queue retry`", SOON).await;
-    assert!(line.contains("sink=crm") && line.contains("count=1"), "{line}");
+    assert!(line.contains("sink=crm") && line.contains("events=1"), "{line}");
     let counted = async |action: &str, count: u64| {
         daemon.until_exactly("sink_operator_events_total", &[("sink", "crm"), ("action", action)], count).await;
     };
@@ -224,7 +224,7 @@ async fn f10_what_an_operator_does_to_the_queue_is_told_and_counted_by_the_runni
 
     queue(&daemon, &["purge", "--sink", "crm", "--dead", "--yes"]).await;
     let line = daemon.until_logged("dead letters are gone", SOON).await;
-    assert!(line.contains("sink=crm") && line.contains("count=1") && line.contains("`queue purge`"), "{line}");
+    assert!(line.contains("sink=crm") && line.contains("events=1") && line.contains("`queue purge`"), "{line}");
     counted("purged_dead", 1).await;
     dead(|dead| dead < 0.5).await;
 
@@ -233,7 +233,7 @@ async fn f10_what_an_operator_does_to_the_queue_is_told_and_counted_by_the_runni
     until_shown(&daemon, "two owed events", |crm| crm["queued"] == 2 && crm["held"] == 1).await;
     queue(&daemon, &["purge", "--sink", "crm", "--all", "--yes"]).await;
     let line = daemon.until_logged("owed events are gone", SOON).await;
-    assert!(line.contains("sink=crm") && line.contains("count=2"), "{line}");
+    assert!(line.contains("sink=crm") && line.contains("events=2"), "{line}");
     counted("purged", 2).await;
     until_shown(&daemon, "nothing owed or held", |crm| crm["queued"] == 0 && crm["held"] == 0).await;
     counted("retried", 1).await;
