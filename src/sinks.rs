@@ -146,7 +146,7 @@ impl Options {
     /// Sees whether the peer can take events, and changes nothing there; `None` where the protocol has no way to ask.
     pub async fn check(&self) -> Option<Result<(), String>> {
         let Self::Postgres(options) = self else { return None };
-        Some(options.check().await.map_err(|why| self.censor().clean(why)))
+        Some(options.check().await.map_err(|why| self.censor().clean(&why)))
     }
 }
 

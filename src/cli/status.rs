@@ -193,8 +193,8 @@ fn blind(accounts: &[BlindAccount]) -> String {
 }
 
 fn queues(sinks: Vec<Sink>) -> String {
-    let mut table =
-        Table::new(["SINK", "TYPE", "STATE", "QUEUED", "OLDEST", "HELD CALLS", "NEXT TRY", "DEAD", "LAST ERROR"]);
+    let mut table = Table::new(["SINK", "TYPE", "STATE", "QUEUED", "OLDEST", "DEAD", "LAST ERROR"]);
+    let mut waiting = String::new();
     for sink in sinks {
         let state = match (sink.blocking, sink.up) {
             (true, _) => "blocks",
@@ -203,12 +203,18 @@ fn queues(sinks: Vec<Sink>) -> String {
             (false, false) => "not configured",
         };
         let oldest = sink.oldest.map(time).unwrap_or_default();
-        let [queued, held, dead] = [sink.queued, sink.held, sink.dead].map(|count| count.to_string());
-        let next = sink.retry_at.or(sink.held_retry_at).map(time).unwrap_or_default();
-        let why = sink.last_error.unwrap_or_default();
-        table.add([sink.name, sink.kind, state.to_owned(), queued, oldest, held, next, dead, why]);
+        if let Some(next) = sink.retry_at.or(sink.held_retry_at).map(time) {
+            let held = match sink.held {
+                0 => String::new(),
+                1 => "1 call held, ".to_owned(),
+                calls => format!("{calls} calls held, "),
+            };
+            let _ = write!(waiting, "\n{}: {held}next try {next}", harmless(&sink.name));
+        }
+        let (queued, dead) = (sink.queued.to_string(), sink.dead.to_string());
+        table.add([sink.name, sink.kind, state.to_owned(), queued, oldest, dead, sink.last_error.unwrap_or_default()]);
     }
-    table.to_string()
+    table.to_string() + &waiting
 }
 
 /// The two largest units of a time.
@@ -268,9 +274,10 @@ BLIND  STATE    SINCE                 REASON      WHY
 b      waiting  2026-11-26T14:59:00Z  disconnect  connection\u{fffd}[2J refused
 and 21 more
 
-SINK  TYPE     STATE           QUEUED  OLDEST                HELD CALLS  NEXT TRY              DEAD  LAST ERROR
-crm   webhook  down            12      2026-11-26T14:58:00Z  1           2026-11-26T15:00:07Z  5     503
-old   -        not configured  93      2026-11-26T14:58:00Z  0           -                     0     -";
+SINK  TYPE     STATE           QUEUED  OLDEST                DEAD  LAST ERROR
+crm   webhook  down            12      2026-11-26T14:58:00Z  5     503
+old   -        not configured  93      2026-11-26T14:58:00Z  0     -
+crm: 1 call held, next try 2026-11-26T15:00:07Z";
         assert_eq!(text, expected);
     }
 

@@ -35,9 +35,9 @@ impl Censor {
     }
 
     /// What may be shown of `text`.
-    pub(super) fn clean(&self, text: String) -> String {
+    pub(super) fn clean(&self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
-        let mut rest = text.as_str();
+        let mut rest = text;
         while let Some(first) = rest.chars().next() {
             // The longest: one may be part of another.
             let secret = self.secrets.iter().map(|secret| beginning(rest, secret)).max().unwrap_or_default();
@@ -51,9 +51,9 @@ impl Censor {
     /// The same failure, told without secrets.
     pub(super) fn tell(&self, failure: Failure) -> Failure {
         match failure {
-            Failure::Retry { reason, after } => Failure::Retry { reason: self.clean(reason), after },
-            Failure::Pause { reason } => Failure::Pause { reason: self.clean(reason) },
-            Failure::Reject { reason } => Failure::Reject { reason: self.clean(reason) },
+            Failure::Retry { reason, after } => Failure::Retry { reason: self.clean(&reason), after },
+            Failure::Pause { reason } => Failure::Pause { reason: self.clean(&reason) },
+            Failure::Reject { reason } => Failure::Reject { reason: self.clean(&reason) },
         }
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     use crate::sinks::excerpt::excerpt;
 
     fn shown(secrets: &[&str], text: &str) -> String {
-        Censor::of(secrets.iter().map(|secret| (*secret).to_owned())).clean(excerpt(text))
+        Censor::of(secrets.iter().map(|secret| (*secret).to_owned())).clean(&excerpt(text))
     }
 
     #[test]
