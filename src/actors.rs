@@ -28,6 +28,7 @@ mod chronicle;
 pub mod connection;
 pub mod fleet;
 mod ledger;
+mod oversight;
 pub mod router;
 pub mod sink;
 pub mod subscription;

@@ -126,7 +126,10 @@ pub struct SinkStatus {
     /// Deprecated: the same as `type`.
     #[schemars(extend("deprecated" = true))]
     pub kind: &'static str,
-    /// False from a failed delivery until the next that succeeds.
+    /// Whether the configuration has it. One that it has no more is shown as long as it is owed anything or has dead
+    /// letters.
+    pub configured: bool,
+    /// False from a failed delivery until the next that succeeds, and where it is not configured.
     pub up: bool,
     /// The newest failure. Free of secrets.
     pub last_error: Option<String>,
@@ -135,6 +138,9 @@ pub struct SinkStatus {
     pub retry_at: Option<Timestamp>,
     /// Calls that failed on their own and wait for their next try.
     pub held: u64,
+    /// When the next of these calls is tried, while there are any.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub held_retry_at: Option<Timestamp>,
     /// Whether its queue is full and receiving stops for it.
     pub blocking: bool,
     /// Events not yet acknowledged.
@@ -154,16 +160,26 @@ impl SinkStatus {
     pub fn new(kind: &'static str) -> Self {
         Self {
             kind,
+            configured: true,
             up: true,
             last_error: None,
             retry_at: None,
             held: 0,
+            held_retry_at: None,
             blocking: false,
             queued: 0,
             bytes: 0,
             oldest: None,
             dead: 0,
         }
+    }
+}
+
+impl SinkStatus {
+    /// One that the configuration does not have any more.
+    #[must_use]
+    pub fn not_configured() -> Self {
+        Self { configured: false, up: false, ..Self::new("") }
     }
 }
 

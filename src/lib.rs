@@ -51,6 +51,9 @@
 //! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `faults.rs` and `repair.rs` |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |
 //! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |
+//! | what of a peer's words is shown, and what is kept out of them | `sinks/excerpt.rs`, `sinks/censor.rs` |
+//! | when held calls are tried again, and what is told once a sink has caught up | [`retry::flow`], [`retry::catching_up`] |
+//! | what is told of sinks no longer configured, and of what operators do to the queue | `actors/oversight.rs` |
 //! | how a sink keeps its connection, and when it gives it up | `sinks/link.rs` |
 //! | the router's own events that try a sink out | [`domain::canary`], `actors/sink/canary.rs` |
 //! | trusted certificates, and the names in them | [`tls`] |
@@ -60,7 +63,7 @@
 //! | a metric | the table in [`metrics::table`] |
 //! | a board, an alert, the runbook | `tests/dashboards/` (boards), `dashboards/` (the rest) |
 //! | what is logged and counted of a transition | `actors/chronicle.rs` |
-//! | how a log line looks, and which repeats are held back | `cli/log.rs` |
+//! | how a log line looks, which repeats are held back, and which libraries are not heard | `cli/log.rs` |
 //! | what is told of one event on its way | `actors/trail.rs`; how it becomes a trace: [`otel`] |
 //! | health, who may ask for what | [`http::health`], [`http::access`] |
 //! | the API and its description | [`http::api`], `http/api/openapi.json` |

@@ -7,6 +7,7 @@ use std::time::Duration;
 pub mod ages;
 pub mod backlog;
 pub mod calls;
+pub mod catching_up;
 pub mod flow;
 pub mod outage;
 

@@ -15,6 +15,7 @@ use crate::settings::section::Section;
 mod address;
 pub mod amqp;
 pub mod batch;
+mod censor;
 mod chains;
 mod credentials;
 mod encryption;
@@ -67,11 +68,21 @@ macro_rules! register {
                 }
             }
 
-            /// The sink these options describe. It touches nothing outside until its first delivery.
+            /// The sink these options describe. It touches nothing outside until its first delivery, and tells no secret.
             #[must_use]
             pub fn open(&self) -> Box<dyn Sink> {
+                let censor = self.censor();
                 match self {
-                    $($(#[cfg(feature = $feature)])? Self::$variant(options) => Box::new(options.open()),)+
+                    $($(#[cfg(feature = $feature)])? Self::$variant(options) => {
+                        Box::new(Discreet { sink: options.open(), censor })
+                    })+
+                }
+            }
+
+            /// Knows what of it must not be shown.
+            fn censor(&self) -> Censor {
+                match self {
+                    $($(#[cfg(feature = $feature)])? Self::$variant(options) => Censor::of(options.confidential()),)+
                 }
             }
 
@@ -103,11 +114,39 @@ register! {
 
 pub use batch::Batch;
 use batch::Outcome;
+use censor::Censor;
+
+/// A sink whose answers are told without its secrets.
+struct Discreet<S> {
+    sink: S,
+    censor: Censor,
+}
+
+#[async_trait]
+impl<S: Sink> Sink for Discreet<S> {
+    async fn hand_over(&mut self, batch: &Batch) {
+        batch.censor(&self.censor);
+        self.sink.hand_over(batch).await;
+    }
+
+    async fn reopen(&mut self) {
+        self.sink.reopen().await;
+    }
+
+    fn stays(&self) -> bool {
+        self.sink.stays()
+    }
+
+    fn batch(&self) -> usize {
+        self.sink.batch()
+    }
+}
 
 impl Options {
     /// Sees whether the peer can take events, and changes nothing there; `None` where the protocol has no way to ask.
     pub async fn check(&self) -> Option<Result<(), String>> {
-        if let Self::Postgres(options) = self { Some(options.check().await) } else { None }
+        let Self::Postgres(options) = self else { return None };
+        Some(options.check().await.map_err(|why| self.censor().clean(&why)))
     }
 }
 

@@ -7,6 +7,7 @@
 //! the journal (`memory.rs`). The owner decides from memory, and the database only writes that down. What lasts, fails or is
 //! asked for singly becomes rows. Must not know XMPP, actors or sinks' insides.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +56,7 @@ mod transaction;
 mod window;
 mod writer;
 
-pub use delivery::{Bounds, CommitEvent, DeadLetter, Depth, Owed, Pick, Settlement, Shed};
+pub use delivery::{Beside, Bounds, CommitEvent, DeadLetter, Depth, Owed, Pick, Settlement, Shed};
 pub use error::{OpenError, StoreError};
 pub use inspection::{Found, Part, Standing, Wanted};
 pub use repair::{RepairError, Repaired};
@@ -275,6 +276,12 @@ impl Store {
     /// The sinks that are owed anything, configured or not.
     pub async fn sinks(&self) -> Result<Vec<SinkName>, StoreError> {
         queue::sinks(&self.readers).await
+    }
+
+    /// What operators did to the queues beside us since this was last asked; nothing where we do not own the database.
+    pub async fn done_beside(&self) -> Result<BTreeMap<SinkName, Beside>, StoreError> {
+        self.window().await?;
+        Ok(self.window.take_beside())
     }
 
     /// The dead letters of `sink` beyond the position `after` (0: from the beginning), in queue order.

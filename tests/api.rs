@@ -220,7 +220,7 @@ async fn the_summary_says_what_is_amiss() {
     assert_eq!(summary["subscriptions"]["states"]["denied"], 1);
     assert_eq!(
         summary["sinks"],
-        json!({"total": 2, "up": 1, "blocking": 0, "queued": 7, "oldest": "1970-01-01T00:00:00Z", "dead": 2})
+        json!({"total": 2, "up": 1, "unconfigured": 0, "blocking": 0, "queued": 7, "oldest": "1970-01-01T00:00:00Z", "dead": 2})
     );
     assert_eq!(
         (&summary["totals"]["received"], &summary["last_minute"]["received_per_second"]),

@@ -18,7 +18,8 @@ use onsip_router::http::options::Options;
 use onsip_router::metrics::Metrics;
 use onsip_router::simulator::Login;
 
-use support::stage::{CALLER, Setup, account, service};
+use support::receiver::{Receiver, status};
+use support::stage::{CALLER, Setup, account, service, service_with_anna};
 use webdriver::Browser;
 
 /// A key, in the words of `WebDriver`.
@@ -124,6 +125,22 @@ async fn the_page_follows_accounts_and_events_as_they_happen() {
     }
     assert_eq!(browser.console().await, [""; 0]);
     assert_asked_nobody_else(&browser, daemon.listen()).await;
+}
+
+#[tokio::test]
+async fn f3_f5_the_page_shows_the_next_try_of_a_held_call_and_a_sink_that_is_not_configured_any_more() {
+    let receiver = Receiver::start(|_| status(500));
+    let (onsip, anna) = service_with_anna().await;
+    let without = Setup::of(&onsip).account("anna", &anna);
+    let crm = format!("type = \"webhook\"\nurl = \"http://{}/\"", receiver.address());
+    let daemon = without.clone().sink("crm", &crm).start_active(1).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}/", daemon.listen())).await;
+    onsip.call_in(anna.as_str(), CALLER, 1);
+    browser.until(&says("#sinks", "call held, next try in ")).await;
+    without.reload(&daemon).await;
+    browser.until(&says("#sinks", "not configured")).await;
+    browser.until(&says("#figures", "1 not configured")).await;
 }
 
 #[tokio::test]

@@ -22,3 +22,5 @@ mod rules;
 mod sinks;
 #[path = "regressions/stanzas.rs"]
 mod stanzas;
+#[path = "regressions/told.rs"]
+mod told;

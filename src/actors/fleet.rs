@@ -12,6 +12,7 @@ use tracing::field::display;
 
 use super::connection::{ClockStepped, Connection, Stop, Want};
 use super::ledger::Ledger;
+use super::oversight::{OVERSIGHT, Oversight};
 use super::router::{Reroute, Router, Stale};
 use super::sink::{Dismiss, Drain, Reopen, SinkActor};
 use super::{Access, House};
@@ -115,7 +116,7 @@ struct Crew<A: Actor> {
 
 /// The actor.
 pub struct Fleet {
-    house: Arc<House>,
+    pub(super) house: Arc<House>,
     config: Option<Config>,
     access: Option<Access>,
     /// Threads for accounts, one per core; the router and the sinks have one each.
@@ -129,6 +130,7 @@ pub struct Fleet {
     sinks: BTreeMap<SinkName, Crew<SinkActor>>,
     /// Sinks that were replaced or removed, and may have something under way yet.
     leaving_sinks: Vec<(SinkName, Addr<SinkActor>)>,
+    pub(super) oversight: Oversight,
     lives: u64,
 }
 
@@ -149,6 +151,7 @@ impl Fleet {
             leaving: BTreeSet::new(),
             sinks: BTreeMap::new(),
             leaving_sinks: Vec::new(),
+            oversight: Oversight::default(),
             lives: 0,
         }
     }
@@ -178,7 +181,18 @@ impl Fleet {
         for (name, account) in &config.accounts {
             self.begin(name, account, &ledger, ctx);
         }
+        self.oversee(ctx);
         Ok(changes)
+    }
+
+    /// Whether the sink is configured; while nothing is, whatever there was counts.
+    pub(super) fn has_sink(&self, name: &SinkName) -> bool {
+        self.config.as_ref().is_none_or(|config| config.sinks.contains_key(name))
+    }
+
+    /// Whether the sink has something under way yet, though it was removed.
+    pub(super) fn is_leaving(&self, name: &SinkName) -> bool {
+        self.leaving_sinks.iter().any(|(leaving, addr)| leaving == name && addr.connected())
     }
 
     /// Starts an account that is to run and does not; one whose earlier life is not over yet starts after it.
@@ -254,6 +268,7 @@ impl Fleet {
 
     fn start_sink(&mut self, name: &SinkName, sink: &config::Sink, ctx: &mut Context<Self>) {
         let life = self.next_life();
+        self.house.board.view().sinks.retain(|known, status| known != name || status.configured);
         let (house, fleet, sink) = (Arc::clone(&self.house), ctx.address(), sink.clone());
         let named = name.clone();
         let earlier = self.leaving_sinks.iter().rfind(|(leaving, _)| leaving == name);
@@ -370,6 +385,7 @@ impl Actor for Fleet {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(OVERSIGHT, Self::oversee);
         let mut watch = StepWatch::new(Moment::now());
         ctx.run_interval(CLOCK_CHECK, move |this, ctx| {
             let Some(step) = watch.step(Moment::now()) else { return };

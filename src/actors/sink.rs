@@ -147,8 +147,8 @@ impl SinkActor {
         };
         ctx.spawn(newest.into_actor(self).map(|newest, this, ctx| {
             this.works = works;
-            if let (Some(works), Ok(Some(mark))) = (&mut this.works, newest) {
-                works.flow.drain(mark, Moment::now());
+            if let (Some(works), Ok(newest)) = (&mut this.works, newest) {
+                works.flow.drain(newest, Moment::now());
             }
             this.go(ctx);
         }));
@@ -206,10 +206,14 @@ impl SinkActor {
         }
         let now = Moment::now();
         let (at_once, pause) = match outcome {
-            Outcome::Idle => (woken, None),
+            Outcome::Idle => {
+                self.show(&works, None);
+                (woken, None)
+            }
             Outcome::Tried(progress) => {
                 let at_once = (progress.more || woken) && (progress.any || !self.desk.is_stopping());
-                self.tell(&works, progress);
+                self.tell(&works, &progress);
+                self.show(&works, progress.failure);
                 (at_once, None)
             }
             Outcome::Store(StoreError::Closed) => return, // the end: what is owed stays in the queue
@@ -219,6 +223,10 @@ impl SinkActor {
                 (false, Some(PAUSE))
             }
         };
+        if let Some(caught_up) = works.flow.caught_up() {
+            let held_calls = Some(works.flow.held()).filter(|held| *held > 0);
+            tracing::info!(sink = %self.desk.name, held_calls, "{caught_up}");
+        }
         let next = works.flow.next(now).map(|next| now.until(next).max(SHORTEST));
         self.works = Some(works);
         self.count(ctx);
@@ -233,38 +241,45 @@ impl SinkActor {
         self.say_stopped(ctx);
     }
 
-    /// Tells log and board how the deliveries ended.
-    fn tell(&self, works: &Works, tried: Progress) {
+    /// Tells the log how the deliveries ended.
+    fn tell(&self, works: &Works, tried: &Progress) {
         let sink = &self.desk.name;
-        let (up, held, retry_at) = (works.flow.is_up(), works.flow.held(), works.flow.down_until());
+        let why = tried.failure.as_deref();
         if let Some(Dead { events, first, why }) = &tried.dead {
             tracing::warn!(%sink, events, event_id = %first, why, "given up and kept as dead letters");
         }
-        if let Some(why) = &tried.failure {
-            tracing::warn!(%sink, why, held_calls = held, "a delivery failed and is tried again");
+        if let Some(why) = why {
+            let next_try = works.flow.held_until().map(|at| display(at.utc()));
+            tracing::warn!(%sink, why, held_calls = works.flow.held(), next_try, "a delivery failed and is tried again");
         }
         match tried.change {
             Some(Change::Down) => {
-                let retry_at = retry_at.map(|at| display(at.utc()));
-                tracing::warn!(%sink, why = tried.failure, retry_at, "the sink takes nothing: it is probed until it does");
+                let retry_at = works.flow.down_until().map(|at| display(at.utc()));
+                tracing::warn!(%sink, why, retry_at, "the sink takes nothing: it is probed until it does");
             }
             Some(Change::Resting) => {
-                tracing::error!(%sink, why = tried.failure, "the sink wants no more events: it rests for an hour, or until a reload");
+                tracing::error!(%sink, why, "the sink wants no more events: it rests for an hour, or until a reload");
             }
             Some(Change::Back) => tracing::info!(%sink, "the sink accepts events again"),
-            None => {}
+            Some(Change::Freed) | None => {}
         }
+    }
+
+    /// Tells the board how the sink is, and the newest `failure`.
+    fn show(&self, works: &Works, failure: Option<String>) {
         if self.desk.is_leaving() {
             return; // the board belongs to its successor, or has no place for it any more
         }
+        let flow = &works.flow;
         let mut view = self.desk.house.board.view();
         let kind = self.desk.options.kind();
-        let status = view.sinks.entry(sink.clone()).or_insert_with(|| SinkStatus::new(kind));
-        status.up = up;
-        status.held = u64::try_from(held).unwrap_or(u64::MAX);
-        status.retry_at = retry_at.map(Moment::utc);
-        if tried.failure.is_some() {
-            status.last_error = tried.failure;
+        let status = view.sinks.entry(self.desk.name.clone()).or_insert_with(|| SinkStatus::new(kind));
+        status.up = flow.is_up();
+        status.held = u64::try_from(flow.held()).unwrap_or(u64::MAX);
+        status.held_retry_at = flow.held_until().map(Moment::utc);
+        status.retry_at = flow.down_until().map(Moment::utc);
+        if failure.is_some() {
+            status.last_error = failure;
         }
     }
 

@@ -32,6 +32,35 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for standard error to take what is left.
 const FLUSH: Duration = Duration::from_millis(500);
 
+/// The libraries that speak to peers for us, by the beginning of what their lines are marked with. Whatever goes wrong they
+/// return as well, and it is told in our words, with the name of the sink or account; a line of their own says neither.
+const MUTED: [&str; 24] = [
+    "amq_protocol",
+    "async_global_executor",
+    "async_io",
+    "async_nats",
+    "async_rs",
+    "blocking",
+    "executor_trait",
+    "h2",
+    "hickory_",
+    "hyper",
+    "lapin",
+    "librdkafka",
+    "rdkafka",
+    "redis",
+    "reqwest",
+    "rumqttc",
+    "rustls",
+    "sqlx::postgres",
+    "sqlx_postgres",
+    "tcp_stream",
+    "tokio_rustls",
+    "tokio_xmpp",
+    "tower",
+    "xmpp_parsers",
+];
+
 /// The fields that say what a line is about. Lines that differ in another field only are repeats of each other.
 const SUBJECT: [&str; 6] = ["account", "service", "node", "sink", "actor", "problem"];
 
@@ -54,7 +83,7 @@ pub fn start(log: &Log) -> Logging {
         let speaker = Arc::clone(&speaker);
         // Without it nothing is logged; there is no way to say so that could not block.
         let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            let glance = || speaker.catch_up(|repeats| repeats.due(Moment::now()));
+            let glance = || speaker.catch_up(Repeats::due);
             speaker.writer.run(GLANCE, glance, |dropped| speaker.shown(&Line::dropped(dropped, Moment::now().utc())));
         });
         tell_panics();
@@ -109,9 +138,9 @@ impl Speaker {
         }
     }
 
-    fn catch_up(&self, which: impl FnOnce(&mut Repeats) -> Vec<Line>) {
+    fn catch_up(&self, which: impl FnOnce(&mut Repeats, Moment) -> Vec<Line>) {
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in which(&mut repeats) {
+        for line in which(&mut repeats, Moment::now()) {
             self.say(&line);
         }
     }
@@ -136,9 +165,18 @@ struct Lines(Arc<Speaker>);
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let line = Line::of(event, Moment::now().utc());
+        // Not in the filter: there every line of the `log` crate has the same target.
+        if is_muted(line.target()) {
+            return;
+        }
         let subject = subject(event, &line);
         self.0.hear(line, subject);
     }
+}
+
+/// Whether a library speaks whose faults are told in our words.
+fn is_muted(target: &str) -> bool {
+    MUTED.iter().any(|library| target.starts_with(library))
 }
 
 /// What a line says, and about what, as far as repeats of it are to be held back. Whoever asks for details gets them all,

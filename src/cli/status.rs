@@ -98,6 +98,7 @@ struct Totals {
     delivered: u64,
     retried: u64,
     dead: u64,
+    revived: u64,
     dropped: u64,
 }
 
@@ -112,8 +113,12 @@ struct LastMinute {
 struct Sink {
     name: String,
     kind: String,
+    configured: bool,
     up: bool,
     blocking: bool,
+    held: u64,
+    held_retry_at: Option<Timestamp>,
+    retry_at: Option<Timestamp>,
     queued: u64,
     oldest: Option<Timestamp>,
     dead: u64,
@@ -131,7 +136,7 @@ fn screen(place: &str, summary: &Value, sinks: &Value) -> Result<String> {
         let _ = write!(text, "; {BAD}{} blind{BAD:#}", accounts.blind);
     }
     let _ = write!(text, "\nsubscriptions  {}", counts(subscriptions.total, &subscriptions.states));
-    let Totals { received, duplicate, rejected, gaps, delivered, retried, dead, dropped } = totals;
+    let Totals { received, duplicate, rejected, gaps, delivered, retried, dead, revived, dropped } = totals;
     let _ = write!(
         text,
         "\nevents         {received} received, {duplicate} of them twice; {rejected} rejected, {gaps} gaps"
@@ -139,10 +144,11 @@ fn screen(place: &str, summary: &Value, sinks: &Value) -> Result<String> {
     if let Some(rate) = last_minute.received_per_second {
         let _ = write!(text, "; {rate:.1} per second in the last minute");
     }
-    let _ = write!(
-        text,
-        "\ndeliveries     {delivered} done, {retried} failed and tried again, {dead} given up, {dropped} dropped"
-    );
+    let _ = write!(text, "\ndeliveries     {delivered} done, {retried} failed and tried again, {dead} given up");
+    if *revived > 0 {
+        let _ = write!(text, " ({revived} owed again by an operator)");
+    }
+    let _ = write!(text, ", {dropped} dropped");
     if let (Some(median), Some(worst)) = (last_minute.delivery_p50_seconds, last_minute.delivery_p99_seconds) {
         let _ = write!(text, "; median {}, 99 % within {}", span(median), span(worst));
     }
@@ -188,17 +194,27 @@ fn blind(accounts: &[BlindAccount]) -> String {
 
 fn queues(sinks: Vec<Sink>) -> String {
     let mut table = Table::new(["SINK", "TYPE", "STATE", "QUEUED", "OLDEST", "DEAD", "LAST ERROR"]);
+    let mut waiting = String::new();
     for sink in sinks {
         let state = match (sink.blocking, sink.up) {
             (true, _) => "blocks",
             (false, true) => "up",
-            (false, false) => "down",
+            (false, false) if sink.configured => "down",
+            (false, false) => "not configured",
         };
         let oldest = sink.oldest.map(time).unwrap_or_default();
+        if let Some(next) = sink.retry_at.or(sink.held_retry_at).map(time) {
+            let held = match sink.held {
+                0 => String::new(),
+                1 => "1 call held, ".to_owned(),
+                calls => format!("{calls} calls held, "),
+            };
+            let _ = write!(waiting, "\n{}: {held}next try {next}", harmless(&sink.name));
+        }
         let (queued, dead) = (sink.queued.to_string(), sink.dead.to_string());
         table.add([sink.name, sink.kind, state.to_owned(), queued, oldest, dead, sink.last_error.unwrap_or_default()]);
     }
-    table.to_string()
+    table.to_string() + &waiting
 }
 
 /// The two largest units of a time.
@@ -227,19 +243,23 @@ mod tests {
                        "why": "connection\u{1b}[2J refused"}],
             "subscriptions": {"total": 30, "states": {"active": 8, "lost": 22}},
             "totals": {"received": 100, "duplicate": 2, "rejected": 1, "gaps": 3, "delivered": 97, "retried": 4,
-                       "dead": 5, "dropped": 6},
+                       "dead": 5, "revived": 3, "dropped": 6},
             "last_minute": {"received_per_second": 1.25, "delivered_per_second": 1.0,
                             "delivery_p50_seconds": 0.012, "delivery_p99_seconds": 1.04}
         })
     }
 
     fn sinks() -> Value {
-        json!([{"name": "crm", "kind": "webhook", "up": false, "blocking": false, "queued": 12, "bytes": 1,
-                "oldest": "2026-11-26T14:58:00Z", "dead": 5, "last_error": "503", "retry_at": null, "held": 1}])
+        json!([{"name": "crm", "kind": "webhook", "configured": true, "up": false, "blocking": false, "queued": 12,
+                "bytes": 1, "oldest": "2026-11-26T14:58:00Z", "dead": 5, "last_error": "503", "retry_at": null,
+                "held": 1, "held_retry_at": "2026-11-26T15:00:07Z"},
+               {"name": "old", "kind": "", "configured": false, "up": false, "blocking": false, "queued": 93,
+                "bytes": 1, "oldest": "2026-11-26T14:58:00Z", "dead": 0, "last_error": null, "retry_at": null,
+                "held": 0, "held_retry_at": null}])
     }
 
     #[test]
-    fn one_screen_says_it_all() {
+    fn f3_f5_f10_one_screen_says_it_all() {
         let text = anstream::adapter::strip_str(&screen("http://r", &summary(), &sinks()).unwrap()).to_string();
         let expected = "\
 onsip-router 0.1.0 (abc) at http://r, up 3 h 0 min: not ready
@@ -248,14 +268,16 @@ onsip-router 0.1.0 (abc) at http://r, up 3 h 0 min: not ready
 accounts       30: 8 online, 22 waiting; 22 blind
 subscriptions  30: 8 active, 22 lost
 events         100 received, 2 of them twice; 1 rejected, 3 gaps; 1.2 per second in the last minute
-deliveries     97 done, 4 failed and tried again, 5 given up, 6 dropped; median 12 ms, 99 % within 1.0 s
+deliveries     97 done, 4 failed and tried again, 5 given up (3 owed again by an operator), 6 dropped; median 12 ms, 99 % within 1.0 s
 
 BLIND  STATE    SINCE                 REASON      WHY
 b      waiting  2026-11-26T14:59:00Z  disconnect  connection\u{fffd}[2J refused
 and 21 more
 
-SINK  TYPE     STATE  QUEUED  OLDEST                DEAD  LAST ERROR
-crm   webhook  down   12      2026-11-26T14:58:00Z  5     503";
+SINK  TYPE     STATE           QUEUED  OLDEST                DEAD  LAST ERROR
+crm   webhook  down            12      2026-11-26T14:58:00Z  5     503
+old   -        not configured  93      2026-11-26T14:58:00Z  0     -
+crm: 1 call held, next try 2026-11-26T15:00:07Z";
         assert_eq!(text, expected);
     }
 

@@ -207,6 +207,18 @@ labels! {
 }
 
 labels! {
+    /// Label `action` of `sink_operator_events_total`: what an operator did to events of a queue beside the running daemon.
+    QueueAction {
+        /// `queue retry`: a dead letter is owed again.
+        Retried = "retried",
+        /// `queue purge`: an event is owed no more.
+        Purged = "purged",
+        /// `queue purge`: a dead letter is gone.
+        PurgedDead = "purged_dead",
+    }
+}
+
+labels! {
     /// Label `kind` of `store_faults_total`: what kept the store from writing or reading.
     StoreFault {
         /// No space left.

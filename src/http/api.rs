@@ -50,7 +50,7 @@ pub struct Sink {
     /// Its name in the configuration.
     #[schemars(with = "String")]
     pub name: SinkName,
-    /// Its `type` in the configuration.
+    /// Its `type` in the configuration; empty where it is not configured.
     pub r#type: &'static str,
     /// How it is.
     #[serde(flatten)]
@@ -101,7 +101,7 @@ pub async fn subscriptions(board: web::Data<Board>, request: HttpRequest) -> Htt
     page.answer()
 }
 
-/// Every configured sink.
+/// Every configured sink, and those that are not configured any more and are owed something yet.
 pub async fn sinks(board: web::Data<Board>) -> HttpResponse {
     let sinks = board.view().sinks.clone();
     HttpResponse::Ok()

@@ -32,7 +32,8 @@ pub fn subscription(status: &SubscriptionStatus) -> u8 {
 pub fn sink(status: &SinkStatus) -> u8 {
     match (status.blocking, status.up) {
         (true, _) => 0,
-        (false, false) => 1,
-        (false, true) => 2,
+        (false, false) if status.configured => 1,
+        (false, false) => 2,
+        (false, true) => 3,
     }
 }

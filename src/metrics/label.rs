@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
     AccountState, ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, DropReason, GapReason, ProbeOutcome,
-    RejectReason, ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, StoreFault, SubscriptionState,
+    QueueAction, RejectReason, ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, StoreFault,
+    SubscriptionState,
 };
 
 /// The names the configuration gives to labels.
@@ -66,6 +67,8 @@ pub enum Label {
     DeliveryOutcome,
     /// [`DropReason`]
     DropReason,
+    /// [`QueueAction`]
+    QueueAction,
     /// [`StoreFault`]
     StoreFault,
     /// [`GapReason`]
@@ -101,6 +104,7 @@ impl Label {
                 "reason"
             }
             Self::EventType => "type",
+            Self::QueueAction => "action",
             Self::StoreFault => "kind",
             Self::ActorKind => "actor",
             Self::Version => "version",
@@ -132,6 +136,7 @@ impl Label {
             Self::RejectReason => texts(RejectReason::ALL, RejectReason::as_str),
             Self::DeliveryOutcome => texts(DeliveryOutcome::ALL, DeliveryOutcome::as_str),
             Self::DropReason => texts(DropReason::ALL, DropReason::as_str),
+            Self::QueueAction => texts(QueueAction::ALL, QueueAction::as_str),
             Self::StoreFault => texts(StoreFault::ALL, StoreFault::as_str),
             Self::GapReason => texts(GapReason::ALL, GapReason::as_str),
             Self::EndReason => texts(&EndReason::ALL, EndReason::as_str),

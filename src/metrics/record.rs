@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::Metrics;
 use crate::domain::event::{EndReason, EventType};
 use crate::domain::status::{
-    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, DropReason, GapReason, ProbeOutcome, RejectReason,
-    ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, StoreFault,
+    ActorKind, ConnectOutcome, DeliveryOutcome, DisconnectReason, DropReason, GapReason, ProbeOutcome, QueueAction,
+    RejectReason, ReloadOutcome, RenewalOutcome, ResumptionOutcome, ResyncOutcome, StoreFault,
 };
 
 impl Metrics {
@@ -118,6 +118,11 @@ impl Metrics {
     /// `n` events were dropped for a sink.
     pub fn dropped(&self, sink: &str, reason: DropReason, n: u64) {
         self.sink_dropped.with_label_values(&[sink, reason.as_str()]).inc_by(n);
+    }
+
+    /// An operator did this to `n` events of the queue of a sink.
+    pub fn operator(&self, sink: &str, action: QueueAction, n: u64) {
+        self.sink_operator_events.with_label_values(&[sink, action.as_str()]).inc_by(n);
     }
 
     /// The store could not write or read.

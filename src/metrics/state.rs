@@ -106,9 +106,11 @@ fn set_sinks(families: &Families, names: &Names, view: &View) {
     for name in names.sinks.iter().filter(|name| !view.sinks.contains_key(name.as_str())) {
         show(name, None);
     }
-    for (name, status) in &view.sinks {
+    for (name, status) in view.sinks.iter().filter(|(_, status)| status.configured) {
         show(name.as_str(), Some(status));
     }
+    let unconfigured = view.sinks.values().filter(|status| !status.configured).map(|status| status.queued).sum();
+    families.unconfigured_sink_events.set(count(Some(unconfigured)));
 }
 
 pub(super) fn unix(time: Option<Timestamp>) -> f64 {

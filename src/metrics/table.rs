@@ -205,6 +205,10 @@ table! {
         "Events given up and kept as dead letters.";
     sink_dropped: IntCounterVec = "sink_dropped_total" [Sink, DropReason],
         "Events dropped for a sink because its queue was full or they were too old, by reason.";
+    sink_operator_events: IntCounterVec = "sink_operator_events_total" [Sink, QueueAction],
+        "Events of the sink's queue that an operator changed beside the running daemon, by what was done to them.";
+    unconfigured_sink_events: IntGauge = "unconfigured_sink_events" [],
+        "Events owed to sinks that are not configured any more.";
     sink_queue_bytes: IntGaugeVec = "sink_queue_bytes" [Sink],
         "Bytes of the events the sink has not acknowledged yet.";
     sink_held_calls: IntGaugeVec = "sink_held_calls" [Sink],

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Metrics;
 use super::spread::Spread;
-use crate::domain::status::DeliveryOutcome;
+use crate::domain::status::{DeliveryOutcome, QueueAction};
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -28,6 +28,8 @@ pub struct Totals {
     pub retried: u64,
     /// Deliveries given up.
     pub dead: u64,
+    /// Of the deliveries given up, now or before: made owed again by an operator.
+    pub revived: u64,
     /// Events dropped for a sink that was away for too long.
     pub dropped: u64,
 }
@@ -43,7 +45,8 @@ impl Metrics {
     /// Everything counted so far.
     pub fn totals(&self) -> Totals {
         let deliveries = self.sink_deliveries.collect();
-        let ended = |outcome: DeliveryOutcome| sum(&deliveries, Some(outcome.as_str()));
+        let ended = |outcome: DeliveryOutcome| sum(&deliveries, Some(("outcome", outcome.as_str())));
+        let done = |action: QueueAction| sum(&self.sink_operator_events.collect(), Some(("action", action.as_str())));
         Totals {
             received: sum(&self.events_received.collect(), None),
             duplicate: sum(&self.events_duplicate.collect(), None),
@@ -52,6 +55,7 @@ impl Metrics {
             delivered: ended(DeliveryOutcome::Delivered),
             retried: ended(DeliveryOutcome::Retried),
             dead: ended(DeliveryOutcome::Dead),
+            revived: done(QueueAction::Retried),
             dropped: sum(&self.sink_dropped.collect(), None),
         }
     }
@@ -68,15 +72,15 @@ impl Metrics {
     }
 }
 
-/// The sum over all series, or over those with this outcome.
-fn sum(families: &[MetricFamily], outcome: Option<&str>) -> u64 {
+/// The sum over all series, or over those with this label.
+fn sum(families: &[MetricFamily], wanted: Option<(&str, &str)>) -> u64 {
     let metrics = families.iter().flat_map(MetricFamily::get_metric);
-    let wanted = metrics.filter(|metric| {
-        outcome.is_none_or(|outcome| {
-            metric.get_label().iter().any(|label| label.name() == "outcome" && label.value() == outcome)
+    let of_it = metrics.filter(|metric| {
+        wanted.is_none_or(|(name, value)| {
+            metric.get_label().iter().any(|label| label.name() == name && label.value() == value)
         })
     });
-    let total: f64 = wanted.map(|metric| metric.get_counter().get_value()).sum();
+    let total: f64 = of_it.map(|metric| metric.get_counter().get_value()).sum();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

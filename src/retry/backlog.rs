@@ -16,6 +16,8 @@ pub struct Backlog {
     pub mark: i64,
     /// It is taken up to here.
     pub after: i64,
+    /// Whether that is all of it, but for calls that are held.
+    pub taken: bool,
     /// Events per second; absent: as fast as the sink takes them.
     rate: Option<u32>,
     /// Events that may go now, and as of when.
@@ -29,7 +31,13 @@ impl Backlog {
     #[must_use]
     pub fn new(mark: i64, rate: u32, now: Moment) -> Self {
         let rate = Some(rate).filter(|rate| *rate > 0);
-        Self { mark, after: 0, rate, budget: rate.map_or(0.0, f64::from), counted: now }
+        Self { mark, after: 0, taken: false, rate, budget: rate.map_or(0.0, f64::from), counted: now }
+    }
+
+    /// Whether it is drained as fast as the sink takes it.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.rate.is_none()
     }
 
     /// How many of `most` events may go now.

@@ -15,6 +15,13 @@
 //!   until it is back counts against an event. Nor does one that follows another call's fresh failure.
 //! * While nothing passes nothing becomes a dead letter, but for what has failed for [`HORIZON`].
 //!
+//! # When it works again
+//!
+//! The first success after an outage frees the calls that are held: they are tried at once, at the rate of the backlog. So
+//! does the first success after calls failed again and again with none between, though they were too few for an outage.
+//! A call that is freed again and again, and fails each time, is freed later each time. Once all that had piled up is
+//! delivered, or has failed again on its own, [`Flow::caught_up`] says so, once.
+//!
 //! # How many are taken
 //!
 //! A sink that has run out of time for what it was handed is handed less, and more again as soon as it takes it all.
@@ -29,8 +36,13 @@ use super::HORIZON;
 use super::ages::Ages;
 use super::backlog::Backlog;
 use super::calls::HeldCalls;
+use super::catching_up::{CatchingUp, CaughtUp};
 use super::outage::{Outage, REST};
 use crate::domain::moment::Moment;
+
+mod terms;
+
+pub use terms::{Answer, Change, Ended, Part, PartKind, Take, Tried};
 
 /// Calls that fail, one after the other and with no success between, before it is the sink that is down.
 const EVIDENCE: usize = 4;
@@ -50,93 +62,6 @@ pub enum Plan {
     Wait(Moment),
 }
 
-/// What to read from the queue for one delivery.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Take {
-    /// Held calls whose time has come: they have room for `of_calls` events, and come last, since they may fail again; call
-    /// by call, in this order.
-    pub calls: Vec<Arc<str>>,
-    /// How many events of them.
-    pub of_calls: usize,
-    /// Calls to leave out of the parts.
-    pub without: Vec<Arc<str>>,
-    /// Parts of the queue, in this order, each only as far as there is room.
-    pub parts: Vec<Part>,
-    /// Events in all, at most.
-    pub most: usize,
-    /// How far to turn the events round before they are delivered: each is of another call where this is not 0.
-    pub turned: usize,
-}
-
-/// A part of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// What it is.
-    pub kind: PartKind,
-    /// Only beyond this position.
-    pub after: i64,
-    /// Only up to this position.
-    pub until: i64,
-    /// Only events with no owed event of the same call both before them and below this position.
-    pub first_below: Option<i64>,
-    /// So many at most.
-    pub limit: usize,
-}
-
-/// What a part of the queue is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartKind {
-    /// Whatever comes next.
-    Rest,
-    /// What came after the backlog.
-    Fresh,
-    /// What was there when the sink came back.
-    Backlog,
-    /// The oldest event of each of the oldest calls, for a probe.
-    Oldest,
-    /// The oldest event of each of other calls, for a probe.
-    Others,
-}
-
-/// How the delivery of one event ended, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The sink took it.
-    Passed,
-    /// It has to be tried again; the peer may have said after which time.
-    Failed(Option<Duration>),
-    /// The peer says that it will never take it.
-    Refused,
-    /// The peer wants nothing more for now.
-    Stop,
-    /// It is not what was once written, and was not even tried: it goes, and says nothing of the sink.
-    Damaged,
-}
-
-/// One event that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tried {
-    /// Its position in the queue.
-    pub position: i64,
-    /// Its call (partition key).
-    pub call: Arc<str>,
-    /// How that ended.
-    pub answer: Answer,
-    /// How often it was tried before.
-    pub tries: u32,
-    /// How long ago the first of those tries failed, judged by the wall clock.
-    pub failing_for: Duration,
-}
-
-/// What a delivery has led to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// What it changed for the sink as a whole.
-    pub change: Option<Change>,
-    /// The positions of the events that are given up.
-    pub dead: BTreeSet<i64>,
-}
-
 /// How one call fared in a delivery.
 #[derive(Default)]
 struct Fared {
@@ -146,17 +71,6 @@ struct Fared {
     #[expect(clippy::option_option, reason = "a failure without a wish is a failure")]
     failed: Option<Option<Duration>>,
     refused: Option<u64>,
-}
-
-/// What a delivery changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The sink failed for several calls, and is probed from now on.
-    Down,
-    /// The sink asked us to stop, and rests.
-    Resting,
-    /// It works again; say with [`Flow::drain`] how far its backlog goes.
-    Back,
 }
 
 /// The state of one sink's delivery.
@@ -176,6 +90,7 @@ pub struct Flow {
     failed: BTreeSet<Arc<str>>,
     outage: Option<Outage>,
     backlog: Option<Backlog>,
+    catching_up: Option<CatchingUp>,
     /// The queue is read up to here: what is left before it is of held calls, or of calls with a backlog.
     after: i64,
     again: Option<Moment>,
@@ -200,6 +115,7 @@ impl Flow {
             failed: BTreeSet::new(),
             outage: None,
             backlog: None,
+            catching_up: None,
             after: 0,
             again: None,
             up: true,
@@ -208,8 +124,12 @@ impl Flow {
         }
     }
 
-    /// What is owed up to the position `mark` is a backlog from now on.
-    pub fn drain(&mut self, mark: i64, now: Moment) {
+    /// What is owed up to the position `mark` is a backlog from now on; nothing is owed where there is none.
+    pub fn drain(&mut self, mark: Option<i64>, now: Moment) {
+        if let Some(catching_up) = &mut self.catching_up {
+            catching_up.up_to(mark.unwrap_or_default());
+        }
+        let Some(mark) = mark else { return };
         self.backlog = Some(Backlog::new(mark, self.rate, now));
         self.start_over(mark, now);
     }
@@ -251,16 +171,29 @@ impl Flow {
             of_calls = self.batch.div_ceil(2);
             calls = self.held.due(now, of_calls);
         }
+        let mut allowed = 0;
+        if let Some(backlog) = &mut self.backlog {
+            allowed = backlog.allowance(self.batch, now);
+            if !calls.is_empty() {
+                // Held calls are a part of what waits: they and the rest of it share the rate.
+                let share = if backlog.taken { allowed } else { usize::midpoint(allowed, self.turn.into()) };
+                of_calls = of_calls.min(share);
+                allowed -= of_calls;
+            }
+            if of_calls == 0 {
+                calls.clear();
+            }
+        }
         if let Some(turned) = self.turned.checked_rem(calls.len()) {
             calls.rotate_left(turned);
             self.turned = self.turned.wrapping_add(1);
         }
-        let parts = match &mut self.backlog {
+        let parts = match &self.backlog {
             None => vec![Part::new(PartKind::Rest, self.after, i64::MAX, None, self.batch)],
             Some(backlog) => {
                 let (mark, half) = (backlog.mark, self.batch.div_ceil(2));
-                let first = |most: usize| most.min(if self.turn { self.batch } else { half });
-                let allowed = first(backlog.allowance(self.batch, now));
+                let allowed = allowed.min(if self.turn { self.batch } else { half });
+                let allowed = if backlog.taken { 0 } else { allowed };
                 let fresh = if self.turn { half } else { self.batch };
                 // Whatever is owed before the fresh part is read goes before what is fresh of its call.
                 let after = self.after.max(mark);
@@ -274,31 +207,41 @@ impl Flow {
         Plan::Take(Take { of_calls, calls, without, parts, most: self.batch, turned: 0 })
     }
 
-    /// A part was read: `found` events of at most `limit`, the newest at the position `last`.
-    pub fn read(&mut self, kind: PartKind, found: usize, limit: usize, last: Option<i64>) {
+    /// A part was read: the events at the positions `found`, at most `limit`.
+    pub fn read(&mut self, part: &Part, found: &[i64], limit: usize) {
+        let (last, found_all) = (found.last().copied(), found.len() < limit);
         self.seen = self.seen.max(last.unwrap_or_default());
-        match kind {
-            PartKind::Rest | PartKind::Fresh => self.after = last.unwrap_or(self.after),
+        match part.kind {
+            PartKind::Rest | PartKind::Fresh => {
+                self.after = last.unwrap_or(self.after);
+                if part.kind == PartKind::Rest
+                    && part.after == 0
+                    && let Some(catching_up) = &mut self.catching_up
+                {
+                    catching_up.read(found.first().copied());
+                }
+            }
             PartKind::Backlog => {
                 if let Some(backlog) = &mut self.backlog {
-                    backlog.spend(found);
+                    backlog.spend(found.len());
                     backlog.after = last.unwrap_or(backlog.after);
-                }
-                if found < limit {
-                    (self.backlog, self.after, self.again) = (None, 0, None);
+                    backlog.taken = found_all;
                 }
             }
             PartKind::Others => {
                 if let Some(outage) = &mut self.outage {
-                    outage.probed = last.filter(|_| found == limit).unwrap_or(0);
+                    outage.probed = last.filter(|_| !found_all).unwrap_or(0);
                 }
             }
             PartKind::Oldest => {}
         }
     }
 
-    /// The events of `calls` were read, all there are if `whole`; those without any are held no longer.
-    pub fn read_calls(&mut self, calls: &[Arc<str>], found: &BTreeSet<Arc<str>>, whole: bool) {
+    /// `events` events of `calls` were read, all there are if `whole`; those without any are held no longer.
+    pub fn read_calls(&mut self, calls: &[Arc<str>], found: &BTreeSet<Arc<str>>, events: usize, whole: bool) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.spend(events);
+        }
         for call in calls.iter().filter(|call| whole && !found.contains(*call)) {
             self.let_go(call);
         }
@@ -313,6 +256,7 @@ impl Flow {
             if let Some(outage) = self.outage.as_mut().filter(|_| left.is_empty()) {
                 outage.find_nothing(now);
             }
+            self.end_backlog();
             return Ended::default();
         }
         if let Some(last) = tried.iter().rfind(|tried| tried.answer != Answer::Damaged) {
@@ -321,13 +265,42 @@ impl Flow {
         let before = self.passes;
         let (calls, dead) = self.judge(tried, now);
         let outcome = self.change(tried, &calls, before, whole, now, chance);
+        if let Some(catching_up) = &mut self.catching_up {
+            for Tried { position, call, answer, age, .. } in tried {
+                match (answer, age) {
+                    (Answer::Passed, Some(age)) => catching_up.passed(*position, call, *age),
+                    (Answer::Passed, None) | (Answer::Damaged, _) => {}
+                    (Answer::Failed(_) | Answer::Refused | Answer::Stop, _) => catching_up.failed(call),
+                }
+            }
+        }
+        self.end_backlog();
         Ended { change: outcome, dead }
+    }
+
+    /// Says once, after a step, that what had piled up while the sink took nothing is delivered.
+    pub fn caught_up(&mut self) -> Option<CaughtUp> {
+        if self.outage.is_some() || self.backlog.is_some() {
+            return None;
+        }
+        let ended = self.catching_up.as_mut()?.ended(|call| self.held.contains(call))?;
+        self.catching_up = None;
+        Some(ended).filter(|ended| ended.events > 0)
+    }
+
+    /// A backlog that is taken is none any more, once the calls that were freed with it are through.
+    fn end_backlog(&mut self) {
+        let Some(backlog) = self.backlog.filter(|backlog| backlog.taken) else { return };
+        let held = |call: &str| self.held.contains(call);
+        if backlog.is_unlimited() || !self.catching_up.as_mut().is_some_and(|catching_up| catching_up.waits(held)) {
+            (self.backlog, self.after, self.again) = (None, 0, None);
+        }
     }
 
     /// Says how each call fared, and which events are given up.
     fn judge<'a>(&mut self, tried: &'a [Tried], now: Moment) -> (BTreeMap<&'a Arc<str>, Fared>, BTreeSet<i64>) {
         let (mut calls, mut dead) = (BTreeMap::<_, Fared>::new(), BTreeSet::new());
-        for Tried { position, call, answer, tries, failing_for } in tried {
+        for Tried { position, call, answer, tries, failing_for, .. } in tried {
             let fared = calls.entry(call).or_default();
             let gone = match answer {
                 Answer::Passed => {
@@ -382,18 +355,11 @@ impl Flow {
         }
         let after = tried.iter().filter_map(|tried| tried.answer.after()).max();
         if self.passes > before {
-            let back = self.outage.take().map(|outage| {
-                self.held.all_due(now);
-                for call in &outage.suspects {
-                    self.held.hold(call, now, None, chance);
-                }
-                self.failed.clear();
-                Change::Back
-            });
+            let back = self.free(before, now, chance);
             let room = self.settle(calls, whole, now, chance);
             self.held.try_refused_again(self.passes, now);
             // Several calls at the end that had not failed before: it has stopped taking anything.
-            let stopped = back.is_none() && self.failed.len() >= EVIDENCE;
+            let stopped = back != Some(Change::Back) && self.failed.len() >= EVIDENCE;
             return if room && !stopped { back } else { Some(self.go_down(after, now, chance)) };
         }
         if let Some(outage) = &mut self.outage {
@@ -415,6 +381,28 @@ impl Flow {
         Some(self.go_down(after, now, chance))
     }
 
+    /// Something has passed, for the first time since `before` deliveries had succeeded: frees the calls that failed with the
+    /// sink.
+    fn free(&mut self, before: u64, now: Moment, chance: f64) -> Option<Change> {
+        let (outcome, of, waiting) = if let Some(outage) = self.outage.take() {
+            self.held.free_all(now);
+            for call in &outage.suspects {
+                self.held.suspect(call, self.passes, now, chance);
+            }
+            self.failed.clear();
+            (Change::Back, None, self.held.hopeful())
+        } else {
+            let freed = self.held.free_starved(before, now);
+            if freed.is_empty() {
+                return None;
+            }
+            let waiting = &freed & &self.held.hopeful();
+            (Change::Freed, Some(freed), waiting)
+        };
+        self.catching_up = Some(CatchingUp::begin(self.catching_up.take(), of, waiting));
+        Some(outcome)
+    }
+
     /// Holds the calls that failed and lets go of those that did not. False if there is no room to hold them.
     fn settle(&mut self, calls: &BTreeMap<&Arc<str>, Fared>, whole: bool, now: Moment, chance: f64) -> bool {
         let mut room = true;
@@ -423,7 +411,7 @@ impl Flow {
                 self.held.proceed(call, fared.passed, now);
             }
             match fared.failed {
-                Some(after) => room &= self.held.hold(call, now, after, chance),
+                Some(after) => room &= self.held.hold(call, self.passes, now, after, chance),
                 None if whole && !fared.died => self.let_go(call),
                 None => {}
             }
@@ -471,7 +459,7 @@ impl Flow {
         self.after = 0;
         self.again = None;
         if let Some(backlog) = &mut self.backlog {
-            backlog.after = 0;
+            (backlog.after, backlog.taken) = (0, false);
         }
     }
 
@@ -484,7 +472,9 @@ impl Flow {
             None if self.again.is_none() => Some(now),
             None => {
                 let backlog = self.backlog.map(|backlog| now + backlog.wait(now));
-                [self.held.next(), backlog].into_iter().flatten().min()
+                let held = self.held.next().map(|due| backlog.map_or(due, |backlog| due.max(backlog)));
+                let rest = backlog.filter(|_| self.backlog.is_some_and(|backlog| !backlog.taken));
+                [held, rest].into_iter().flatten().min()
             }
         }
     }
@@ -505,6 +495,13 @@ impl Flow {
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// When the next of the held calls is tried.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Moment> {
+        let due = self.held.next()?;
+        Some(self.outage.as_ref().map_or(due, |outage| outage.until))
     }
 
     fn start_over(&mut self, from: i64, now: Moment) {
@@ -535,21 +532,6 @@ impl Flow {
         self.backlog = None;
         self.lost();
         if rested { None } else { Some(Change::Resting) }
-    }
-}
-
-impl Part {
-    pub(super) fn new(kind: PartKind, after: i64, until: i64, first_below: Option<i64>, limit: usize) -> Self {
-        Self { kind, after, until, first_below, limit }
-    }
-}
-
-impl Answer {
-    fn after(self) -> Option<Duration> {
-        match self {
-            Self::Failed(after) => after,
-            Self::Passed | Self::Refused | Self::Stop | Self::Damaged => None,
-        }
     }
 }
 

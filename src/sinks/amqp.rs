@@ -108,6 +108,11 @@ impl Options {
         })
     }
 
+    /// What of it goes to the peer and must not be shown.
+    pub(super) fn confidential(&self) -> Vec<String> {
+        self.password.iter().map(|password| password.expose().to_owned()).collect()
+    }
+
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Amqp {

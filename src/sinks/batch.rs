@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::censor::Censor;
 use super::{Failure, Parcel};
 use crate::domain::moment::Moment;
 
@@ -41,6 +42,8 @@ struct State {
     closes: Option<Moment>,
     /// When the sink last began or answered anything.
     latest: Moment,
+    /// What is kept out of the answers.
+    censor: Censor,
 }
 
 /// What became of one event of a batch.
@@ -74,6 +77,7 @@ impl Batch {
             failed: HashSet::new(),
             closes: None,
             latest: Moment::now(),
+            censor: Censor::default(),
         };
         Self { parcels, timeout, lasting: LASTING, state: Mutex::new(state) }
     }
@@ -82,6 +86,11 @@ impl Batch {
     #[must_use]
     pub fn without_haste(self) -> Self {
         Self { lasting: Duration::MAX, ..self }
+    }
+
+    /// Has every answer from now on told without what `censor` knows.
+    pub(super) fn censor(&self, censor: &Censor) {
+        self.state().censor = censor.clone();
     }
 
     /// Returns the events, in the order of the queue.
@@ -243,7 +252,7 @@ impl State {
         if answer.is_err() && !self.failed.contains(&parcels[place].partition) {
             self.failed.insert(Arc::clone(&parcels[place].partition));
         }
-        self.answers[place] = Some((answer, now));
+        self.answers[place] = Some((answer.map_err(|failure| self.censor.tell(failure)), now));
         self.order.push(place);
         self.latest = now;
     }

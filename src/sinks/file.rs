@@ -113,6 +113,12 @@ impl Options {
         Some(folder.join(self.path.file_name()?))
     }
 
+    /// What of it goes to a peer and must not be shown: nothing.
+    #[expect(clippy::unused_self, reason = "as of every sink")]
+    pub(super) fn confidential(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> AppendedFile {

@@ -131,6 +131,11 @@ impl Options {
         })
     }
 
+    /// What of it goes to the peer and must not be shown.
+    pub(super) fn confidential(&self) -> Vec<String> {
+        self.login.iter().map(|login| login.password.expose().to_owned()).collect()
+    }
+
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Kafka {

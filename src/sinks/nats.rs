@@ -110,6 +110,11 @@ impl Options {
         })
     }
 
+    /// What of it goes to the peer and must not be shown.
+    pub(super) fn confidential(&self) -> Vec<String> {
+        self.login.confidential()
+    }
+
     /// The sink these options describe.
     #[must_use]
     pub fn open(&self) -> Nats {

@@ -20,7 +20,6 @@ use crate::settings::{Absent, Key, Kind};
 mod address;
 mod courier;
 mod endpoint;
-mod excerpt;
 mod lane;
 mod message;
 mod signature;
@@ -133,6 +132,13 @@ impl Options {
             public_only: public_only?,
             encryption: Encryption::read(section, path, problems),
         })
+    }
+
+    /// What of it goes to the peer and must not be shown.
+    pub(super) fn confidential(&self) -> Vec<String> {
+        let token = self.token.iter().map(|token| token.expose().to_owned());
+        let keys = self.keys.iter().flat_map(SigningKey::confidential);
+        self.endpoint.confidential().into_iter().chain(token).chain(keys).collect()
     }
 
     /// The sink these options describe.

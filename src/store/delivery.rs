@@ -117,6 +117,33 @@ pub struct Shed {
     pub more: bool,
 }
 
+/// What operators did to the queue of a sink while a router owned it, as far as the counters show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Dead letters that are owed again.
+    pub revived: u64,
+    /// Owed events that are gone.
+    pub purged: u64,
+    /// Dead letters that are gone.
+    pub purged_dead: u64,
+}
+
+impl Beside {
+    /// From what was owed and dead before, and what is now. Dead letters leave in two ways only, and nothing new is owed but
+    /// by the router: what is owed more was dead.
+    pub(super) fn between((owed, dead): (i64, i64), (owed_now, dead_now): (i64, i64)) -> Self {
+        let count = |n: i64| u64::try_from(n).unwrap_or_default();
+        let revived = count(owed_now - owed);
+        Self { revived, purged: count(owed - owed_now), purged_dead: count(dead - dead_now).saturating_sub(revived) }
+    }
+
+    pub(super) fn add(&mut self, more: Self) {
+        self.revived += more.revived;
+        self.purged += more.purged;
+        self.purged_dead += more.purged_dead;
+    }
+}
+
 /// How much a sink is owed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {

@@ -147,8 +147,11 @@ pub(super) async fn fold(connection: &mut SqliteConnection, lock: &Lock) -> Resu
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(error.to_string().into()),
         _ => StoreError::Io(error.to_string().into()),
     };
-    // Until the log is folded in, both may be found.
-    lock.stamp(&[before, stamp]).map_err(unwritten)?;
+    // Until the log is folded in, both may be found; so may those of earlier times at which a fold was begun and the process
+    // killed: the file still has the stamp of before the first of them.
+    let known = lock.stamps();
+    let new = [before, stamp].into_iter().filter(|stamp| !known.contains(stamp));
+    lock.stamp(&known.iter().copied().chain(new).collect::<Vec<_>>()).map_err(unwritten)?;
     sqlx::query(SET_STAMP).bind(stamp).execute(&mut *connection).await?;
     let (busy, ..): (i64, i64, i64) = sqlx::query_as(FOLD).fetch_one(connection).await?;
     if busy == 0 {

@@ -4,6 +4,7 @@
 //! commands, whatever their number; each command is a hop to its thread and back. Anything else takes the packs apart and
 //! works on rows. Must not know who asks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -141,6 +142,11 @@ impl Scribe {
             let (sinks, rows_upto, next) = queue::standing(&mut self.connection).await?;
             self.window.reset(sinks, rows_upto, next);
         }
+        let mut beside = BTreeMap::new();
+        if self.lock.is_ours() && version != self.version {
+            let (sinks, ..) = queue::standing(&mut self.connection).await?;
+            beside = self.window.done_beside(&sinks);
+        }
         let (numbered, mut added) = self.number(operations).await?;
         let known = self.lock.is_ours() && version == self.version;
         let plan = if known { self.plan(operations, &numbered) } else { None };
@@ -172,6 +178,7 @@ impl Scribe {
             self.time.written(clock);
         }
         self.version = version;
+        self.window.keep_beside(beside);
         if let Some(slice) = slice {
             self.memory.posted(slice);
         }

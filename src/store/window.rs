@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{CommitEvent, Owed, Pick, Settlement};
+use super::{Beside, CommitEvent, Owed, Pick, Settlement};
 use crate::domain::identity::Token;
 use crate::domain::moment::Moment;
 use crate::domain::name::SinkName;
@@ -111,6 +111,8 @@ struct State {
 pub(super) struct Window {
     state: Mutex<State>,
     freed: Notify,
+    /// What others than we have done to the queues, until somebody asks; one entry for each sink at most.
+    beside: Mutex<BTreeMap<SinkName, Beside>>,
 }
 
 /// What of a pick is in the window.
@@ -142,6 +144,29 @@ impl Window {
         let mut state = self.state();
         let next = next.max(state.next);
         *state = State { sinks, rows_upto, next, ..State::default() };
+    }
+
+    /// Returns what others have done to the queues, whose counters are `now`: nobody else changes them beside us.
+    pub(super) fn done_beside(&self, now: &BTreeMap<SinkName, Debtor>) -> BTreeMap<SinkName, Beside> {
+        let state = self.state();
+        let done = now.iter().map(|(name, now)| {
+            let before = state.sinks.get(name).copied().unwrap_or_default();
+            (name.clone(), Beside::between((before.owed, before.dead), (now.owed, now.dead)))
+        });
+        done.filter(|(_, done)| *done != Beside::default()).collect()
+    }
+
+    /// Keeps what others have done until somebody asks.
+    pub(super) fn keep_beside(&self, done: BTreeMap<SinkName, Beside>) {
+        let mut kept = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, done) in done {
+            kept.entry(name).or_default().add(done);
+        }
+    }
+
+    /// What others have done since the last time somebody asked.
+    pub(super) fn take_beside(&self) -> BTreeMap<SinkName, Beside> {
+        std::mem::take(&mut *self.beside.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many events are in packs.

@@ -128,6 +128,12 @@ fn queue() -> Vec<Panel> {
             &[("sum by (sink) (onsip_router_sink_held_calls{$here,sink=~\"$sink\"})", "{{sink}}")],
         ),
         Panel::lines(
+            "Owed to sinks not configured",
+            "Events owed to sinks that are not configured any more: configured again under their names they get them.",
+            "short",
+            &[("sum(onsip_router_unconfigured_sink_events{$here})", "events")],
+        ),
+        Panel::lines(
             "Blocking",
             "1 while a full queue with when_full = \"block\" stops receiving, for all sinks.",
             "short",
@@ -167,6 +173,15 @@ fn given_up() -> Vec<Panel> {
             )],
         )
         .runbook("OnsipRouterDeliveryLate"),
+        Panel::lines(
+            "Changed by operators",
+            "Events that `queue retry` made owed again, or `queue purge` removed, beside the running daemon.",
+            "short",
+            &[(
+                "sum by (sink, action) (increase(onsip_router_sink_operator_events_total{$here,sink=~\"$sink\"}[$rate]))",
+                "{{sink}} {{action}}",
+            )],
+        ),
     ]
 }
 

@@ -75,6 +75,19 @@ async fn d11_webhook_an_answer_with_odd_headers_is_an_answer() {
     }
 }
 
+#[tokio::test]
+async fn f9_redis_a_server_that_repeats_the_log_in_does_not_have_the_password_shown() {
+    let talk = async |mut stream: TcpStream| {
+        let mut request = [0; 512];
+        assert_ne!(stream.read(&mut request).await.unwrap(), 0);
+        let said = "-ERR unknown command 'AUTH', with args beginning with: 'hunter2-secret' \r\n";
+        stream.write_all(said.repeat(3).as_bytes()).await.unwrap();
+    };
+    let section = |address| format!("type = 'redis'\nurl = 'redis://{address}'\npassword = 'hunter2-secret'");
+    let Err(Failure::Retry { reason, .. }) = delivered(section, talk).await else { panic!() };
+    assert!(reason.contains("with args beginning with: '[secret]'") && !reason.contains("hunter2"), "{reason}");
+}
+
 /// Reads one MQTT packet and returns its first byte.
 async fn packet(stream: &mut TcpStream) -> u8 {
     let kind = stream.read_u8().await.unwrap();

@@ -168,7 +168,7 @@ impl Desk {
             owed.sort_by_key(|owed| take.calls.iter().position(|call| **call == *owed.partition));
             whole &= owed.len() < take.of_calls;
             let found: BTreeSet<Arc<str>> = owed.iter().map(|owed| owed.partition.as_str().into()).collect();
-            flow.read_calls(&take.calls, &found, whole);
+            flow.read_calls(&take.calls, &found, owed.len(), whole);
         }
         let (held, mut more) = (owed.len(), !whole && take.turned == 0);
         for part in &take.parts {
@@ -184,7 +184,7 @@ impl Desk {
                 limit,
             };
             let found = store.pick(name, &pick).await?;
-            flow.read(part.kind, found.len(), limit, found.last().map(|owed| owed.position));
+            flow.read(part, &found.iter().map(|owed| owed.position).collect::<Vec<_>>(), limit);
             more |= found.len() == limit;
             let known: BTreeSet<i64> = owed.iter().map(|owed| owed.position).collect();
             owed.extend(found.into_iter().filter(|owed| !known.contains(&owed.position)));
@@ -237,10 +237,8 @@ impl Desk {
         for (outcome, n) in DeliveryOutcome::ALL.iter().zip(counts) {
             self.house.metrics.delivery(self.name.as_str(), *outcome, n);
         }
-        if progress.change == Some(Change::Back)
-            && let Some(mark) = self.house.store.newest(&self.name).await?
-        {
-            works.flow.drain(mark, Moment::now());
+        if matches!(progress.change, Some(Change::Back | Change::Freed)) {
+            works.flow.drain(self.house.store.newest(&self.name).await?, Moment::now());
         }
         Ok(progress)
     }
@@ -319,6 +317,7 @@ fn damaged() -> Result<(), Failure> {
 /// An answer, as far as it matters for what comes next.
 fn said(owed: &Owed, answer: &Result<(), Failure>, now: Moment) -> Tried {
     let failing_for = owed.failing_since.map(|since| now.utc().duration_since(since));
+    let age = || now.utc().duration_since(owed.received).try_into().unwrap_or_default();
     Tried {
         position: owed.position,
         call: owed.partition.as_str().into(),
@@ -331,6 +330,7 @@ fn said(owed: &Owed, answer: &Result<(), Failure>, now: Moment) -> Tried {
         },
         tries: owed.attempts,
         failing_for: failing_for.and_then(|time| time.try_into().ok()).unwrap_or_default(),
+        age: (!Canary::is_one(&owed.partition)).then(age),
     }
 }
 

@@ -20,16 +20,22 @@ pub(super) const OWN: &str = "onsip_router";
 const COUNT: &str = "events";
 /// How many lines were not written for this one.
 const SUPPRESSED: &str = "suppressed";
+/// When the first of the lines was said that this one stands for, and when the last.
+const SAID: [&str; 2] = ["first_at", "last_at"];
 
 /// What one line says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Line {
-    time: Timestamp,
+    pub(super) time: Timestamp,
     level: Level,
     target: String,
     message: String,
     fields: Vec<(&'static str, Value)>,
     suppressed: u64,
+    /// When the first of those it stands for was said, if that is not itself.
+    first: Option<Timestamp>,
+    /// When it was said, if it was written later.
+    said: Option<Timestamp>,
 }
 
 impl Line {
@@ -43,6 +49,8 @@ impl Line {
             message: String::new(),
             fields: Vec::new(),
             suppressed: 0,
+            first: None,
+            said: None,
         };
         event.record(&mut line);
         line
@@ -57,6 +65,8 @@ impl Line {
             message: "log lines were dropped: standard error is not read as fast as it is written to".to_owned(),
             fields: vec![("lines", lines.into())],
             suppressed: 0,
+            first: None,
+            said: None,
         }
     }
 
@@ -91,11 +101,25 @@ impl Line {
     /// Takes the place of `earlier`, which was not written.
     pub(super) fn replacing(mut self, earlier: &Self) -> Self {
         self.suppressed += earlier.suppressed + 1;
+        self.first = Some(earlier.first.unwrap_or(earlier.time));
         let count = |line: &Self| line.fields().find(|(name, _)| *name == COUNT).and_then(|(_, value)| value.as_u64());
         if let (Some(mine), Some(before)) = (count(&self), count(earlier)) {
             self.put(COUNT, Value::from(mine.saturating_add(before)));
         }
         self
+    }
+
+    /// The same line, which was held back and is written at `now`.
+    pub(super) fn written(self, now: Timestamp) -> Self {
+        Self { said: Some(self.time), time: now, ..self }
+    }
+
+    /// What is told of the lines that were held back for this one, and of itself if it was.
+    fn held_back(&self) -> Vec<(&'static str, Value)> {
+        let Some(last) = self.said.filter(|said| self.first.is_some() || *said != self.time) else { return Vec::new() };
+        let count = (self.suppressed > 0).then(|| (SUPPRESSED, Value::from(self.suppressed)));
+        let times = [self.first.unwrap_or(last), last].map(|time| Value::from(rfc3339(time)));
+        count.into_iter().chain(SAID.into_iter().zip(times)).collect()
     }
 
     fn put(&mut self, name: &'static str, value: Value) {
@@ -123,8 +147,8 @@ impl Line {
             let _ = write!(text, "{dim}{}:{dim:#} ", harmless(&self.target));
         }
         text.push_str(&harmless(&self.message));
-        let suppressed = Value::from(self.suppressed);
-        for (name, value) in self.fields().chain((self.suppressed > 0).then_some((SUPPRESSED, &suppressed))) {
+        let held_back = self.held_back();
+        for (name, value) in self.fields().chain(held_back.iter().map(|(name, value)| (*name, value))) {
             let _ = write!(text, " {dim}{name}={dim:#}{}", shown(value));
         }
         text
@@ -165,8 +189,8 @@ impl Serialize for Line {
         for (name, value) in &self.fields {
             map.serialize_entry(name, value)?;
         }
-        if self.suppressed > 0 {
-            map.serialize_entry(SUPPRESSED, &self.suppressed)?;
+        for (name, value) in self.held_back() {
+            map.serialize_entry(name, &value)?;
         }
         map.serialize_entry("target", &self.target)?;
         map.end()

@@ -1,7 +1,8 @@
 //! Which lines are written at once, and which are held back because the same was said a moment ago.
 //!
 //! Of what is held back the newest is written once the time is up, with the number of those before it: so the last word
-//! about a thing is always the truth. Must not know what a line says.
+//! about a thing is always the truth. It carries the time of writing, so that the log stays in order, and says when the first
+//! and the last of those it stands for was said. Must not know what a line says.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -66,7 +67,7 @@ impl Repeats {
                 return None;
             }
             said.at = now;
-            return Some(line);
+            return Some(line.written(now.utc()));
         }
         self.foreign += usize::from(subject.foreign);
         self.said.insert(key, Said { at: now, held: None, foreign: subject.foreign });
@@ -90,17 +91,18 @@ impl Repeats {
                 false
             }
         });
-        in_order(due)
+        in_order(due, now)
     }
 
     /// All that is held back.
-    pub(super) fn rest(&mut self) -> Vec<Line> {
+    pub(super) fn rest(&mut self, now: Moment) -> Vec<Line> {
         (self.bytes, self.foreign) = (0, 0);
-        in_order(self.said.drain().filter_map(|(_, said)| said.held).map(|line| *line).collect())
+        in_order(self.said.drain().filter_map(|(_, said)| said.held).map(|line| *line).collect(), now)
     }
 }
 
-fn in_order(mut lines: Vec<Line>) -> Vec<Line> {
+/// In the order they were said, as they are written `now`.
+fn in_order(mut lines: Vec<Line>, now: Moment) -> Vec<Line> {
     lines.sort_by_key(Line::time);
-    lines
+    lines.into_iter().map(|line| line.written(now.utc())).collect()
 }

@@ -113,7 +113,9 @@ fn the_first_is_written_at_once_and_the_newest_of_the_rest_when_the_time_is_up()
     let due = repeats.due(at(10));
     assert_eq!(due.len(), 1);
     let text = due[0].text(false);
-    assert!(text.ends_with("sink=crm why=third events=320 suppressed=1"), "{text}");
+    assert!(text.starts_with("2026-11-26T15:00:10.000000Z  WARN a delivery failed"), "{text}");
+    let times = "first_at=2026-11-26T15:00:00.000000Z last_at=2026-11-26T15:00:00.000000Z";
+    assert!(text.ends_with(&format!("sink=crm why=third events=320 suppressed=1 {times}")), "{text}");
     assert!(repeats.hear(about(1), line("fourth", 1), at(11)).is_none(), "one was written a second ago");
     assert_eq!(repeats.due(at(20)).len(), 1);
 }
@@ -126,8 +128,8 @@ fn after_a_quiet_time_a_line_is_written_at_once_again() {
     assert!(repeats.hear(about(1), line(), at(10)).is_some());
     assert!(repeats.hear(about(1), line(), at(11)).is_none());
     let late = repeats.hear(about(1), line(), at(25)).unwrap().text(false);
-    assert!(late.ends_with("suppressed=1"), "nobody had looked meanwhile: {late}");
-    assert_eq!((repeats.due(at(60)), repeats.rest()), (Vec::new(), Vec::new()));
+    assert!(late.contains("suppressed=1 first_at="), "nobody had looked meanwhile: {late}");
+    assert_eq!((repeats.due(at(60)), repeats.rest(at(60))), (Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn at_the_end_all_that_is_held_back_is_written() {
     let line = || one(|| warn!("a delivery failed"));
     assert!(repeats.hear(about(1), line(), at(0)).is_some());
     assert!(repeats.hear(about(1), line(), at(1)).is_none());
-    assert_eq!(repeats.rest().len(), 1);
+    assert_eq!(repeats.rest(at(2)).len(), 1);
 }
 
 #[test]
@@ -185,4 +187,60 @@ fn what_is_held_back_is_bounded_in_bytes() {
     assert_eq!(hear(&mut repeats), LOG_HELD / line.size());
     assert_eq!(repeats.due(at(10)).len(), LOG_HELD / line.size());
     assert_eq!(hear(&mut repeats), LOG_HELD / line.size(), "what was written leaves room");
+}
+
+/// A line that was said `seconds` after the beginning.
+fn said(seconds: u64) -> Line {
+    let mut line = one(|| warn!(sink = "crm", "a delivery failed"));
+    line.time = at(seconds).utc();
+    line
+}
+
+#[test]
+fn f11_a_line_that_was_held_back_carries_the_time_of_writing_and_says_when_it_was_said() {
+    let mut repeats = Repeats::within(Duration::from_secs(10));
+    let first = repeats.hear(about(1), said(0), at(0)).unwrap();
+    assert!(!first.text(false).contains("first_at"), "{}", first.text(false));
+    assert!(repeats.hear(about(1), said(4), at(4)).is_none());
+    let alone = repeats.due(at(10)).remove(0).text(false);
+    let said_at = |second| format!("2026-11-26T15:00:{second:02}.000000Z");
+    assert!(alone.starts_with(&said_at(10)), "{alone}");
+    assert!(alone.ends_with(&format!("sink=crm first_at={0} last_at={0}", said_at(4))), "{alone}");
+    for second in [12, 15, 17] {
+        assert!(repeats.hear(about(1), said(second), at(second)).is_none());
+    }
+    let all = repeats.rest(at(19)).remove(0);
+    assert!(all.text(false).starts_with(&said_at(19)));
+    let json: serde_json::Value = serde_json::from_str(&all.json()).unwrap();
+    let told = ["timestamp", "first_at", "last_at"].map(|name| json[name].as_str().unwrap().to_owned());
+    assert_eq!((told, &json["suppressed"]), ([19, 12, 17].map(said_at), &2.into()));
+}
+
+#[test]
+fn f11_the_lines_of_client_libraries_are_not_written_and_all_others_are() {
+    let muted = [
+        "async_nats::connector",
+        "redis::aio::multiplexed_connection",
+        "lapin::channels",
+        "rumqttc::state",
+        "rumqttc_v5_next::eventloop",
+        "rdkafka::client",
+        "librdkafka",
+        "sqlx_postgres::options::pgpass",
+        "sqlx::postgres::notice",
+        "reqwest::connect",
+        "hyper_util::client::legacy::client",
+        "h2::proto",
+        "hickory_resolver::hosts",
+        "hickory_net::udp",
+        "tokio_xmpp::stanzastream",
+        "rustls::common_state",
+        "rustls_platform_verifier::verification",
+    ];
+    for target in muted {
+        assert!(is_muted(target), "{target}");
+    }
+    for target in [OWN, "onsip_router::sinks", "actix_server::accept", "sqlx::query", "opentelemetry_sdk", "notify"] {
+        assert!(!is_muted(target), "{target}");
+    }
 }

@@ -12,7 +12,8 @@ use crate::store::Part;
 /// Arguments of `queue purge`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-What is purged is gone; other sinks keep what they are owed. Asks before it does so.
+What is purged is gone; other sinks keep what they are owed, and what is left of a call stays in order. Asks before it does
+so. A running daemon logs and counts what is purged.
 Exit codes: 0 done, 78 bad configuration, 1 not confirmed, or anything else.
 
 Examples:

@@ -10,6 +10,8 @@ use crate::store::Part;
 /// Arguments of `queue retry`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
+A dead letter is owed at its old place again: it goes before all of its call that is still owed, and arrives behind what was
+delivered of the call since it was given up; `sequence` tells the order. A running daemon logs and counts what is retried.
 Exit codes: 0 done, 78 bad configuration, 1 a position is no dead letter, or anything else.
 
 Examples:

@@ -109,10 +109,12 @@ pub struct Subscriptions {
 /// What all sinks add up to.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Sinks {
-    /// All.
+    /// All that are configured.
     pub total: usize,
     /// Those that take events.
     pub up: usize,
+    /// Those that are not configured any more and are owed something yet, or have dead letters.
+    pub unconfigured: usize,
     /// Those whose queue is full and for which receiving stops.
     pub blocking: usize,
     /// Events not yet acknowledged.
@@ -135,6 +137,7 @@ pub async fn show(board: web::Data<Board>, metrics: web::Data<Metrics>) -> HttpR
 fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment) -> Summary {
     let reasons = health::reasons(view);
     let sinks = || view.sinks.values();
+    let configured = sinks().filter(|status| status.configured).count();
     Summary {
         version: metrics.build.version.clone(),
         commit: metrics.build.commit.clone(),
@@ -156,7 +159,8 @@ fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment)
             states: counts(SubscriptionState::ALL, view.subscriptions.values().map(|status| status.state)),
         },
         sinks: Sinks {
-            total: view.sinks.len(),
+            total: configured,
+            unconfigured: view.sinks.len() - configured,
             up: sinks().filter(|status| status.up).count(),
             blocking: sinks().filter(|status| status.blocking).count(),
             queued: sinks().map(|status| status.queued).sum(),

@@ -13,7 +13,7 @@ use crate::http::worst;
 pub fn table(view: &View, now: Timestamp) -> String {
     let mut sinks: Vec<(&SinkName, &SinkStatus)> = view.sinks.iter().collect();
     sinks.sort_by_key(|(_, status)| worst::sink(status));
-    let columns = ["Sink", "Type", "State", "Queued", "Oldest", "Dead", "Newest failure"];
+    let columns = ["Sink", "Type", "State", "Queued", "Oldest", "Held calls", "Next try", "Dead", "Newest failure"];
     section("Sinks", &columns, sinks.into_iter().map(|(name, status)| row(name, status, now)))
 }
 
@@ -21,7 +21,8 @@ fn state(status: &SinkStatus) -> String {
     match (status.blocking, status.up) {
         (true, _) => badge(Mood::Bad, "full, blocking"),
         (false, true) => badge(Mood::Good, "up"),
-        (false, false) => badge(Mood::Bad, "down"),
+        (false, false) if status.configured => badge(Mood::Bad, "down"),
+        (false, false) => badge(Mood::Busy, "not configured"),
     }
 }
 
@@ -33,6 +34,8 @@ fn row(name: &SinkName, status: &SinkStatus, now: Timestamp) -> Vec<Cell> {
         Cell::new("State", state(status)),
         Cell::new("Queued", status.queued.to_string()),
         Cell::new("Oldest", moment(status.oldest, now)),
+        Cell::new("Held calls", status.held.to_string()),
+        Cell::new("Next try", moment(status.retry_at.or(status.held_retry_at), now)),
         Cell::new("Dead", dead),
         Cell::text("Newest failure", status.last_error.as_deref()),
     ]

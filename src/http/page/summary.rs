@@ -20,8 +20,14 @@ pub fn summary(view: &View, now: Timestamp) -> String {
     let subscriptions = counts(view.subscriptions.values().map(|status| status.state));
     let subscriptions =
         SubscriptionState::ALL.iter().map(|s| (of_subscription(*s), s.as_str(), *subscriptions.get(s).unwrap_or(&0)));
+    let configured = view.sinks.values().filter(|status| status.configured).count();
     let up = view.sinks.values().filter(|status| status.up).count();
-    let down = view.sinks.len() - up;
+    let (down, unconfigured) = (configured - up, view.sinks.len() - configured);
+    let sinks = [
+        (Mood::Good, "up", up as u64),
+        (Mood::Bad, "down", down as u64),
+        (Mood::Busy, "not configured", unconfigured as u64),
+    ];
     let queued: u64 = view.sinks.values().map(|status| status.queued).sum();
     let dead: u64 = view.sinks.values().map(|status| status.dead).sum();
     let alarm = |n: u64| if n > 0 { Mood::Bad } else { Mood::Off };
@@ -32,7 +38,7 @@ pub fn summary(view: &View, now: Timestamp) -> String {
         "<div class=\"figures\">\n".to_owned(),
         tile("Accounts", view.accounts.len() as u64, accounts),
         tile("Subscriptions", view.subscriptions.len() as u64, subscriptions),
-        tile("Sinks", view.sinks.len() as u64, [(Mood::Good, "up", up as u64), (Mood::Bad, "down", down as u64)]),
+        tile("Sinks", configured as u64, sinks),
         tile("Events queued", queued, [(alarm(dead), "dead", dead)]),
         "</div>\n".to_owned(),
     ]

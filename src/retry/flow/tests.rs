@@ -33,6 +33,8 @@ struct Queue {
     delivered: Vec<(Event, Moment)>,
     dead: Vec<(Event, Moment)>,
     tries: Vec<(i64, Moment)>,
+    changes: Vec<(Change, Moment)>,
+    caught_up: Vec<(CaughtUp, Moment)>,
 }
 
 impl Queue {
@@ -75,14 +77,14 @@ impl Queue {
         let held = taken.len();
         taken.sort_by_key(|event| take.calls.iter().position(|call| *call == event.call));
         let found = taken.iter().map(|event| Arc::clone(&event.call)).collect();
-        flow.read_calls(&take.calls, &found, whole);
+        flow.read_calls(&take.calls, &found, held, whole);
         for part in &take.parts {
             let limit = part.limit.min(take.most.saturating_sub(taken.len()));
             if limit == 0 {
                 continue;
             }
             let rows = self.pick(*part, &take.without, limit);
-            flow.read(part.kind, rows.len(), limit, rows.last().map(|event| event.position));
+            flow.read(part, &rows.iter().map(|event| event.position).collect::<Vec<_>>(), limit);
             for row in rows {
                 if !taken.iter().any(|event| event.position == row.position) {
                     taken.push(row);
@@ -93,6 +95,7 @@ impl Queue {
         taken.rotate_left(held);
         if taken.is_empty() {
             flow.done(&[], &[], whole, now, 0.5);
+            self.caught_up.extend(flow.caught_up().map(|caught_up| (caught_up, now)));
             return false;
         }
         let turned = take.turned % taken.len();
@@ -118,7 +121,8 @@ impl Queue {
             // What the wall clock says may be anything.
             let failing_for = if before == 0 { Duration::ZERO } else { self.by_wall };
             let (position, call) = (event.position, Arc::clone(&event.call));
-            tried.push(Tried { position, call, answer, tries: before, failing_for });
+            let age = Some(now.since(event.came));
+            tried.push(Tried { position, call, answer, tries: before, failing_for, age });
         }
         let whole = whole && take.turned == 0;
         flow.adapt(taken.len(), tried.len(), false);
@@ -126,11 +130,11 @@ impl Queue {
         let (dead, events) = self.events.drain(..).partition(|event| dead.contains(&event.position));
         self.events = events;
         self.dead.extend(Vec::into_iter(dead).map(|event| (event, now)));
-        if change == Some(Change::Back)
-            && let Some(newest) = self.events.last()
-        {
-            flow.drain(newest.position, now);
+        if matches!(change, Some(Change::Back | Change::Freed)) {
+            flow.drain(self.events.last().map(|newest| newest.position), now);
         }
+        self.changes.extend(change.map(|change| (change, now)));
+        self.caught_up.extend(flow.caught_up().map(|caught_up| (caught_up, now)));
         true
     }
 
@@ -341,7 +345,7 @@ fn fresh_events_come_promptly_while_a_backlog_drains_at_its_rate() {
         for n in 0..400 {
             queue.add(&format!("old {n}"), at(0));
         }
-        flow.drain(queue.newest, at(0));
+        flow.drain(Some(queue.newest), at(0));
         let mut n = 0;
         let mut traffic = |queue: &mut Queue, now: Moment| {
             let due = since(at(0), now).is_multiple_of(100);
@@ -575,3 +579,5 @@ properties! {
         proptest::prop_assert!(queue.events.iter().all(|event| poison.contains(&event.call)), "{:?} {flow:?}", queue.events);
     }
 }
+
+mod recovery;

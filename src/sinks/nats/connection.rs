@@ -88,7 +88,11 @@ impl Link for Connection {
         let settings = options.login.add_to(settings).map_err(|fault| failed(&fault))?;
         let client = settings.connect(&options.servers).await.map_err(|fault| match fault.kind() {
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                format!("{} refuses the log-in; check user, password, token, nkey or credentials", options.peer())
+                let said = excerpt(&fault.to_string());
+                format!(
+                    "{} refuses the log-in ({said}); check user, password, token, nkey or credentials",
+                    options.peer()
+                )
             }
             _ => failed(&fault),
         })?;
@@ -136,7 +140,7 @@ impl Connection {
             RequestErrorKind::NoResponders => {
                 Fault::Refused(format!("no stream takes the subject {subject}: there is none, or it has no leader"))
             }
-            RequestErrorKind::MaxPayloadExceeded => Fault::Rejected(fault.to_string()),
+            RequestErrorKind::MaxPayloadExceeded => Fault::Rejected(excerpt(&fault.to_string())),
             RequestErrorKind::InvalidSubject => Fault::Rejected(format!("{subject} is no subject")),
             RequestErrorKind::TimedOut => self.doubt(&format!("no acknowledgement for {subject} within {ANSWER:?}")),
             RequestErrorKind::Other => self.doubt("the connection was lost"),
@@ -144,7 +148,10 @@ impl Connection {
         match serde_json::from_slice(&answer.payload) {
             Ok(Response::Ok(PublishAck { .. })) => Ok(()),
             Ok(Response::Err { error }) => Err(refusal(&subject, &error)),
-            Err(_) => Err(Fault::Refused(format!("what answers at the subject {subject} is no stream"))),
+            Err(_) => {
+                let said = excerpt(&String::from_utf8_lossy(&answer.payload));
+                Err(Fault::Refused(format!("what answers at the subject {subject} is no stream; it says: {said}")))
+            }
         }
     }
 

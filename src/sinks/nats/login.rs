@@ -63,6 +63,20 @@ impl Login {
         })
     }
 
+    /// What of it must not be shown.
+    pub(super) fn confidential(&self) -> Vec<String> {
+        match self {
+            Self::Anonymous => Vec::new(),
+            Self::User { password: secret, .. } | Self::Token(secret) | Self::Nkey(secret) => {
+                vec![secret.expose().to_owned()]
+            }
+            // Each line of it may be said alone.
+            Self::Credentials(text) => {
+                text.expose().lines().filter(|l| !l.starts_with("---")).map(str::to_owned).collect()
+            }
+        }
+    }
+
     /// Adds it to the options of a connection.
     pub(super) fn add_to(&self, options: ConnectOptions) -> std::io::Result<ConnectOptions> {
         Ok(match self {

@@ -71,24 +71,34 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         // Naming the library to the server would be one more command that an access control list has to allow.
-        let mut login = RedisConnectionInfo::default().set_db(options.address.database.into()).set_skip_set_lib_name();
-        if let Some(username) = &options.username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = &options.password {
-            login = login.set_password(password.expose());
-        }
+        let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
         let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
-        let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
-        let (link, driver) = opened.map_err(|fault| {
-            let elsewhere = fault.is_io_error() || fault.is_connection_dropped();
-            if elsewhere { Fault::Here(said(&fault)) } else { Fault::Everywhere(said(&fault)) }
-        })?;
+        let opened = MultiplexedConnection::new_with_config(&nobody, stream, patient).await;
+        let (link, driver) = opened.map_err(|fault| unmade(&fault, ""))?;
         let mut drivers = JoinSet::new();
         let driver = drivers.spawn(driver);
         let mut connection = Self { link, peer: options.address.to_string(), driver, _drivers: drivers };
+        connection.log_in(options).await?;
         connection.check().await.map_err(Fault::Everywhere)?;
         Ok(connection)
+    }
+
+    /// Logs in and selects the database; the library would do so too, but keep what the server says of a log-in to itself.
+    async fn log_in(&mut self, options: &Options) -> Result<(), Fault<String>> {
+        if let Some(password) = &options.password {
+            let mut login = redis::cmd("AUTH");
+            if let Some(username) = &options.username {
+                login.arg(username);
+            }
+            let answer: Result<(), _> = login.arg(password.expose()).query_async(&mut self.link).await;
+            answer.map_err(|fault| unmade(&fault, "; check `username` and `password`"))?;
+        }
+        if options.address.database > 0 {
+            let answer: Result<(), _> =
+                redis::cmd("SELECT").arg(options.address.database).query_async(&mut self.link).await;
+            answer.map_err(|fault| unmade(&fault, "; check the database in `url`"))?;
+        }
+        Ok(())
     }
 
     /// Whether it still stands, as far as is known.
@@ -196,6 +206,14 @@ fn is_queued(answer: &Value) -> bool {
 fn refusal(answer: Value, stream: &str) -> Option<Refusal> {
     let fault = answer.extract_error().err()?;
     Some(format!("the key {stream} does not take entries: {}", said(&fault)))
+}
+
+/// Why there is no connection, and whether another address of the server may do better; with a `hint` if not.
+fn unmade(fault: &RedisError, hint: &str) -> Fault<String> {
+    if fault.is_io_error() || fault.is_connection_dropped() {
+        return Fault::Here(said(fault));
+    }
+    Fault::Everywhere(said(fault) + hint)
 }
 
 /// What went wrong; where the server has said it, in its words.

@@ -14,12 +14,12 @@ use reqwest::{Client, Response, redirect};
 
 use super::Options;
 use super::address::VettingResolver;
-use super::excerpt::Censor;
 use super::lane::lanes;
 use super::message::{Message, value};
 use super::verdict::{self, Reach, Refusal};
 use crate::domain::limits::{WEBHOOK_ANSWER, WEBHOOK_ANSWER_TIME, WEBHOOK_HEADERS};
 use crate::domain::moment::Moment;
+use crate::sinks::excerpt::excerpt;
 use crate::sinks::{Batch, Failure};
 
 /// Time to connect, TLS included.
@@ -37,7 +37,6 @@ const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 pub(super) struct Courier {
     options: Options,
     client: Client,
-    censor: Censor,
 }
 
 impl Courier {
@@ -51,10 +50,7 @@ impl Courier {
         let trust = tokio::task::spawn_blocking(move || own.trust()).await.map_err(io::Error::other);
         let trust = trust.flatten().map_err(|fault| failed(&fault))?;
         let client = client(options, trust).map_err(|fault| failed(&fault.without_url()))?;
-        let token = options.token.iter().map(|token| token.expose().to_owned());
-        let keys = options.keys.iter().flat_map(super::SigningKey::confidential);
-        let censor = Censor::of(options.endpoint.confidential().into_iter().chain(token).chain(keys));
-        Ok(Self { options: options.clone(), client, censor })
+        Ok(Self { options: options.clone(), client })
     }
 
     /// Posts what is in `batch` and answers for each.
@@ -151,7 +147,7 @@ impl Courier {
         let header = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let wait = header(RETRY_AFTER).and_then(|wait| verdict::retry_after(wait, header(DATE), Moment::now()));
         let said = body(answer).await;
-        let said = self.censor.excerpt(&String::from_utf8_lossy(&said));
+        let said = excerpt(&String::from_utf8_lossy(&said));
         let colon = if said.is_empty() { "" } else { ": " };
         verdict::of(status, format!("{}: {status}{colon}{said}", self.options.endpoint), wait)
     }
@@ -160,7 +156,7 @@ impl Courier {
         let fault = fault.without_url();
         let (what, reach) =
             if fault.is_connect() { ("cannot connect", Reach::Sink) } else { ("the connection broke", Reach::Lane) };
-        let why = self.censor.excerpt(&root(&fault));
+        let why = excerpt(&root(&fault));
         let reason = format!("{}: {what}: {why}", self.options.endpoint);
         Refusal { failure: Failure::Retry { reason, after: None }, reach }
     }

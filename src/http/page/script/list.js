@@ -63,16 +63,16 @@ function subscriptionRow({ account: name, service, node, state, since, lease_unt
   ];
 }
 
-function sinkRows({ name, kind, up, blocking, last_error, retry_at, held, queued, oldest, dead }) {
+function sinkRows({ name, kind, configured, up, blocking, last_error, retry_at, held, held_retry_at, queued, oldest, dead }) {
+  const soon = (at) => (at && Date.parse(at) > now() ? [", next try in ", moment(at, "lasts")] : []);
   const row = [
     ["Sink", [element("b", {}, name), ` ${kind}`]],
-    ["State", blocking ? tag("full, blocking") : tag(up ? "up" : "down")],
-    ["Queue", [number(queued), held ? ` (${plural(held, "call")} held)` : ""]],
+    ["State", blocking ? tag("full, blocking") : tag(!configured ? "not configured" : up ? "up" : "down")],
+    ["Queue", [number(queued), ...(held ? [` (${plural(held, "call")} held`, ...soon(held_retry_at), ")"] : [])]],
     ["Oldest", moment(oldest)],
     ["Dead", dead ? element("b", { class: "bad" }, number(dead)) : "0"],
   ];
-  const retry = retry_at && Date.parse(retry_at) > now() ? [", next try in ", moment(retry_at, "lasts")] : [];
-  const fault = last_error && !up ? [["Newest failure", [last_error, ...retry], "text"]] : null;
+  const fault = last_error && !up ? [["Newest failure", [last_error, ...soon(retry_at)], "text"]] : null;
   if (!fault) return [row];
   fault.kind = "fault";
   return [row, fault];
@@ -125,7 +125,7 @@ const subscriptions = list("subscriptions", {
 
 async function showSinks() {
   const sinks = await (await get("/api/v1/sinks")).json();
-  const rank = ({ blocking, up }) => (blocking ? 0 : up ? 2 : 1);
+  const rank = ({ blocking, configured, up }) => (blocking ? 0 : up ? 3 : configured ? 1 : 2);
   sinks.sort((a, b) => rank(a) - rank(b));
   setRows(find("#sinks tbody"), sinks.flatMap(sinkRows));
 }

@@ -25,7 +25,7 @@ function figures({ accounts, subscriptions, sinks, totals, last_minute: minute }
     figure("Subscriptions", number(active), `of ${number(subscriptions.total)} active`,
       parts({ ...subscriptions.states, active: 0, renewing: 0 })),
     figure("Sinks", number(sinks.up), `of ${number(sinks.total)} up`,
-      [[sinks.total - sinks.up, "down", "bad"], [sinks.blocking, "blocking", "bad"], [sinks.dead, "dead", "bad"],
+      [[sinks.total - sinks.up, "down", "bad"], [sinks.unconfigured, "not configured", "bad"], [sinks.blocking, "blocking", "bad"], [sinks.dead, "dead", "bad"],
         [number(sinks.queued), "queued"]]),
     figure("Events received", rate(minute.received_per_second), "per second",
       [[totals.dropped, "dropped", "bad"], [number(totals.received), "since the start"],
