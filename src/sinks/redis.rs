@@ -70,7 +70,7 @@ impl Options {
             name: "username",
             kind: Kind::Text(Text::ANY),
             absent: Absent::Fine,
-            help: "User of the access control list; it needs XADD, MULTI and EXEC. By default `default`.",
+            help: "User of the access control list; it needs XADD, XTRIM (unless `max_len` is 0), MULTI and EXEC. By default `default`.",
         },
         Key { name: "password", kind: Kind::Secret, absent: Absent::Fine, help: "Its password." },
         CA_FILE,

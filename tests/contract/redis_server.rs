@@ -193,7 +193,8 @@ async fn a_replica_takes_nothing_until_it_is_a_primary() {
 #[tokio::test]
 async fn a_user_with_few_rights_is_enough_and_nobody_is_not() {
     let peer = RedisServer::start().await;
-    peer.run(&["ACL", "SETUSER", "router", "on", ">for-router", "~onsip:*", "+xadd", "+multi", "+exec"]).await;
+    peer.run(&["ACL", "SETUSER", "router", "on", ">for-router", "~onsip:*", "+xadd", "+xtrim", "+multi", "+exec"])
+        .await;
     let url = format!("type = \"redis\"\nurl = \"redis://{}\"\n", peer.address());
     let own = format!("{url}username = \"router\"\npassword = \"for-router\"\n");
     assert_eq!(deliver(&own, &parcels(0, 5)).await, vec![Ok(()); 5]);
@@ -210,7 +211,8 @@ async fn a_user_with_few_rights_is_enough_and_nobody_is_not() {
 #[tokio::test]
 async fn a4_an_entry_that_no_right_is_for_holds_up_only_its_call() {
     let peer = RedisServer::start().await;
-    peer.run(&["ACL", "SETUSER", "router", "on", ">for-router", "~onsip:call-1", "+xadd", "+multi", "+exec"]).await;
+    peer.run(&["ACL", "SETUSER", "router", "on", ">for-router", "~onsip:call-1", "+xadd", "+xtrim", "+multi", "+exec"])
+        .await;
     let settings = format!(
         "type = \"redis\"\nurl = \"redis://{}\"\nusername = \"router\"\npassword = \"for-router\"\n\
          stream = \"onsip:{{partitionkey}}\"\n",

@@ -1,6 +1,6 @@
 //! One connection to a Redis server, up to its first fault. Must not know why an entry is added.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,30 +149,41 @@ impl Connection {
         if entries.is_empty() {
             return Ok(Outcome::Done(Vec::new()));
         }
+        let streams: BTreeSet<&str> = entries.iter().map(|entry| &*entry.stream).collect();
+        let trims = if max_len > 0 { streams.len() } else { 0 };
         let mut batch = redis::pipe();
         batch.cmd("MULTI");
         for Entry { stream, kind, parcel } in entries {
-            let command = batch.cmd("XADD").arg(stream);
-            if max_len > 0 {
-                command.arg("MAXLEN").arg("~").arg(max_len);
-            }
-            command.arg("*").arg("id").arg(&*parcel.id).arg("type").arg(kind);
-            command.arg("partitionkey").arg(&*parcel.partition).arg("event").arg(&*parcel.body);
+            batch.cmd("XADD").arg(stream).arg("*").arg("id").arg(&*parcel.id).arg("type").arg(kind);
+            batch.arg("partitionkey").arg(&*parcel.partition).arg("event").arg(&*parcel.body);
+        }
+        // Not a part of XADD: that would be written to the server's log with the length the stream had then, and a server
+        // that finds a torn transaction there would trim away as many entries as it had brought back of it.
+        for stream in streams.into_iter().take(trims) {
+            batch.cmd("XTRIM").arg(stream).arg("MAXLEN").arg("~").arg(max_len);
         }
         batch.cmd("EXEC");
-        let answers = self.link.send_packed_commands(&batch, 0, entries.len() + 2).await;
+        let commands = entries.len() + trims;
+        let answers = self.link.send_packed_commands(&batch, 0, commands + 2).await;
         let mut answers = answers.map_err(|fault| format!("{}: {}", self.peer, said(&fault)))?;
         let results = match answers.pop() {
             Some(Value::Array(results)) => results,
             // Without its beginning it was no transaction, and each command stands for itself.
             _ if matches!(answers.first(), Some(Value::ServerError(_))) => answers.split_off(1),
-            Some(Value::ServerError(_)) if answers.len() == entries.len() + 1 && answers.iter().any(is_queued) => {
-                let refusals = answers.split_off(1).into_iter().zip(entries);
+            Some(Value::ServerError(_)) if answers.len() == commands + 1 && answers.iter().any(is_queued) => {
+                let mut refusals = answers.split_off(1);
+                let mut trims = refusals.split_off(entries.len()).into_iter();
+                if refusals.iter().all(is_queued)
+                    && let Some(fault) = trims.find_map(|trim| trim.extract_error().err())
+                {
+                    return Err(format!("{}: the stream cannot be trimmed (`max_len`): {}", self.peer, said(&fault)));
+                }
+                let refusals = refusals.into_iter().zip(entries);
                 return Ok(Outcome::Refused(refusals.map(|(answer, entry)| refusal(answer, &entry.stream)).collect()));
             }
             last => return Err(format!("{}: {}", self.peer, cause(answers.into_iter().chain(last)))),
         };
-        if results.len() != entries.len() {
+        if results.len() != commands {
             return Err(format!("{}: a transaction has {} results", self.peer, results.len()));
         }
         let outcome = |(result, entry): (Value, &&Entry<'_>)| refusal(result, &entry.stream).map_or(Ok(()), Err);
