@@ -1,7 +1,7 @@
 //! The router actor: decides what is an event, where it goes, and writes both down in one commit.
 //!
 //! Batches that arrive while a commit is under way are committed together in the next one, large ones in pieces
-//! ([`rounds`]). It remembers nothing between commits, so it can be rebuilt at any time.
+//! (`rounds`). It remembers nothing between commits, so it can be rebuilt at any time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@
 //! * An account that lost its session goes before one that never had any, and that one before one whose last attempt
 //!   failed. The more urgent one takes the slot of a less urgent one at once.
 //! * Among equals the domains take turns, so that many accounts of one domain do not delay another domain.
-//! * While slots are taken over and no log-in succeeds, their number doubles up to [`MOST_WIDENING`] times: a server that
+//! * While slots are taken over and no log-in succeeds, their number doubles up to `MOST_WIDENING` times: a server that
 //!   answers nobody is found out about in seconds however many accounts it has. The next log-in that succeeds ends that.
 //! * An answer is a step of a log-in that only the server can bring about: a stream with its features, a log-in.
 //!

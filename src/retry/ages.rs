@@ -4,7 +4,7 @@
 //! clock and by the number of tries; it counts for no more than the schedule lets so many tries last at least, so that a
 //! clock that was wrong, or was put right, gives up nothing early.
 //!
-//! Pure. Bounded: of more than [`MOST`] events that fail, those that were tried longest ago are forgotten; they begin again
+//! Pure. Bounded: of more than `MOST` events that fail, those that were tried longest ago are forgotten; they begin again
 //! with what their tries prove.
 
 use std::collections::BTreeMap;

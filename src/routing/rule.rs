@@ -1,7 +1,7 @@
 //! A sink's `when`: a CEL expression over one event.
 //!
 //! The event's attributes and `data` are the variables. A rule is checked against what events look like when it is
-//! compiled ([`meaning`]). Must not know sinks, queues or where the text came from.
+//! compiled (`meaning`). Must not know sinks, queues or where the text came from.
 
 use std::collections::HashMap;
 use std::fmt;

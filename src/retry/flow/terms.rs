@@ -102,7 +102,7 @@ pub enum Change {
     Down,
     /// The sink asked us to stop, and rests.
     Resting,
-    /// It works again; say with [`Flow::drain`] how far its backlog goes.
+    /// It works again; say with `Flow::drain` how far its backlog goes.
     Back,
     /// The same for one that had failed for so few calls that it was not taken to be down.
     Freed,
