@@ -49,7 +49,7 @@ pub struct Config {
     pub otel: otel::options::Options,
     /// What an operator should put right, and yet keeps nothing from running.
     pub warnings: Vec<Problem>,
-    /// What may well be meant so, and is worth a second look: `check` tells it.
+    /// What may well be meant so and is worth a second look; `check` tells it.
     pub notes: Vec<Problem>,
 }
 

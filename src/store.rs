@@ -278,7 +278,7 @@ impl Store {
         queue::sinks(&self.readers).await
     }
 
-    /// What operators did to the queues beside us since this was last asked; nothing where we do not own the database.
+    /// Returns what operators did to the queues since this was last asked; nothing where we do not own the database.
     pub async fn done_beside(&self) -> Result<BTreeMap<SinkName, Beside>, StoreError> {
         self.window().await?;
         Ok(self.window.take_beside())

@@ -1,4 +1,4 @@
-//! What the store knows of accounts, as their connections read it when they start: once for all that start together.
+//! Reads what the store knows of accounts when their connections start: once for all that start together.
 //!
 //! Must not know what the lines mean.
 
@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, Shared};
 use crate::domain::name::AccountName;
 use crate::store::{Coverage, LedgerEntry, Store, StoreError};
 
-/// What is known of one account.
+/// Holds what the store knows of one account.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     /// Its lines of the subscription ledger.
@@ -33,7 +33,7 @@ impl Ledger {
         Self(async move { read(&store).await.map(Arc::new) }.boxed().shared())
     }
 
-    /// What is known of one account.
+    /// Returns what the store knows of one account.
     pub(super) async fn known(self, account: &AccountName) -> Result<Known, StoreError> {
         Ok(self.0.await?.get(account).cloned().unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! What the queue holds for sinks that no configuration has any more, and what operators do to the queue beside the daemon.
+//! Watches the queue for sinks that no configuration has any more, and for what operators do to it beside the daemon.
 //!
 //! Nobody else looks after either: a sink actor knows only its own sink. Must not know how a sink delivers.
 
@@ -18,7 +18,7 @@ use crate::store::{Beside, Depth, StoreError};
 /// How often it is looked.
 pub(super) const OVERSIGHT: Duration = Duration::from_secs(1);
 
-/// What is known of what nobody else looks after.
+/// Remembers what was seen of the queue and already told.
 #[derive(Debug, Default)]
 pub(super) struct Oversight {
     /// Whether a look is under way.
@@ -97,7 +97,7 @@ impl Fleet {
     }
 }
 
-/// What each sink that holds anything is owed, and what operators did.
+/// Returns what each sink that holds anything is owed, and what operators did.
 async fn look(house: &House) -> Result<(Vec<(SinkName, Depth)>, Vec<(SinkName, Beside)>), StoreError> {
     let done = house.store.done_beside().await?.into_iter().collect();
     let mut held = Vec::new();

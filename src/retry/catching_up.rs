@@ -1,4 +1,4 @@
-//! What had piled up while a sink took nothing: how much of it was delivered since, and whether that is all.
+//! Follows what had piled up while a sink took nothing: how much of it was delivered since, and whether that is all.
 //!
 //! It begins with the first success after an outage and ends once everything that was owed then is delivered, or has failed
 //! again on its own. An outage in between does not end it: all of that is told as one, once.
@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What was delivered late, once nothing more of it is to come.
+/// Sums up what was delivered late, once nothing more of it is to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaughtUp {
     /// Events that had piled up and were delivered.
@@ -91,7 +91,7 @@ impl CatchingUp {
         !self.waiting.is_empty()
     }
 
-    /// What it comes to, once it is over.
+    /// Returns the sum, once it is over.
     pub(super) fn ended(&mut self, held: impl Fn(&str) -> bool) -> Option<CaughtUp> {
         (self.clear && !self.waits(held)).then_some(self.so_far)
     }

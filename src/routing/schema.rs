@@ -1,4 +1,4 @@
-//! What events look like: the names and types of their attributes and of the keys of `data`.
+//! The schema of events for rules and templates: the names and types of their attributes and of the keys of `data`.
 //!
 //! All of it is read off the JSON Schema of [`Event`], so that a rule and a template know every key and every constant
 //! as soon as the event has it. `data` differs by type of event: here it has the keys of all of them.
@@ -51,13 +51,13 @@ impl Kinds {
     /// Anything.
     pub const ANY: Self = Self((1 << 10) - 1);
 
-    /// What is in both.
+    /// Keeps what is in both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// What is in this one alone.
+    /// Keeps what is in this one alone.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -84,7 +84,7 @@ impl BitOr for Kinds {
     }
 }
 
-/// What one of these is called: `a text or null`.
+/// Names these types in an error: `a text or null`.
 impl fmt::Display for Kinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = if self.meets(Self::FLOAT) { "a number" } else { "a whole number" };
@@ -108,7 +108,7 @@ impl fmt::Display for Kinds {
     }
 }
 
-/// What a value can be, as far as it is known.
+/// Describes the types a value can have, as far as they are known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Type {
     /// Of which kinds.
@@ -124,7 +124,7 @@ pub struct Type {
 /// Texts, each with the expression of a rule that writes it; without one it is a constant of the schema.
 pub type Words = BTreeMap<String, Option<u64>>;
 
-/// What is in a map.
+/// Describes the fields of a map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fields {
     /// What its keys can be.
@@ -174,7 +174,7 @@ impl Type {
         self.fields.iter().flat_map(|fields| fields.named.keys().map(String::as_str))
     }
 
-    /// What is one or the other.
+    /// Joins two: a value of the result is one or the other.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         let both = |kind| (self.kinds.meets(kind), other.kinds.meets(kind));
@@ -211,14 +211,14 @@ impl Fields {
         Self { keys: self.keys.or(other.keys), named: self.named, others }
     }
 
-    /// What a field can be whose name is not known.
+    /// Returns the type of a field whose name is not known.
     #[must_use]
     pub fn any(&self) -> Type {
         self.named.values().chain(&self.others).cloned().reduce(Type::or).unwrap_or(Type::ANY)
     }
 }
 
-/// What is known of one kind of value, which may be among those of one or of both types.
+/// Joins what is known of one kind of value, which may be among those of one or of both types.
 fn either<T>(has: (bool, bool), one: Option<T>, other: Option<T>, both: impl Fn(T, T) -> T) -> Option<T> {
     match has {
         (true, true) => Some(both(one?, other?)),

@@ -42,7 +42,7 @@ struct State {
     closes: Option<Moment>,
     /// When the sink last began or answered anything.
     latest: Moment,
-    /// What is kept out of the answers.
+    /// Keeps secrets out of the answers.
     censor: Censor,
 }
 

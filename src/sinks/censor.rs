@@ -12,7 +12,7 @@ use super::excerpt::CUT;
 
 /// Stands where a secret stood.
 const BLACK: &str = "[secret]";
-/// What is shorter is no secret, and would black out half of every text.
+/// A shorter text is no secret, and would black out half of every answer.
 const SHORTEST: usize = 4;
 /// So much of the beginning of a secret is recognized wherever it stands: peers cut off what is long.
 const BEGINNING: usize = 8;
@@ -34,7 +34,7 @@ impl Censor {
         Self { secrets }
     }
 
-    /// What may be shown of `text`.
+    /// Returns `text` without the secrets in it.
     pub(super) fn clean(&self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
         let mut rest = text;

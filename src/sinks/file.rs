@@ -113,7 +113,7 @@ impl Options {
         Some(folder.join(self.path.file_name()?))
     }
 
-    /// What of it goes to a peer and must not be shown: nothing.
+    /// Returns the secrets that go to a peer: there are none.
     #[expect(clippy::unused_self, reason = "as of every sink")]
     pub(super) fn confidential(&self) -> Vec<String> {
         Vec::new()

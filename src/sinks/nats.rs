@@ -110,7 +110,7 @@ impl Options {
         })
     }
 
-    /// What of it goes to the peer and must not be shown.
+    /// Returns the secrets that go to the peer and must not be shown.
     pub(super) fn confidential(&self) -> Vec<String> {
         self.login.confidential()
     }

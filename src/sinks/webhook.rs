@@ -134,7 +134,7 @@ impl Options {
         })
     }
 
-    /// What of it goes to the peer and must not be shown.
+    /// Returns the secrets that go to the peer and must not be shown.
     pub(super) fn confidential(&self) -> Vec<String> {
         let token = self.token.iter().map(|token| token.expose().to_owned());
         let keys = self.keys.iter().flat_map(SigningKey::confidential);

@@ -117,7 +117,7 @@ pub struct Shed {
     pub more: bool,
 }
 
-/// What operators did to the queue of a sink while a router owned it, as far as the counters show.
+/// Counts what operators did to the queue of a sink while a router owned it, as far as the counters show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Beside {
     /// Dead letters that are owed again.

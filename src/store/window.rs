@@ -164,7 +164,7 @@ impl Window {
         }
     }
 
-    /// What others have done since the last time somebody asked.
+    /// Returns what others have done since the last time somebody asked.
     pub(super) fn take_beside(&self) -> BTreeMap<SinkName, Beside> {
         std::mem::take(&mut *self.beside.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -41,7 +41,7 @@ pub(super) struct Tally {
     begun: Option<Moment>,
 }
 
-/// What the rules of the sinks said: for each sink how many events it gets, does not get, and was not decided on.
+/// Counts the answers of the sinks' rules: for each sink how many events it gets, does not get, and was not decided on.
 #[derive(Default)]
 struct Rules {
     answers: Vec<(SinkName, [u64; 3])>,

@@ -1,4 +1,4 @@
-//! What is written down of an account's coverage, so that a window keeps its beginning whatever is started anew during it.
+//! The record of an account's coverage is written down, so that a window keeps its beginning across restarts and reloads.
 
 use jiff::Timestamp;
 

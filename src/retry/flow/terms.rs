@@ -1,4 +1,4 @@
-//! What a flow asks for and what it is told: parts of the queue, answers, and what came of them.
+//! The terms of a flow: the parts of the queue it asks for, the answers it is told, and what came of them.
 //!
 //! Must not know what is decided of them.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What to read from the queue for one delivery.
+/// Says what to read from the queue for one delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Take {
     /// Held calls whose time has come: they have room for `of_calls` events, and come last, since they may fail again; call
@@ -39,7 +39,7 @@ pub struct Part {
     pub limit: usize,
 }
 
-/// What a part of the queue is.
+/// Names the kind of a part of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartKind {
     /// Whatever comes next.
@@ -86,7 +86,7 @@ pub struct Tried {
     pub age: Option<Duration>,
 }
 
-/// What a delivery has led to.
+/// Tells what a delivery has led to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     /// What it changed for the sink as a whole.
@@ -95,7 +95,7 @@ pub struct Ended {
     pub dead: BTreeSet<i64>,
 }
 
-/// What a delivery changed.
+/// Tells what a delivery changed for the sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The sink failed for several calls, and is probed from now on.

@@ -40,7 +40,7 @@ pub fn never(function: &str, name: &str, of: &Type, pattern: &Type) -> Option<(u
     Some((place, format!("{name} never {how} \"{pattern}\"; it is one of {}", is.join(", "))))
 }
 
-/// What the rule itself would say; none where it would have no answer.
+/// Returns the answer of the rule itself; none where it would have no answer.
 fn try_out(function: &str, text: &str, pattern: &str) -> Option<bool> {
     let literal = |text: &str| IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::String(text.to_owned().into())) };
     let call = CallExpr {

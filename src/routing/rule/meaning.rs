@@ -22,7 +22,7 @@ const TYPES: &[&str] =
 const ORDERED: Kinds = Kinds::ANY.without(Kinds::NULL).without(Kinds::LIST).without(Kinds::MAP).without(Kinds::OTHER);
 const ADDED: Kinds = ORDERED.without(Kinds::BOOL);
 
-/// What is wrong with a rule.
+/// Describes what is wrong with a rule.
 #[derive(Debug)]
 pub struct Fault {
     /// The expression it is about.
@@ -130,7 +130,7 @@ impl<'a> Checker<'a> {
         Ok(if select.test { Type::of(Kinds::BOOL) } else { field })
     }
 
-    /// What the field of this name is.
+    /// Returns the type of the field of this name.
     fn field(&mut self, at: &'a IdedExpr, operand: &'a IdedExpr, name: &str) -> Checked<Type> {
         let of = self.of(operand)?;
         if !of.kinds.meets(Kinds::MAP | Kinds::OTHER) {
@@ -342,7 +342,7 @@ fn literal_of(literal: &LiteralValue, id: u64) -> Type {
     }
 }
 
-/// What a loop over a list or map goes through: the items, or the keys.
+/// Returns the type that a loop over a list or map goes through: of the items, or of the keys.
 fn elements(of: &Type) -> Option<Type> {
     match (of.kinds.meets(Kinds::LIST), of.kinds.meets(Kinds::MAP)) {
         (true, false) => of.items.as_deref().cloned(),
@@ -382,7 +382,7 @@ fn unlike<T>(at: &IdedExpr, left: Operand<'_, '_>, right: Operand<'_, '_>) -> Ch
     fault(at, format!("`{how}` between unlike types: {one} is {is}, {other} is {but}{hint}"))
 }
 
-/// What is meant where a number is written as a text, or a whole number beside one with a fraction.
+/// Suggests a correction where a number is written as a text, or a whole number beside one with a fraction.
 fn hint(number: Operand<'_, '_>, written: Operand<'_, '_>) -> Option<String> {
     let Expr::Literal(literal) = &written.0.expr else { return None };
     match literal {

@@ -6,7 +6,7 @@ use cel::common::ast::{Expr, LiteralValue, operators};
 /// How much of a text is shown.
 const SHOWN: usize = 40;
 
-/// What an expression is called: a name in full, a short text, else what kind of expression it is.
+/// Names an expression in an error: by its full name or its short text, else by its kind.
 pub fn spell(one: &IdedExpr) -> String {
     match &one.expr {
         Expr::Literal(LiteralValue::String(text)) => {

@@ -63,7 +63,7 @@ impl Login {
         })
     }
 
-    /// What of it must not be shown.
+    /// Returns the secrets that must not be shown.
     pub(super) fn confidential(&self) -> Vec<String> {
         match self {
             Self::Anonymous => Vec::new(),

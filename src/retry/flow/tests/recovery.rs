@@ -1,4 +1,4 @@
-//! What a sink gets once it works again, and what is told of it.
+//! Tests of what a sink gets once it works again, and of what is told of it.
 
 use super::*;
 

@@ -1,11 +1,11 @@
-//! What is refused because no event can make it right, and what must not be.
+//! Tests of the rules that are refused because no event can make them right, and of those that must not be.
 
 use super::samples::EVENTS;
 use super::*;
 use crate::domain::event::EventType;
 use crate::routing::schema::{Kinds, Type};
 
-/// What is said of a rule that is refused, without the place.
+/// Returns the error of a rule that is refused, without the place.
 fn refused(text: &str) -> String {
     match Rule::compile(text) {
         Err(RuleError::Meaning { reason, .. }) => reason,
