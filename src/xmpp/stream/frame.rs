@@ -34,7 +34,8 @@ impl Frame {
         if reader.next()? != Some(Token::Start) {
             return Err(NotXmpp);
         }
-        let (stanza, outset) = (stanza::is_stanza(&reader.tag()), stanza::outset(&reader.tag()));
+        let outset = stanza::outset(&reader.tag());
+        let stanza = matches!(outset, Outset::Message) || stanza::is_stanza(&reader.tag());
         match Self::read_rest(&mut reader, outset, hearing) {
             Err(NotXmpp) if reader.is_oversize() => Ok(Self::Oversize { stanza }),
             read => read,
