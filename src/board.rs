@@ -74,8 +74,12 @@ impl View {
         let missing =
             status.not_granted.as_ref().map(|address| format!("{address} is not among the granted addresses"));
         let first = (name.clone(), String::new(), NodeName::from(""));
-        let own: Vec<&SubscriptionStatus> =
-            self.subscriptions.range(first..).take_while(|((of, ..), _)| of == name).map(|(_, status)| status).collect();
+        let own: Vec<&SubscriptionStatus> = self
+            .subscriptions
+            .range(first..)
+            .take_while(|((of, ..), _)| of == name)
+            .map(|(_, status)| status)
+            .collect();
         let pending = own.iter().filter(|subscription| subscription.state == SubscriptionState::Pending).count();
         let pending =
             (pending > 0).then(|| format!("subscriptions that wait for approval by the owner of the node: {pending}"));
@@ -239,6 +243,9 @@ mod tests {
         put("front", "/me/e", SubscriptionState::Active, None);
         put("other", "/me/f", SubscriptionState::Denied, Some("another account"));
         let why = view.why(&name, &AccountStatus::new(AccountState::Online, since));
-        assert_eq!(why.as_deref(), Some("subscription denied: renewal: not-allowed; subscription lost: no approval came"));
+        assert_eq!(
+            why.as_deref(),
+            Some("subscription denied: renewal: not-allowed; subscription lost: no approval came")
+        );
     }
 }

@@ -122,7 +122,8 @@ pub(super) async fn discard(
 
 /// Returns the faults in one row of a check by SQLite, which puts many of them into one, below a heading.
 pub(super) fn lines_of(found: &str) -> impl Iterator<Item = String> + '_ {
-    let lines = found.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "ok" && !line.starts_with("***"));
+    let lines =
+        found.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "ok" && !line.starts_with("***"));
     lines.map(str::to_owned)
 }
 
