@@ -2,7 +2,7 @@
 //!
 //! Actors write it, HTTP and the gauges read it. Must not decide anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -12,6 +12,9 @@ use serde::Serialize;
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
 use crate::domain::status::{AccountState, StoreFault, SubscriptionState};
 use crate::protocol::coverage::Blind;
+
+/// Reasons of its subscriptions that are told of one account.
+const MOST_WHYS: usize = 3;
 
 /// All there is to see, behind one short lock.
 #[derive(Debug, Default)]
@@ -71,11 +74,19 @@ impl View {
         let missing =
             status.not_granted.as_ref().map(|address| format!("{address} is not among the granted addresses"));
         let first = (name.clone(), String::new(), NodeName::from(""));
-        let own = self.subscriptions.range(first..).take_while(|((of, ..), _)| of == name);
-        let pending = own.filter(|(_, subscription)| subscription.state == SubscriptionState::Pending).count();
+        let own: Vec<&SubscriptionStatus> = self
+            .subscriptions
+            .range(first..)
+            .take_while(|((of, ..), _)| of == name)
+            .map(|(_, status)| status)
+            .collect();
+        let pending = own.iter().filter(|subscription| subscription.state == SubscriptionState::Pending).count();
         let pending =
             (pending > 0).then(|| format!("subscriptions that wait for approval by the owner of the node: {pending}"));
-        let reasons: Vec<_> = [status.why.clone(), missing, pending].into_iter().flatten().collect();
+        // An account that is online is blind for its subscriptions. Several nodes usually fail alike.
+        let failed: BTreeSet<String> = own.iter().filter_map(|subscription| subscription.trouble()).collect();
+        let reasons = [status.why.clone(), missing, pending].into_iter().flatten();
+        let reasons: Vec<_> = reasons.chain(failed.into_iter().take(MOST_WHYS)).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 }
@@ -120,6 +131,15 @@ pub struct SubscriptionStatus {
     pub renewed: Option<Timestamp>,
 }
 
+impl SubscriptionStatus {
+    /// Returns why it does not deliver, where the service, or time, had the last word on it.
+    fn trouble(&self) -> Option<String> {
+        let failed = matches!(self.state, SubscriptionState::Denied | SubscriptionState::Lost);
+        let why = self.why.as_ref().filter(|_| failed)?;
+        Some(format!("subscription {}: {why}", self.state))
+    }
+}
+
 /// One sink.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct SinkStatus {
@@ -138,7 +158,7 @@ pub struct SinkStatus {
     pub retry_at: Option<Timestamp>,
     /// Calls that failed on their own and wait for their next try.
     pub held: u64,
-    /// When the next of these calls is tried, while there are any.
+    /// When the next of these calls is tried; none while there is none, or that is as soon as the sink has room for it.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub held_retry_at: Option<Timestamp>,
     /// Whether its queue is full and receiving stops for it.
@@ -198,5 +218,34 @@ impl Board {
     /// The view, locked; hold it shortly and never across an await.
     pub fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f6_an_online_account_is_blind_for_what_its_subscriptions_say() {
+        let since = Timestamp::UNIX_EPOCH;
+        let name: AccountName = "front".parse().unwrap();
+        let mut view = View::default();
+        let mut put = |account: &str, node: &str, state, why: Option<&str>| {
+            let why = why.map(str::to_owned);
+            let status = SubscriptionStatus { state, since, why, subid: None, lease_until: None, renewed: None };
+            let key = (account.parse().unwrap(), "active-calls".to_owned(), NodeName::from(node));
+            view.subscriptions.insert(key, status);
+        };
+        put("front", "/me/a", SubscriptionState::Denied, Some("renewal: not-allowed"));
+        put("front", "/me/b", SubscriptionState::Denied, Some("renewal: not-allowed"));
+        put("front", "/me/c", SubscriptionState::Lost, Some("no approval came"));
+        put("front", "/me/d", SubscriptionState::Lost, None);
+        put("front", "/me/e", SubscriptionState::Active, None);
+        put("other", "/me/f", SubscriptionState::Denied, Some("another account"));
+        let why = view.why(&name, &AccountStatus::new(AccountState::Online, since));
+        assert_eq!(
+            why.as_deref(),
+            Some("subscription denied: renewal: not-allowed; subscription lost: no approval came")
+        );
     }
 }

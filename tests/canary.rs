@@ -74,7 +74,10 @@ async fn while_a_sink_takes_nothing_one_canary_waits_and_once_it_does_they_go_on
     daemon.until_metric("sink_up", &[TRIED], SOON, |up| up < 0.5).await;
     let others = daemon.events("other.jsonl").len();
     let others = daemon.until_events("other.jsonl", others + 3, SOON).await;
-    assert_eq!(daemon.count("sink_queue_events", &[TRIED]).await, 1);
+    daemon.until_exactly("sink_queue_events", &[TRIED], 1).await;
+    // It does not grow old: another one takes its place.
+    let first = daemon.metric("sink_queue_oldest_timestamp_seconds", &[TRIED]).await;
+    daemon.until_metric("sink_queue_oldest_timestamp_seconds", &[TRIED], SOON, |oldest| oldest > first + 1.5).await;
     assert_eq!(daemon.count("sink_canary_seconds_count", &[TRIED]).await, 0);
     fs::create_dir(daemon.folder().join("absent")).unwrap();
     let told = daemon.until_events("absent/tried.jsonl", 3, SOON).await;
@@ -82,4 +85,16 @@ async fn while_a_sink_takes_nothing_one_canary_waits_and_once_it_does_they_go_on
     let (outage, made) = (texts(&others, "sequence"), texts(&told, "sequence"));
     assert!(made[1] >= outage[outage.len() - 1], "one from the outage: {made:?}, while others got {outage:?}");
     daemon.until_metric("sink_up", &[TRIED], SOON, |up| up > 0.5).await;
+}
+
+#[tokio::test]
+async fn a_canary_that_nobody_wants_any_more_is_not_owed_for_ever() {
+    let (onsip, anna) = service_with_anna().await;
+    let wanted = tried("absent/tried.jsonl");
+    let setup = |lines: &str| Setup::of(&onsip).account("front-desk", &anna).sink("tried", lines);
+    let daemon = setup(&wanted).start_active(1).await;
+    daemon.until_metric("sink_up", &[TRIED], SOON, |up| up < 0.5).await;
+    daemon.until_exactly("sink_queue_events", &[TRIED], 1).await;
+    setup(&wanted.replace("\ncanary = \"1s\"", "")).reload(&daemon).await;
+    daemon.until_exactly("sink_queue_events", &[TRIED], 0).await;
 }

@@ -249,7 +249,7 @@ impl SinkActor {
             tracing::warn!(%sink, events, event_id = %first, why, "given up and kept as dead letters");
         }
         if let Some(why) = why {
-            let next_try = works.flow.held_until().map(|at| display(at.utc()));
+            let next_try = works.flow.held_until(Moment::now()).map(|at| display(at.utc()));
             tracing::warn!(%sink, why, held_calls = works.flow.held(), next_try, "a delivery failed and is tried again");
         }
         match tried.change {
@@ -276,7 +276,7 @@ impl SinkActor {
         let status = view.sinks.entry(self.desk.name.clone()).or_insert_with(|| SinkStatus::new(kind));
         status.up = flow.is_up();
         status.held = u64::try_from(flow.held()).unwrap_or(u64::MAX);
-        status.held_retry_at = flow.held_until().map(Moment::utc);
+        status.held_retry_at = flow.held_until(Moment::now()).map(Moment::utc);
         status.retry_at = flow.down_until().map(Moment::utc);
         if failure.is_some() {
             status.last_error = failure;

@@ -64,6 +64,9 @@ const MUTED: [&str; 24] = [
 /// The fields that say what a line is about. Lines that differ in another field only are repeats of each other.
 const SUBJECT: [&str; 6] = ["account", "service", "node", "sink", "actor", "problem"];
 
+/// The fields that name an account or a sink: lines about one keep their order.
+const OWNER: [&str; 2] = ["account", "sink"];
+
 /// Logging, while it lasts. What is held back and buffered is written when this is dropped, as far as it is read soon.
 #[must_use]
 pub struct Logging(Arc<Speaker>);
@@ -133,7 +136,11 @@ impl Speaker {
         let Some(subject) = subject else { return self.say(&line) };
         // Held while it is put into the buffer: lines of one subject stay in order.
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = repeats.hear(subject, line, Moment::now()) {
+        let now = Moment::now();
+        if let Some(line) = repeats.hear(subject, line, now) {
+            for earlier in repeats.before(subject.owner, now) {
+                self.say(&earlier);
+            }
             self.say(&line);
         }
     }
@@ -194,11 +201,16 @@ fn subject(event: &Event<'_>, line: &Line) -> Option<Subject> {
         line.target().hash(&mut hash);
         let wide = hash.finish();
         line.message().hash(&mut hash);
-        return Some(Subject { exact: hash.finish(), wide, foreign: true });
+        return Some(Subject { exact: hash.finish(), wide, owner: None, foreign: true });
     }
     let wide = hash.finish();
     about().for_each(|(name, value)| (name, value.to_string()).hash(&mut hash));
-    Some(Subject { exact: hash.finish(), wide, foreign: false })
+    let owner = about().find(|(name, _)| OWNER.contains(name)).map(|(name, value)| {
+        let mut hash = DefaultHasher::new();
+        (name, value.to_string()).hash(&mut hash);
+        hash.finish()
+    });
+    Some(Subject { exact: hash.finish(), wide, owner, foreign: false })
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ use super::name::SinkName;
 /// What the partition key of a canary begins with; that of a call is a token, and that of a gap begins with another word.
 const PREFIX: &str = "canary:";
 
+/// How long one that is not delivered waits until another one takes its place.
+const REPLACED: Duration = Duration::from_mins(1);
+
 /// The canaries of one sink.
 #[derive(Clone, Debug)]
 pub struct Canary {
@@ -35,10 +38,16 @@ impl Canary {
         partition.starts_with(PREFIX)
     }
 
-    /// The partition key of all canaries of the sink.
+    /// Returns the partition key of all canaries of a sink.
+    #[must_use]
+    pub fn partition_of(sink: &SinkName) -> String {
+        format!("{PREFIX}{sink}")
+    }
+
+    /// Returns the partition key of all canaries of this sink.
     #[must_use]
     pub fn partition(&self) -> String {
-        format!("{PREFIX}{}", self.sink)
+        Self::partition_of(&self.sink)
     }
 
     /// When the next one is due.
@@ -47,13 +56,14 @@ impl Canary {
         self.due
     }
 
-    /// The one that is due at `now`; none while an earlier one is `waiting`: what it shows is shown already.
+    /// Returns the one that is due at `now`. While an earlier one is `waiting` the next is due soon and takes its place, so that
+    /// none grows old: late is what somebody waits for.
     pub fn next(&mut self, waiting: bool, now: Moment) -> Option<Event> {
         if now < self.due {
             return None;
         }
-        self.due = now + self.every;
-        (!waiting).then(|| self.event(now.utc()))
+        self.due = now + if waiting { self.every.min(REPLACED) } else { self.every };
+        Some(self.event(now.utc()))
     }
 
     /// The event. Its sequence is the time, so it goes on after a restart.
@@ -105,11 +115,15 @@ mod tests {
     }
 
     #[test]
-    fn while_one_waits_there_is_no_other() {
-        let mut canary = canary();
-        assert!(canary.next(true, at(0)).is_none());
-        assert!(canary.next(false, at(59)).is_none(), "its turn has passed");
-        assert!(canary.next(false, at(60)).is_some());
+    fn one_that_waits_is_replaced_before_it_is_old() {
+        let mut canary = Canary::new("crm".parse().unwrap(), Duration::from_hours(1), at(0));
+        let first = canary.next(false, at(0)).unwrap();
+        assert_eq!(canary.due(), at(3600));
+        assert_ne!(canary.next(true, at(3600)).unwrap().id, first.id);
+        assert_eq!(canary.due(), at(3660));
+        assert!(canary.next(true, at(3660)).is_some());
+        assert!(canary.next(false, at(3720)).is_some());
+        assert_eq!(canary.due(), at(7320), "it was delivered: the usual time again");
     }
 
     #[test]

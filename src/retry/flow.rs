@@ -485,10 +485,10 @@ impl Flow {
         self.up
     }
 
-    /// Until when the sink is left alone as a whole.
+    /// When a sink that takes nothing is tried again, whatever with.
     #[must_use]
     pub fn down_until(&self) -> Option<Moment> {
-        self.outage.as_ref().map(|outage| outage.until)
+        self.outage.as_ref().map(Outage::next)
     }
 
     /// How many calls are held.
@@ -497,11 +497,11 @@ impl Flow {
         self.held.len()
     }
 
-    /// When the next of the held calls is tried.
+    /// When the next of the held calls is tried; none also where that is as soon as the sink has room for it.
     #[must_use]
-    pub fn held_until(&self) -> Option<Moment> {
+    pub fn held_until(&self, now: Moment) -> Option<Moment> {
         let due = self.held.next()?;
-        Some(self.outage.as_ref().map_or(due, |outage| outage.until))
+        Some(self.outage.as_ref().map_or(due, Outage::next)).filter(|at| *at > now)
     }
 
     fn start_over(&mut self, from: i64, now: Moment) {

@@ -120,10 +120,17 @@ pub(super) async fn discard(
     Ok((removed + released).unsigned_abs())
 }
 
+/// Returns the faults in one row of a check by SQLite, which puts many of them into one, below a heading.
+pub(super) fn lines_of(found: &str) -> impl Iterator<Item = String> + '_ {
+    let lines =
+        found.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "ok" && !line.starts_with("***"));
+    lines.map(str::to_owned)
+}
+
 /// What is wrong with the file or the queue, one line each.
 pub(super) async fn faults(readers: &SqlitePool) -> Result<Vec<String>, StoreError> {
-    let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(readers).await?;
-    faults.retain(|line| line != "ok");
+    let found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(readers).await?;
+    let mut faults: Vec<String> = found.iter().flat_map(|found| lines_of(found)).collect();
     faults.extend(sqlx::query_scalar::<_, String>(FAULTS).fetch_all(readers).await?);
     let damaged = checksum::damaged(readers).await?;
     faults.extend(damaged.iter().map(|position| format!("position {position}: the event is not what was written")));

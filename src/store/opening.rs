@@ -325,7 +325,8 @@ async fn inspect(path: &Path) -> Result<(), OpenError> {
         sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)?;
     if verdict != "ok" {
-        return Err(OpenError::Corrupt { path: path.to_owned(), detail: verdict });
+        let detail = super::dead::lines_of(&verdict).next().unwrap_or_else(|| verdict.clone());
+        return Err(OpenError::Corrupt { path: path.to_owned(), detail });
     }
     schema(path, false).await.map(drop)
 }

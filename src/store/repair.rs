@@ -113,9 +113,8 @@ impl Store {
 
 /// What is wrong with the file itself.
 async fn file(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
-    let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(connection).await?;
-    faults.retain(|line| line != "ok");
-    Ok(faults)
+    let found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(connection).await?;
+    Ok(found.iter().flat_map(|found| super::dead::lines_of(found)).collect())
 }
 
 /// Whether the sinks have the same names in their table and in its index: with another name, a sink would get nothing of

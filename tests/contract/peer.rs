@@ -121,6 +121,8 @@ impl Server {
 /// A process, with all it started.
 impl Machine for Server {
     async fn kill(&mut self) {
+        // What stands still starts no other process while we look who belongs to it.
+        self.freeze();
         let family = family(self.pid);
         signal("KILL", &family);
         self.process.wait().await.expect("it ends");

@@ -20,8 +20,18 @@ pub fn path(alert: &str) -> String {
     format!("/d/onsip-router-{NAME}?viewPanel={}", at + 2)
 }
 
+/// Says what the steps presuppose: the last paragraph before the first section. Links lead to one section alone, so it stands
+/// below each.
+fn presupposed() -> &'static str {
+    let before = TEXT.split("\n## ").next().unwrap_or_default().trim();
+    before.rsplit("\n\n").next().unwrap_or_default()
+}
+
 pub fn board() -> Board {
-    let panel = |(alert, text): (&str, &str)| Panel::text(alert, "What it means and what to do about it.", text.trim());
+    let panel = |(alert, text): (&str, &str)| {
+        let text = format!("{}\n\n---\n\n{}", text.trim(), presupposed());
+        Panel::text(alert, "What it means and what to do about it.", &text)
+    };
     Board {
         name: NAME,
         title: "runbook",

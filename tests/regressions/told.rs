@@ -112,8 +112,10 @@ async fn f3_the_next_try_of_what_is_held_is_shown() {
     let daemon = setup.start_active(1).await;
     calls_come(&onsip, &anna, CALLER, 1);
     calls_come(&onsip, &anna, OTHER, 1);
-    let held = until_shown(&daemon, "a held call", |crm| crm["held"] == 1 && crm["queued"] == 2).await;
-    assert!(held["held_retry_at"].is_string() && held["retry_at"].is_null(), "{held}");
+    // While it is just being tried, there is no next try.
+    let waits = |crm: &Value| crm["held"] == 1 && crm["queued"] == 2 && crm["held_retry_at"].is_string();
+    let held = until_shown(&daemon, "a held call", waits).await;
+    assert!(held["retry_at"].is_null(), "{held}");
     let next = screen(&daemon, "crm: 1 call held, next try ").await;
     assert!(next.ends_with('Z'), "{next}");
     let page = daemon.get("/", &["Accept: text/html"]).await.body;

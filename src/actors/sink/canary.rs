@@ -13,6 +13,8 @@ use crate::store::{Commit, CommitEvent, Owed, Settlement, StoreError};
 
 /// Between two looks at least.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// Canaries that may wait at most: one, and some that an earlier version left.
+const WAITING: usize = 16;
 
 impl SinkActor {
     /// Sends canaries from now on, if any are wanted.
@@ -21,6 +23,15 @@ impl SinkActor {
         house.metrics.canary_interval(name.as_str(), delivery.canary.unwrap_or_default());
         if let Some(every) = delivery.canary {
             self.send_canary(Canary::new(name.clone(), every, Moment::now()), ctx);
+        } else {
+            // One of an earlier configuration would be owed until an event passes, and count as late.
+            let desk = Arc::clone(&self.desk);
+            let dropped = async move { (desk.drop_canaries().await, desk) };
+            ctx.spawn(dropped.into_actor(self).map(|(dropped, desk), _, _| {
+                if let Err(fault) = dropped {
+                    tracing::debug!(sink = %desk.name, %fault, "a canary that nobody wants any more could not be removed");
+                }
+            }));
         }
     }
 
@@ -47,11 +58,25 @@ impl SinkActor {
 }
 
 impl Desk {
-    /// Commits the canary that is due, unless an earlier one is still owed. Says whether it did.
+    /// Removes the canaries that are still owed, and says whether there were any.
+    async fn drop_canaries(&self) -> Result<bool, StoreError> {
+        let (store, partition) = (&self.house.store, Canary::partition_of(&self.name));
+        let waiting = store.of_calls(&self.name, &[partition.into()], WAITING).await?;
+        if waiting.is_empty() {
+            return Ok(false);
+        }
+        store.discard(&self.name, waiting.iter().map(|owed| owed.position).collect()).await?;
+        Ok(true)
+    }
+
+    /// Commits the canary that is due, in place of an earlier one that is still owed. Says whether it did.
     async fn commit_canary(&self, canary: &mut Canary) -> Result<bool, StoreError> {
+        if Moment::now() < canary.due() {
+            return Ok(false);
+        }
         let (store, partition) = (&self.house.store, canary.partition());
-        let waiting = store.of_calls(&self.name, &[partition.as_str().into()], 1).await?;
-        let Some(event) = canary.next(!waiting.is_empty(), Moment::now()) else { return Ok(false) };
+        let waiting = self.drop_canaries().await?;
+        let Some(event) = canary.next(waiting, Moment::now()) else { return Ok(false) };
         let event = CommitEvent {
             id: event.id.clone(),
             partition,

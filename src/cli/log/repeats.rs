@@ -1,10 +1,11 @@
 //! Which lines are written at once, and which are held back because the same was said a moment ago.
 //!
-//! Of what is held back the newest is written once the time is up, with the number of those before it: so the last word
-//! about a thing is always the truth. It carries the time of writing, so that the log stays in order, and says when the first
-//! and the last of those it stands for was said. Must not know what a line says.
+//! Of what is held back the newest is written once the time is up, with the number of those before it, or earlier: as soon
+//! as something newer is written about the same account or sink. So the last word about it is always the truth: an account
+//! that came on line does not wait, by the log, a few seconds later. The line carries the time of writing, so that the log
+//! stays in order, and says when the first and the last of those it stands for was said. Must not know what a line says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::line::Line;
@@ -18,6 +19,8 @@ pub(super) struct Subject {
     pub(super) exact: u64,
     /// The place in the code alone: the subject of all that there is no room to tell apart.
     pub(super) wide: u64,
+    /// The account or sink it speaks of. Its lines keep their order, whatever they say.
+    pub(super) owner: Option<u64>,
     /// Whether a library says it: then a peer may have a say in the text, and no two lines need be alike.
     pub(super) foreign: bool,
 }
@@ -27,6 +30,8 @@ pub(super) struct Subject {
 pub(super) struct Repeats {
     interval: Duration,
     said: HashMap<u64, Said>,
+    /// The subjects of each owner of which a line is held back.
+    held: HashMap<u64, BTreeSet<u64>>,
     /// How many of them libraries said.
     foreign: usize,
     /// Bytes of what is held back.
@@ -37,13 +42,14 @@ pub(super) struct Repeats {
 struct Said {
     at: Moment,
     held: Option<Box<Line>>,
+    owner: Option<u64>,
     foreign: bool,
 }
 
 impl Repeats {
     /// Holds back what repeats within `interval`.
     pub(super) fn within(interval: Duration) -> Self {
-        Self { interval, said: HashMap::new(), foreign: 0, bytes: 0 }
+        Self { interval, said: HashMap::new(), held: HashMap::new(), foreign: 0, bytes: 0 }
     }
 
     /// A line about `subject`; given back if it is to be written now.
@@ -64,26 +70,53 @@ impl Repeats {
             if now.since(said.at) < self.interval && self.bytes + line.size() <= LOG_HELD {
                 self.bytes += line.size();
                 said.held = Some(Box::new(line));
+                if let Some(owner) = said.owner {
+                    self.held.entry(owner).or_default().insert(key);
+                }
                 return None;
             }
             said.at = now;
+            let_go(&mut self.held, said.owner, key);
             return Some(line.written(now.utc()));
         }
         self.foreign += usize::from(subject.foreign);
-        self.said.insert(key, Said { at: now, held: None, foreign: subject.foreign });
+        // Where there is no room to tell subjects apart, one stands for many accounts.
+        let owner = subject.owner.filter(|_| key == subject.exact);
+        self.said.insert(key, Said { at: now, held: None, owner, foreign: subject.foreign });
         Some(line)
     }
 
-    /// What was held back for long enough, in the order it was said.
+    /// What is held back of the same owner, in the order it was said: it goes before a newer line about it.
+    pub(super) fn before(&mut self, owner: Option<u64>, now: Moment) -> Vec<Line> {
+        let held = owner.map(|owner| self.take(owner, now)).unwrap_or_default();
+        in_order(held, now)
+    }
+
+    fn take(&mut self, owner: u64, now: Moment) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for key in self.held.remove(&owner).unwrap_or_default() {
+            let Some(said) = self.said.get_mut(&key) else { continue };
+            if let Some(line) = said.held.take() {
+                said.at = now;
+                self.bytes -= line.size();
+                lines.push(*line);
+            }
+        }
+        lines
+    }
+
+    /// What was held back for long enough, and whatever else is held back of the same owners, in the order it was said.
     pub(super) fn due(&mut self, now: Moment) -> Vec<Line> {
-        let mut due = Vec::new();
-        self.said.retain(|_, said| {
+        let (mut due, mut owners) = (Vec::new(), BTreeSet::new());
+        self.said.retain(|key, said| {
             if now.since(said.at) < self.interval {
                 return true;
             }
             said.at = now;
             if let Some(line) = said.held.take() {
                 self.bytes -= line.size();
+                let_go(&mut self.held, said.owner, *key);
+                owners.extend(said.owner);
                 due.push(*line);
                 true
             } else {
@@ -91,13 +124,28 @@ impl Repeats {
                 false
             }
         });
+        for owner in owners {
+            due.extend(self.take(owner, now));
+        }
         in_order(due, now)
     }
 
     /// All that is held back.
     pub(super) fn rest(&mut self, now: Moment) -> Vec<Line> {
         (self.bytes, self.foreign) = (0, 0);
+        self.held.clear();
         in_order(self.said.drain().filter_map(|(_, said)| said.held).map(|line| *line).collect(), now)
+    }
+}
+
+/// Nothing of this subject is held back any more.
+fn let_go(held: &mut HashMap<u64, BTreeSet<u64>>, owner: Option<u64>, key: u64) {
+    let Some(owner) = owner else { return };
+    if let Some(keys) = held.get_mut(&owner) {
+        keys.remove(&key);
+        if keys.is_empty() {
+            held.remove(&owner);
+        }
     }
 }
 

@@ -39,7 +39,7 @@ fn at(seconds: u64) -> Moment {
 
 /// One of our own lines about a thing.
 fn about(thing: u64) -> Subject {
-    Subject { exact: thing, wide: u64::MAX, foreign: false }
+    Subject { exact: thing, wide: u64::MAX, owner: None, foreign: false }
 }
 
 #[test]
@@ -242,5 +242,49 @@ fn f11_the_lines_of_client_libraries_are_not_written_and_all_others_are() {
     }
     for target in [OWN, "onsip_router::sinks", "actix_server::accept", "sqlx::query", "opentelemetry_sdk", "notify"] {
         assert!(!is_muted(target), "{target}");
+    }
+}
+
+/// What is written, second by second, of what is said: seconds, account, and whether it comes on line or waits.
+fn written(said: &[(u64, &str, bool)], seconds: u64) -> Vec<(String, bool)> {
+    let mut repeats = Repeats::within(Duration::from_secs(10));
+    let mut written = Vec::new();
+    for second in 0..seconds {
+        for (_, account, online) in said.iter().filter(|(at, ..)| *at == second) {
+            let heard = heard(|| if *online { info!(account, "online") } else { warn!(account, "waits") }).remove(0);
+            let (mut line, subject) = (heard.0, heard.1.unwrap());
+            line.time = at(second).utc();
+            if let Some(line) = repeats.hear(subject, line, at(second)) {
+                written.extend(repeats.before(subject.owner, at(second)));
+                written.push(line);
+            }
+        }
+        written.extend(repeats.due(at(second)));
+    }
+    let told = |line: &Line| {
+        let account = line.fields().find(|(name, _)| *name == "account").unwrap().1.as_str().unwrap().to_owned();
+        (account, line.message() == "online")
+    };
+    written.iter().map(told).collect()
+}
+
+#[test]
+fn f11_an_account_that_came_on_line_does_not_wait_by_the_log_a_few_seconds_later() {
+    // It waits twice and comes back: the second line is held back, and goes before what is newer.
+    let told = written(&[(0, "a", false), (1, "a", false), (1, "b", false), (2, "a", true)], 40);
+    assert_eq!(told, [("a", false), ("b", false), ("a", false), ("a", true)].map(|(name, up)| (name.to_owned(), up)));
+    // Both are held back, and what was said last is due first.
+    let told = written(&[(0, "a", true), (1, "a", false), (2, "a", false), (3, "a", true)], 40);
+    assert_eq!(told, [("a", true), ("a", false), ("a", false), ("a", true)].map(|(name, up)| (name.to_owned(), up)));
+}
+
+#[test]
+fn f11_the_last_word_about_an_account_is_the_last_that_was_said() {
+    // Every way in which five lines can follow one another, at two paces.
+    for ways in 0..64_u64 {
+        let pace = 1 + ways % 2 * 3;
+        let said: Vec<_> = (0..5).map(|n| (n * pace, "a", ways >> (n + 1) & 1 == 1)).collect();
+        let told = written(&said, 60);
+        assert_eq!(told.last().unwrap().1, said[4].2, "{said:?}: {told:?}");
     }
 }
