@@ -89,6 +89,7 @@ pub mod dial;
 pub mod domain;
 pub mod feed;
 pub mod http;
+pub mod log;
 pub mod metrics;
 pub mod otel;
 pub mod protocol;

@@ -1,0 +1,4 @@
+//! The log on a simulated disk.
+
+mod histories;
+mod simulated_disk;
