@@ -10,8 +10,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
-use crate::domain::status::{AccountState, StoreFault, SubscriptionState};
+use crate::domain::status::{AccountState, SinkState, StoreFault, SubscriptionState};
 use crate::protocol::coverage::Blind;
+
+mod readiness;
 
 /// All there is to see, behind one short lock.
 #[derive(Debug, Default)]
@@ -70,13 +72,42 @@ impl View {
     pub fn why(&self, name: &AccountName, status: &AccountStatus) -> Option<String> {
         let missing =
             status.not_granted.as_ref().map(|address| format!("{address} is not among the granted addresses"));
+        let mut reasons: Vec<_> = [status.why.clone(), missing].into_iter().flatten().collect();
+        for (state, text) in [
+            (SubscriptionState::Pending, "subscriptions that wait for approval by the owner of the node"),
+            (SubscriptionState::Denied, "subscriptions that the service denies"),
+            (SubscriptionState::Lost, "subscriptions that are lost"),
+        ] {
+            reasons.extend(self.absent(name, state, text));
+        }
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// A sink begins, perhaps anew: nothing has happened to it yet, and what it is owed stays owed.
+    pub fn begin(&mut self, name: &SinkName, kind: &'static str) {
+        let status = self.sinks.remove(name).map_or_else(|| SinkStatus::new(kind), |before| before.into_new(kind));
+        self.sinks.insert(name.clone(), status);
+    }
+
+    /// The configuration does not have this sink any more: it is shown as long as it is owed anything or has dead letters.
+    pub fn leave(&mut self, name: &SinkName) {
+        if let Some(before) = self.sinks.remove(name).filter(SinkStatus::holds_anything) {
+            self.sinks.insert(name.clone(), SinkStatus { configured: false, up: false, ..before.into_new("") });
+        }
+    }
+
+    /// Counts the account's subscriptions in `state`, with the reason of the first that has one. All of them are lost
+    /// where the account has no connection: that is told by its own state, and they have no reason then.
+    fn absent(&self, name: &AccountName, state: SubscriptionState, text: &str) -> Option<String> {
         let first = (name.clone(), String::new(), NodeName::from(""));
         let own = self.subscriptions.range(first..).take_while(|((of, ..), _)| of == name);
-        let pending = own.filter(|(_, subscription)| subscription.state == SubscriptionState::Pending).count();
-        let pending =
-            (pending > 0).then(|| format!("subscriptions that wait for approval by the owner of the node: {pending}"));
-        let reasons: Vec<_> = [status.why.clone(), missing, pending].into_iter().flatten().collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+        let counts = |status: &SubscriptionStatus| {
+            status.state == state && (state != SubscriptionState::Lost || status.why.is_some())
+        };
+        let absent: Vec<_> = own.map(|(_, status)| status).filter(|status| counts(status)).collect();
+        let why = absent.iter().find_map(|status| status.why.as_deref());
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        (!absent.is_empty()).then(|| format!("{text}: {}{why}", absent.len()))
     }
 }
 
@@ -133,6 +164,9 @@ pub struct SinkStatus {
     pub up: bool,
     /// The newest failure. Free of secrets.
     pub last_error: Option<String>,
+    /// Whether it is left alone for an hour because its peer wants no more events; the API tells it as a state.
+    #[serde(skip)]
+    pub resting: bool,
     /// Until when it is left alone as a whole, while it is.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub retry_at: Option<Timestamp>,
@@ -163,6 +197,7 @@ impl SinkStatus {
             configured: true,
             up: true,
             last_error: None,
+            resting: false,
             retry_at: None,
             held: 0,
             held_retry_at: None,
@@ -180,6 +215,35 @@ impl SinkStatus {
     #[must_use]
     pub fn not_configured() -> Self {
         Self { configured: false, up: false, ..Self::new("") }
+    }
+
+    /// The same queue, of a sink of this kind to which nothing has happened.
+    fn into_new(self, kind: &'static str) -> Self {
+        let Self { queued, bytes, oldest, dead, .. } = self;
+        Self { queued, bytes, oldest, dead, ..Self::new(kind) }
+    }
+
+    /// Returns how it is, in a word; whether it blocks stands beside that.
+    #[must_use]
+    pub fn state(&self) -> SinkState {
+        match (self.configured, self.up, self.resting) {
+            (false, ..) => SinkState::NotConfigured,
+            (true, true, _) => SinkState::Up,
+            (true, false, true) => SinkState::Resting,
+            (true, false, false) => SinkState::Down,
+        }
+    }
+
+    /// Returns when anything that failed is tried next, if anything waits for that.
+    #[must_use]
+    pub fn next_try(&self) -> Option<Timestamp> {
+        self.retry_at.or(self.held_retry_at)
+    }
+
+    /// Returns whether it is owed anything or has dead letters.
+    #[must_use]
+    pub fn holds_anything(&self) -> bool {
+        self.queued + self.dead > 0
     }
 }
 

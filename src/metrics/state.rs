@@ -16,6 +16,7 @@ pub fn set(families: &Families, names: &Names, view: &View) {
     set_accounts(families, view);
     set_subscriptions(families, names, view);
     set_sinks(families, names, view);
+    families.ready.set(i64::from(view.not_ready().is_empty()));
     families.store_writable.set(i64::from(view.store_open && view.store_fault.is_none()));
 }
 
@@ -109,8 +110,9 @@ fn set_sinks(families: &Families, names: &Names, view: &View) {
     for (name, status) in view.sinks.iter().filter(|(_, status)| status.configured) {
         show(name.as_str(), Some(status));
     }
-    let unconfigured = view.sinks.values().filter(|status| !status.configured).map(|status| status.queued).sum();
-    families.unconfigured_sink_events.set(count(Some(unconfigured)));
+    let unconfigured = || view.sinks.values().filter(|status| !status.configured);
+    families.unconfigured_sink_events.set(count(Some(unconfigured().map(|status| status.queued).sum())));
+    families.unconfigured_sink_dead_events.set(count(Some(unconfigured().map(|status| status.dead).sum())));
 }
 
 pub(super) fn unix(time: Option<Timestamp>) -> f64 {

@@ -13,7 +13,6 @@ use crate::board::{Board, View};
 use crate::domain::moment::Moment;
 use crate::domain::name::AccountName;
 use crate::domain::status::{AccountState, GapReason, StoreFault, SubscriptionState};
-use crate::http::health;
 use crate::metrics::Metrics;
 use crate::metrics::history::LastMinute;
 use crate::metrics::totals::Totals;
@@ -134,8 +133,9 @@ pub async fn show(board: web::Data<Board>, metrics: web::Data<Metrics>) -> HttpR
     HttpResponse::Ok().json(summary)
 }
 
-fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment) -> Summary {
-    let reasons = health::reasons(view);
+/// Tells of the whole as `view` and `metrics` have it; what the API, `status` and the page tell of it is this.
+pub fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment) -> Summary {
+    let reasons = view.not_ready();
     let sinks = || view.sinks.values();
     let configured = sinks().filter(|status| status.configured).count();
     Summary {
