@@ -34,6 +34,8 @@ pub struct View {
     pub store_open: bool,
     /// What keeps events from being committed, while something does.
     pub store_fault: Option<StoreFault>,
+    /// Sinks whose deliveries the store cannot take note of, and why; they wait until it can.
+    pub unsettled: BTreeMap<SinkName, StoreFault>,
     /// Whether the daemon is stopping.
     pub draining: bool,
 }
@@ -83,14 +85,22 @@ impl View {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
+    /// Returns what keeps the store from being written, while something does.
+    #[must_use]
+    pub fn unwritable(&self) -> Option<StoreFault> {
+        self.store_fault.or_else(|| self.unsettled.values().next().copied())
+    }
+
     /// A sink begins, perhaps anew: nothing has happened to it yet, and what it is owed stays owed.
     pub fn begin(&mut self, name: &SinkName, kind: &'static str) {
+        self.unsettled.remove(name);
         let status = self.sinks.remove(name).map_or_else(|| SinkStatus::new(kind), |before| before.into_new(kind));
         self.sinks.insert(name.clone(), status);
     }
 
     /// The configuration does not have this sink any more: it is shown as long as it is owed anything or has dead letters.
     pub fn leave(&mut self, name: &SinkName) {
+        self.unsettled.remove(name);
         if let Some(before) = self.sinks.remove(name).filter(SinkStatus::holds_anything) {
             self.sinks.insert(name.clone(), SinkStatus { configured: false, up: false, ..before.into_new("") });
         }

@@ -17,7 +17,7 @@ pub fn set(families: &Families, names: &Names, view: &View) {
     set_subscriptions(families, names, view);
     set_sinks(families, names, view);
     families.ready.set(i64::from(view.not_ready().is_empty()));
-    families.store_writable.set(i64::from(view.store_open && view.store_fault.is_none()));
+    families.store_writable.set(i64::from(view.store_open && view.unwritable().is_none()));
 }
 
 fn set_accounts(families: &Families, view: &View) {

@@ -230,7 +230,7 @@ table! {
         "Time between two canaries of the sink; 0 where none are made.";
 
     store_writable: IntGauge = "store_writable" [],
-        "1 while events can be committed, else 0.";
+        "1 while events can be committed and deliveries be settled, else 0.";
     store_faults: IntCounterVec = "store_faults_total" [StoreFault],
         "Times the store could not write or read, by what kept it.";
     store_size_bytes: IntGauge = "store_size_bytes" [],

@@ -295,10 +295,22 @@ impl Desk {
         let mut told = false;
         loop {
             match self.house.store.settle(&self.name, settlements.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(fault @ (StoreError::Closed | StoreError::Refused(_))) => return Err(fault),
+                Ok(()) => {
+                    if told {
+                        self.house.board.view().unsettled.remove(&self.name);
+                        tracing::info!(sink = %self.name, "deliveries are settled again");
+                    }
+                    return Ok(());
+                }
+                Err(fault @ (StoreError::Closed | StoreError::Refused(_))) => {
+                    self.house.board.view().unsettled.remove(&self.name);
+                    return Err(fault);
+                }
                 Err(fault) => {
                     self.house.store_failed(&fault);
+                    if let Some(fault) = fault.fault() {
+                        self.house.board.view().unsettled.insert(self.name.clone(), fault);
+                    }
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(sink = %self.name, %fault, "deliveries cannot be settled; they wait until they can");
                     }

@@ -62,7 +62,7 @@ pub struct Summary {
 pub struct Store {
     /// Whether it is open.
     pub open: bool,
-    /// What keeps events from being committed, while something does.
+    /// What keeps it from being written, while something does: events cannot be committed, or deliveries not be settled.
     pub fault: Option<StoreFault>,
 }
 
@@ -147,7 +147,7 @@ pub fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Mom
         ready: reasons.is_empty(),
         reasons,
         draining: view.draining,
-        store: Store { open: view.store_open, fault: view.store_fault },
+        store: Store { open: view.store_open, fault: view.unwritable() },
         accounts: Accounts {
             total: view.accounts.len(),
             blind: view.accounts.values().filter(|status| status.blind.is_some()).count(),
