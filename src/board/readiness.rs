@@ -23,9 +23,10 @@ impl View {
             reasons.push(format!("events cannot be committed: {}", explained(fault)));
         }
         let unsettled = self.unsettled.iter();
-        reasons.extend(unsettled.map(|(name, fault)| {
-            format!("deliveries of sink {name} cannot be settled: {}", explained(*fault))
-        }));
+        reasons.extend(
+            unsettled
+                .map(|(name, fault)| format!("deliveries of sink {name} cannot be settled: {}", explained(*fault))),
+        );
         let full = self.sinks.iter().filter(|(_, status)| status.blocking);
         reasons.extend(full.map(|(name, _)| format!("the queue of sink {name} is full and receiving stops for it")));
         // At a stop all of them go.

@@ -45,9 +45,7 @@ const ROWS: usize = 25;
 /// The status page as of now.
 pub async fn show(board: web::Data<Board>, metrics: web::Data<Metrics>) -> HttpResponse {
     let (view, last_minute) = (board.view().clone(), metrics.history().last_minute());
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .body(page(&view, &metrics, last_minute, Moment::now()))
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page(&view, &metrics, last_minute, Moment::now()))
 }
 
 /// The content security policy under which the page works: its own style and script, and requests to this daemon.

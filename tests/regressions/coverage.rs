@@ -177,12 +177,14 @@ async fn f6_an_account_whose_subscription_waits_for_approval_says_so() {
 async fn only_subscription(daemon: &Daemon, state: &str, text: &str) -> (Told, Value) {
     let is = |places: &Places| {
         let mut rows = places.subscriptions(ACCOUNT);
-        rows.next().is_some_and(|row| row["state"] == state) && places.account(ACCOUNT).is_some_and(|row| {
-            row["why"].as_str().is_some_and(|why| why.contains(text)) && !row["blind"].is_null()
-        })
+        rows.next().is_some_and(|row| row["state"] == state)
+            && places
+                .account(ACCOUNT)
+                .is_some_and(|row| row["why"].as_str().is_some_and(|why| why.contains(text)) && !row["blind"].is_null())
     };
     let places = places::until(daemon, text, is).await;
-    let (row, subscription) = (places.account(ACCOUNT).cloned().unwrap(), places.subscriptions(ACCOUNT).next().cloned());
+    let (row, subscription) =
+        (places.account(ACCOUNT).cloned().unwrap(), places.subscriptions(ACCOUNT).next().cloned());
     (Told { row, places }, subscription.unwrap())
 }
 

@@ -128,7 +128,9 @@ async fn a_sink_that_refuses_everything_is_down_everywhere() {
         assert_eq!(told.row["bytes"], stage.bytes(12), "{code}");
         assert_eq!(told.line("the sink takes nothing").field("why"), told.row["last_error"]);
         let tried = told.places.metric("sink_deliveries_total", &[("sink", "crm"), ("outcome", "retried")]);
-        assert!(tried >= 1.0 && told.places.metric("sink_deliveries_total", &[("sink", "crm"), ("outcome", "dead")]) < 0.5);
+        assert!(
+            tried >= 1.0 && told.places.metric("sink_deliveries_total", &[("sink", "crm"), ("outcome", "dead")]) < 0.5
+        );
     }
 }
 
@@ -274,7 +276,8 @@ async fn dead_letters_and_what_an_operator_does_to_a_queue_are_told_everywhere()
 
     // Owed again, and refused again: given up as soon as another one passes.
     stage.queue(&["retry", "--all"]).await;
-    let by_operator = |told: &Told| ["revived", "purged", "purged_dead"].map(|key| told.places.summary()["totals"][key].clone());
+    let by_operator =
+        |told: &Told| ["revived", "purged", "purged_dead"].map(|key| told.places.summary()["totals"][key].clone());
     let revived = |places: &places::Places| places.summary()["totals"]["revived"] == 2;
     places::until(&stage.daemon, "two events that are owed again", revived).await;
     stage.calls(OTHER, 1).await;
@@ -345,9 +348,13 @@ async fn a_stop_with_deliveries_under_way_is_told_everywhere_and_the_gap_begins_
     assert!(daemon.exit(SOON).await.success(), "{}", daemon.log());
     daemon.start_again().await;
     daemon.until_active(1).await;
-    let gaps = daemon.until("the gap", SOON, async || Some(gaps(daemon.events(EVENTS))).filter(|gaps| !gaps.is_empty()));
+    let gaps =
+        daemon.until("the gap", SOON, async || Some(gaps(daemon.events(EVENTS))).filter(|gaps| !gaps.is_empty()));
     let gap = gaps.await.remove(0);
-    assert_eq!([&gap["data"]["from"], &gap["data"]["reason"]], [&told.row["blind"]["since"], &told.row["blind"]["reason"]]);
+    assert_eq!(
+        [&gap["data"]["from"], &gap["data"]["reason"]],
+        [&told.row["blind"]["since"], &told.row["blind"]["reason"]]
+    );
 }
 
 #[tokio::test]

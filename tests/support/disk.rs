@@ -11,8 +11,11 @@ impl Disk {
     /// Needs the right to mount, as in a container's own namespace.
     pub fn mount() -> Self {
         let folder = tempfile::tempdir().expect("a small disk");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()).status().expect("a small disk");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .expect("a small disk");
         assert!(mounted.success(), "a small disk cannot be mounted: run this test as root");
         Self(folder)
     }

@@ -23,7 +23,16 @@ pub fn table(sinks: &[Sink], now: Timestamp) -> String {
     let mut sinks: Vec<&Sink> = sinks.iter().collect();
     sinks.sort_by_key(|sink| worst::sink(&sink.status));
     let columns = [
-        "Sink", "Type", "State", "Queued", "Bytes", "Oldest", "Held calls", "Next try", "Dead", "Dropped",
+        "Sink",
+        "Type",
+        "State",
+        "Queued",
+        "Bytes",
+        "Oldest",
+        "Held calls",
+        "Next try",
+        "Dead",
+        "Dropped",
         "Newest failure",
     ];
     section("Sinks", &columns, sinks.into_iter().map(|sink| row(sink, now)))
