@@ -24,6 +24,8 @@ mod operator;
 mod places;
 #[path = "regressions/rules.rs"]
 mod rules;
+#[path = "regressions/shown.rs"]
+mod shown;
 #[path = "regressions/sinks.rs"]
 mod sinks;
 #[path = "regressions/stanzas.rs"]
