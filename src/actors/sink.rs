@@ -251,7 +251,7 @@ impl SinkActor {
         if let Some(Dead { events, first, why }) = &tried.dead {
             tracing::warn!(%sink, events, event_id = %first, why, "given up and kept as dead letters");
         }
-        if let Some(why) = why {
+        if let Some(why) = &tried.retried {
             let next_try = works.flow.next_try().map(|at| display(at.utc()));
             tracing::warn!(%sink, why, held_calls = works.flow.held(), next_try, "a delivery failed and is tried again");
         }

@@ -128,9 +128,8 @@ async fn a_sink_that_refuses_everything_is_down_everywhere() {
         assert_eq!(told.row["bytes"], stage.bytes(12), "{code}");
         assert_eq!(told.line("the sink takes nothing").field("why"), told.row["last_error"]);
         let tried = told.places.metric("sink_deliveries_total", &[("sink", "crm"), ("outcome", "retried")]);
-        assert!(
-            tried >= 1.0 && told.places.metric("sink_deliveries_total", &[("sink", "crm"), ("outcome", "dead")]) < 0.5
-        );
+        let posts = f64::from(u32::try_from(stage.receiver.received().len()).unwrap());
+        assert!(tried >= 1.0 && tried <= posts, "{code}: {tried} of {posts} are counted");
     }
 }
 
@@ -239,13 +238,14 @@ async fn a_removed_sink_is_told_of_everywhere_as_long_as_anything_of_it_is_left(
     stage.answers(500);
     stage.calls(CALLER, 1).await;
     stage.crm("two owed events", |crm| counts(crm)[0] == 2 && crm["held"] == 1).await;
+    let bytes = stage.bytes(2);
     let without = without_sink(&stage.onsip, &stage.anna);
     without.reload(&stage.daemon).await;
     let gone = |crm: &Value| crm["state"] == "not configured";
     for _ in 0..2 {
         let told = stage.crm("a sink that is not configured", |crm| gone(crm) && counts(crm)[0] == 2).await;
         assert_eq!(counts(&told.row), [2, 0, 2, 0, 0]);
-        assert_eq!(told.row["bytes"], stage.bytes(2));
+        assert_eq!(told.row["bytes"], bytes);
         assert!((told.places.metric("unconfigured_sink_dead_events", &[]) - 2.0).abs() < 0.5);
         stage.daemon.until_logged("a sink that is not configured is owed events", SOON).await;
         assert!(stage.daemon.terminate().await.success());

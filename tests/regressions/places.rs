@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::condition::SOON;
@@ -79,12 +78,13 @@ impl Told {
 async fn read(daemon: &Daemon) -> Option<Places> {
     let url = format!("http://{}", daemon.listen());
     let before = api(daemon).await?;
-    let arguments = ["status", "--url", &url];
+    let screen = ["status", "--url", &url];
+    let json = ["status", "--url", &url, "--json"];
     let (metrics, page, screen, said) = tokio::join!(
         daemon.metrics(),
         daemon.get("/", &["Accept: text/html"]),
-        program::run(daemon.folder(), &arguments),
-        program::run(daemon.folder(), &["status", "--url", &url, "--json"]),
+        program::run(daemon.folder(), &screen),
+        program::run(daemon.folder(), &json),
     );
     let log = daemon.log().lines().filter_map(Line::read).collect();
     if api(daemon).await? != before {

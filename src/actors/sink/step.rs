@@ -78,6 +78,8 @@ pub(super) struct Progress {
     pub(super) change: Option<Change>,
     /// The first failure.
     pub(super) failure: Option<String>,
+    /// The first failure of what is tried again.
+    pub(super) retried: Option<String>,
     /// What became dead letters.
     pub(super) dead: Option<Dead>,
 }
@@ -360,6 +362,7 @@ impl Progress {
             self.failure.get_or_insert_with(|| reason.clone());
         }
         if !dead {
+            self.retried.get_or_insert(reason);
             return Settlement::Retried;
         }
         self.any = true;
