@@ -333,12 +333,11 @@ impl Places {
 
     /// Says what the newest line about a thing says otherwise than the API.
     pub fn disagreement_of_the_log(&self) -> Option<String> {
-        let of = |key: &str, name: &Value| {
-            let name = name.as_str().unwrap().to_owned();
-            self.log.iter().rfind(move |line| line.field(key) == name)
-        };
         let sinks = self.rows("sinks").filter_map(|sink| {
-            let line = of("sink", &sink["name"])?;
+            let name = sink["name"].as_str().unwrap();
+            // A reload that has it again, or changes it, names it.
+            let names = |line: &&Line| line.field("names").split([' ', ',', '.']).any(|word| word == name);
+            let line = self.log.iter().rfind(|line| line.field("sink") == name || names(line))?;
             (!agrees_on_sink(line, sink)).then(|| format!("{line:?}, but {sink:#}"))
         });
         // Nothing is expected of a disabled account, and at a stop one line is written for all.
