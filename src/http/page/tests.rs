@@ -38,7 +38,7 @@ fn whatever_text_the_board_holds_is_shown_and_not_obeyed() {
     view.sinks.insert("log".parse().unwrap(), sink);
     let page = page(&view, now());
     assert!(!page.contains("<script>alert") && !page.contains("'so on'"));
-    assert_eq!(page.matches(TAMED).count(), 5);
+    assert_eq!(page.matches(TAMED).count(), 6, "the account tells why its subscription is denied, too");
 }
 
 #[test]
