@@ -207,7 +207,7 @@ impl App {
     pub async fn stop(self) {
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
         let covered = Moment::now();
-        if self.fleet.send(Shutdown).await.is_err() {
+        if self.fleet.send(Shutdown { covered }).await.is_err() {
             tracing::error!("the fleet was gone before the end");
         }
         // Only now: a beginning of coverage that was still on its way is written by then.

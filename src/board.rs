@@ -2,7 +2,7 @@
 //!
 //! Actors write it, HTTP and the gauges read it. Must not decide anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -10,11 +10,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
-use crate::domain::status::{AccountState, StoreFault, SubscriptionState};
+use crate::domain::status::{AccountState, SinkState, StoreFault, SubscriptionState};
 use crate::protocol::coverage::Blind;
 
-/// Reasons of its subscriptions that are told of one account.
-const MOST_WHYS: usize = 3;
+mod readiness;
 
 /// All there is to see, behind one short lock.
 #[derive(Debug, Default)]
@@ -35,6 +34,8 @@ pub struct View {
     pub store_open: bool,
     /// What keeps events from being committed, while something does.
     pub store_fault: Option<StoreFault>,
+    /// Sinks whose deliveries the store cannot take note of, and why; they wait until it can.
+    pub unsettled: BTreeMap<SinkName, StoreFault>,
     /// Whether the daemon is stopping.
     pub draining: bool,
 }
@@ -73,21 +74,50 @@ impl View {
     pub fn why(&self, name: &AccountName, status: &AccountStatus) -> Option<String> {
         let missing =
             status.not_granted.as_ref().map(|address| format!("{address} is not among the granted addresses"));
-        let first = (name.clone(), String::new(), NodeName::from(""));
-        let own: Vec<&SubscriptionStatus> = self
-            .subscriptions
-            .range(first..)
-            .take_while(|((of, ..), _)| of == name)
-            .map(|(_, status)| status)
-            .collect();
-        let pending = own.iter().filter(|subscription| subscription.state == SubscriptionState::Pending).count();
-        let pending =
-            (pending > 0).then(|| format!("subscriptions that wait for approval by the owner of the node: {pending}"));
-        // An account that is online is blind for its subscriptions. Several nodes usually fail alike.
-        let failed: BTreeSet<String> = own.iter().filter_map(|subscription| subscription.trouble()).collect();
-        let reasons = [status.why.clone(), missing, pending].into_iter().flatten();
-        let reasons: Vec<_> = reasons.chain(failed.into_iter().take(MOST_WHYS)).collect();
+        let mut reasons: Vec<_> = [status.why.clone(), missing].into_iter().flatten().collect();
+        for (state, text) in [
+            (SubscriptionState::Pending, "subscriptions that wait for approval by the owner of the node"),
+            (SubscriptionState::Denied, "subscriptions that the service denies"),
+            (SubscriptionState::Lost, "subscriptions that are lost"),
+        ] {
+            reasons.extend(self.absent(name, state, text));
+        }
         (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Returns what keeps the store from being written, while something does.
+    #[must_use]
+    pub fn unwritable(&self) -> Option<StoreFault> {
+        self.store_fault.or_else(|| self.unsettled.values().next().copied())
+    }
+
+    /// A sink begins, perhaps anew: nothing has happened to it yet, and what it is owed stays owed.
+    pub fn begin(&mut self, name: &SinkName, kind: &'static str) {
+        self.unsettled.remove(name);
+        let status = self.sinks.remove(name).map_or_else(|| SinkStatus::new(kind), |before| before.into_new(kind));
+        self.sinks.insert(name.clone(), status);
+    }
+
+    /// The configuration does not have this sink any more: it is shown as long as it is owed anything or has dead letters.
+    pub fn leave(&mut self, name: &SinkName) {
+        self.unsettled.remove(name);
+        if let Some(before) = self.sinks.remove(name).filter(SinkStatus::holds_anything) {
+            self.sinks.insert(name.clone(), SinkStatus { configured: false, up: false, ..before.into_new("") });
+        }
+    }
+
+    /// Counts the account's subscriptions in `state`, with the reason of the first that has one. All of them are lost
+    /// where the account has no connection: that is told by its own state, and they have no reason then.
+    fn absent(&self, name: &AccountName, state: SubscriptionState, text: &str) -> Option<String> {
+        let first = (name.clone(), String::new(), NodeName::from(""));
+        let own = self.subscriptions.range(first..).take_while(|((of, ..), _)| of == name);
+        let counts = |status: &SubscriptionStatus| {
+            status.state == state && (state != SubscriptionState::Lost || status.why.is_some())
+        };
+        let absent: Vec<_> = own.map(|(_, status)| status).filter(|status| counts(status)).collect();
+        let why = absent.iter().find_map(|status| status.why.as_deref());
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        (!absent.is_empty()).then(|| format!("{text}: {}{why}", absent.len()))
     }
 }
 
@@ -131,15 +161,6 @@ pub struct SubscriptionStatus {
     pub renewed: Option<Timestamp>,
 }
 
-impl SubscriptionStatus {
-    /// Returns why it does not deliver, where the service, or time, had the last word on it.
-    fn trouble(&self) -> Option<String> {
-        let failed = matches!(self.state, SubscriptionState::Denied | SubscriptionState::Lost);
-        let why = self.why.as_ref().filter(|_| failed)?;
-        Some(format!("subscription {}: {why}", self.state))
-    }
-}
-
 /// One sink.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct SinkStatus {
@@ -153,6 +174,9 @@ pub struct SinkStatus {
     pub up: bool,
     /// The newest failure. Free of secrets.
     pub last_error: Option<String>,
+    /// Whether it is left alone for an hour because its peer wants no more events; the API tells it as a state.
+    #[serde(skip)]
+    pub resting: bool,
     /// Until when it is left alone as a whole, while it is.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub retry_at: Option<Timestamp>,
@@ -183,6 +207,7 @@ impl SinkStatus {
             configured: true,
             up: true,
             last_error: None,
+            resting: false,
             retry_at: None,
             held: 0,
             held_retry_at: None,
@@ -200,6 +225,35 @@ impl SinkStatus {
     #[must_use]
     pub fn not_configured() -> Self {
         Self { configured: false, up: false, ..Self::new("") }
+    }
+
+    /// The same queue, of a sink of this kind to which nothing has happened.
+    fn into_new(self, kind: &'static str) -> Self {
+        let Self { queued, bytes, oldest, dead, .. } = self;
+        Self { queued, bytes, oldest, dead, ..Self::new(kind) }
+    }
+
+    /// Returns how it is, in a word; whether it blocks stands beside that.
+    #[must_use]
+    pub fn state(&self) -> SinkState {
+        match (self.configured, self.up, self.resting) {
+            (false, ..) => SinkState::NotConfigured,
+            (true, true, _) => SinkState::Up,
+            (true, false, true) => SinkState::Resting,
+            (true, false, false) => SinkState::Down,
+        }
+    }
+
+    /// Returns when anything that failed is tried next, if anything waits for that.
+    #[must_use]
+    pub fn next_try(&self) -> Option<Timestamp> {
+        self.retry_at.or(self.held_retry_at)
+    }
+
+    /// Returns whether it is owed anything or has dead letters.
+    #[must_use]
+    pub fn holds_anything(&self) -> bool {
+        self.queued + self.dead > 0
     }
 }
 
@@ -245,7 +299,9 @@ mod tests {
         let why = view.why(&name, &AccountStatus::new(AccountState::Online, since));
         assert_eq!(
             why.as_deref(),
-            Some("subscription denied: renewal: not-allowed; subscription lost: no approval came")
+            Some(
+                "subscriptions that the service denies: 2 (renewal: not-allowed); subscriptions that are lost: 1 (no approval came)"
+            )
         );
     }
 }

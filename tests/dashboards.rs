@@ -46,6 +46,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
         "a fault of the surroundings that costs nothing; for who looks for one",
     ),
     ("onsip_router_log_lines_dropped_total", "the log says so itself once it flows again"),
+    ("onsip_router_ready", "boards show what it is made of: accounts that are not online, full queues, the store"),
     ("process_threads", "there are as many as cores and a few, always"),
     ("process_virtual_memory_bytes", "says nothing that resident memory does not say better"),
 ];

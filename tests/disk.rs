@@ -4,59 +4,12 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use sqlx::{Connection, SqliteConnection};
 
 use support::condition::SOON;
+use support::disk::Disk;
 use support::stage::*;
-
-/// A small disk of its own, taken away in the end.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    /// Needs the right to mount, as in a container's own namespace.
-    fn mount() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()).status().unwrap();
-        assert!(mounted.success(), "a small disk cannot be mounted: run this test as root");
-        Self(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn fill(&self) {
-        let mut size = 1 << 20;
-        let mut n = 0;
-        while size > 0 {
-            n += 1;
-            let file = self.path().join(format!("ballast-{n}"));
-            if fs::write(&file, vec![1; size]).is_err() {
-                size /= 2;
-            }
-        }
-    }
-
-    fn make_room(&self) {
-        for entry in fs::read_dir(self.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.file_name().unwrap().to_string_lossy().starts_with("ballast") {
-                fs::remove_file(path).unwrap();
-            }
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
 
 #[tokio::test]
 async fn while_the_disk_is_full_nothing_is_received_and_afterwards_nothing_is_missing() {

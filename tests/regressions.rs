@@ -6,18 +6,26 @@ mod support;
 
 #[path = "regressions/addresses.rs"]
 mod addresses;
+#[path = "regressions/agreement.rs"]
+mod agreement;
 #[path = "regressions/coverage.rs"]
 mod coverage;
 #[path = "regressions/delivery.rs"]
 mod delivery;
+#[path = "regressions/everywhere.rs"]
+mod everywhere;
 #[path = "regressions/login.rs"]
 mod login;
 #[path = "regressions/neighbours.rs"]
 mod neighbours;
 #[path = "regressions/operator.rs"]
 mod operator;
+#[path = "regressions/places.rs"]
+mod places;
 #[path = "regressions/rules.rs"]
 mod rules;
+#[path = "regressions/shown.rs"]
+mod shown;
 #[path = "regressions/sinks.rs"]
 mod sinks;
 #[path = "regressions/stanzas.rs"]

@@ -12,6 +12,7 @@
 
 pub mod condition;
 pub mod daemon;
+pub mod disk;
 pub mod http;
 pub mod metrics;
 pub mod port;

@@ -48,6 +48,32 @@ pub(super) fn account(
     view.accounts.insert(name.clone(), status);
 }
 
+/// The process stops, and nothing that comes after `covered` is sure to be received: the next start tells that as a gap.
+pub(super) fn stopping(house: &House, covered: Moment) {
+    let since = covered.utc();
+    info!(%since, "receiving ends: what comes from now on is told as a gap after the next start");
+    let mut view = house.board.view();
+    view.draining = true;
+    for status in view.accounts.values_mut().filter(|status| status.state != AccountState::Disabled) {
+        status.blind.get_or_insert(Blind { since, reason: GapReason::Restart });
+    }
+}
+
+/// The process stops, and an account's connection is closed.
+pub(super) fn stopped(house: &House, name: &AccountName) {
+    let since = Moment::now().utc();
+    debug!(account = %name, "the connection is closed");
+    let mut view = house.board.view();
+    if let Some(status) = view.accounts.get_mut(name) {
+        (status.state, status.since) = (AccountState::Waiting, since);
+        status.why = Some("the router is stopping".to_owned());
+        (status.jid, status.authorized_until) = (None, None);
+    }
+    for (_, status) in view.subscriptions.iter_mut().filter(|((of, ..), _)| of == name) {
+        *status = SubscriptionStatus { state: SubscriptionState::Lost, since, why: None, ..status.clone() };
+    }
+}
+
 /// An account's actor begins, perhaps anew: until its subscriptions are seen, nothing is sure to arrive.
 pub(super) fn begun(house: &House, name: &AccountName, blind: Blind) {
     let since = Moment::now().utc();

@@ -118,6 +118,8 @@ pub struct Connection {
     timer: Option<SpawnHandle>,
     stopped: Option<oneshot::Sender<()>>,
     stopping: bool,
+    /// Whether it is the whole process that stops.
+    with_process: bool,
     _obituary: Obituary<ActorDied>,
 }
 
@@ -155,6 +157,7 @@ impl Connection {
             timer: None,
             stopped: None,
             stopping: false,
+            with_process: false,
         }
     }
 
@@ -297,6 +300,9 @@ impl Connection {
         self.live = None;
         let halted = join_all(self.subscriptions.iter().map(|(_, _, subscription)| subscription.send(Halt)));
         ctx.wait(halted.into_actor(self).map(|_, this, ctx| {
+            if this.with_process {
+                chronicle::stopped(&this.house, &this.name);
+            }
             if let Some(stopped) = this.stopped.take() {
                 let _ = stopped.send(());
             }
@@ -376,7 +382,7 @@ impl Handler<Stop> for Connection {
     type Result = ResponseFuture<()>;
     fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) -> Self::Result {
         let (stopped, done) = oneshot::channel();
-        self.stopping = true;
+        (self.stopping, self.with_process) = (true, !stop.alone);
         self.stopped = Some(stopped);
         let change = if stop.alone { self.coverage.stopped(Moment::now().utc()) } else { None };
         let written = self.cover_until_written(change);

@@ -15,7 +15,7 @@ use super::ledger::Ledger;
 use super::oversight::{OVERSIGHT, Oversight};
 use super::router::{Reroute, Router, Stale};
 use super::sink::{Dismiss, Drain, Reopen, SinkActor};
-use super::{Access, House};
+use super::{Access, House, chronicle};
 use crate::board::AccountStatus;
 use crate::config::{self, Config};
 use crate::domain::moment::Moment;
@@ -86,7 +86,10 @@ impl Changes {
 /// Stop everything in good order; answered within ten seconds.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Shutdown;
+pub struct Shutdown {
+    /// What came before was received; what comes after it may not be.
+    pub covered: Moment,
+}
 
 /// An actor is gone: the one of this role that was started as this life.
 #[derive(Message)]
@@ -250,7 +253,9 @@ impl Fleet {
         }
         for (name, sink) in &old.sinks {
             if new.sinks.get(name).map(|sink| (&sink.options, sink.delivery)) != Some((&sink.options, sink.delivery)) {
-                self.house.board.view().sinks.remove(name);
+                if !new.sinks.contains_key(name) {
+                    self.house.board.view().leave(name);
+                }
                 if let Some(crew) = self.sinks.remove(name) {
                     // What it is owed stays in the queue.
                     ctx.spawn(crew.addr.send(Dismiss).into_actor(self).map(|_, _, _| ()));
@@ -268,7 +273,7 @@ impl Fleet {
 
     fn start_sink(&mut self, name: &SinkName, sink: &config::Sink, ctx: &mut Context<Self>) {
         let life = self.next_life();
-        self.house.board.view().sinks.retain(|known, status| known != name || status.configured);
+        self.house.board.view().begin(name, sink.options.kind());
         let (house, fleet, sink) = (Arc::clone(&self.house), ctx.address(), sink.clone());
         let named = name.clone();
         let earlier = self.leaving_sinks.iter().rfind(|(leaving, _)| leaving == name);
@@ -425,9 +430,9 @@ impl Handler<Shutdown> for Fleet {
     type Result = ResponseFuture<()>;
 
     /// First the accounts, so that nothing more is received; then the sinks, so that what was received is delivered.
-    fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Shutdown { covered }: Shutdown, _: &mut Context<Self>) -> Self::Result {
         let unsubscribe = self.config.take().is_some_and(|config| config.onsip.unsubscribe_on_stop);
-        self.house.board.view().draining = true;
+        chronicle::stopping(&self.house, covered);
         let connections: Vec<_> = std::mem::take(&mut self.connections).into_values().map(|crew| crew.addr).collect();
         let leaving = std::mem::take(&mut self.leaving_sinks).into_iter().map(|(_, addr)| addr);
         let sinks: Vec<_> =

@@ -183,6 +183,9 @@ impl SinkActor {
         match works.flow.plan(now) {
             Plan::Take(take) => self.step(take, ctx),
             Plan::Wait(until) => {
+                if let Some(works) = &self.works {
+                    self.show(works, None); // news may have brought the next probe forward
+                }
                 self.timer = Timer::Waiting(ctx.run_later(now.until(until).max(SHORTEST), Self::go));
                 self.say_stopped(ctx);
             }
@@ -248,8 +251,8 @@ impl SinkActor {
         if let Some(Dead { events, first, why }) = &tried.dead {
             tracing::warn!(%sink, events, event_id = %first, why, "given up and kept as dead letters");
         }
-        if let Some(why) = why {
-            let next_try = works.flow.held_until(Moment::now()).map(|at| display(at.utc()));
+        if let Some(why) = &tried.retried {
+            let next_try = works.flow.next_try(Moment::now()).map(|at| display(at.utc()));
             tracing::warn!(%sink, why, held_calls = works.flow.held(), next_try, "a delivery failed and is tried again");
         }
         match tried.change {
@@ -258,7 +261,8 @@ impl SinkActor {
                 tracing::warn!(%sink, why, retry_at, "the sink takes nothing: it is probed until it does");
             }
             Some(Change::Resting) => {
-                tracing::error!(%sink, why, "the sink wants no more events: it rests for an hour, or until a reload");
+                let retry_at = works.flow.down_until().map(|at| display(at.utc()));
+                tracing::error!(%sink, why, retry_at, "the sink wants no more events: it rests for an hour, or until a reload");
             }
             Some(Change::Back) => tracing::info!(%sink, "the sink accepts events again"),
             Some(Change::Freed) | None => {}
@@ -274,7 +278,7 @@ impl SinkActor {
         let mut view = self.desk.house.board.view();
         let kind = self.desk.options.kind();
         let status = view.sinks.entry(self.desk.name.clone()).or_insert_with(|| SinkStatus::new(kind));
-        status.up = flow.is_up();
+        (status.up, status.resting) = (flow.is_up(), flow.is_resting());
         status.held = u64::try_from(flow.held()).unwrap_or(u64::MAX);
         status.held_retry_at = flow.held_until(Moment::now()).map(Moment::utc);
         status.retry_at = flow.down_until().map(Moment::utc);
@@ -303,12 +307,9 @@ impl SinkActor {
         let desk = Arc::clone(&self.desk);
         let survey = async move { desk.survey().await };
         ctx.spawn(survey.into_actor(self).map(|survey, this, ctx| {
-            if let Ok((depth, dropped)) = survey
+            if let Ok(depth) = survey
                 && !this.desk.is_leaving()
             {
-                if dropped > 0 {
-                    tracing::error!(sink = %this.desk.name, events = dropped, "dropped: the queue is too long or too old");
-                }
                 let blocking = this.desk.hold_up(depth);
                 let kind = this.desk.options.kind();
                 let mut view = this.desk.house.board.view();

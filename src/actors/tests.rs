@@ -113,7 +113,7 @@ impl Stage {
     }
 
     async fn end(self) {
-        self.fleet.send(Shutdown).await.unwrap();
+        self.fleet.send(Shutdown { covered: crate::domain::moment::Moment::now() }).await.unwrap();
         self.house.store.close().await.unwrap();
     }
 }

@@ -16,6 +16,7 @@ use super::daemon::DaemonArgs;
 use super::printable_json;
 use super::round::{Report, make};
 use super::table::{Table, harmless, time};
+use crate::metrics::totals::Dropped;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -59,6 +60,7 @@ struct Summary {
     commit: String,
     uptime_seconds: u64,
     ready: bool,
+    draining: bool,
     reasons: Vec<String>,
     accounts: Accounts,
     blind: Vec<BlindAccount>,
@@ -99,6 +101,8 @@ struct Totals {
     retried: u64,
     dead: u64,
     revived: u64,
+    purged: u64,
+    purged_dead: u64,
     dropped: u64,
 }
 
@@ -112,16 +116,16 @@ struct LastMinute {
 #[derive(Deserialize)]
 struct Sink {
     name: String,
-    kind: String,
-    configured: bool,
-    up: bool,
+    r#type: String,
+    state: String,
     blocking: bool,
     held: u64,
-    held_retry_at: Option<Timestamp>,
-    retry_at: Option<Timestamp>,
+    next_try: Option<Timestamp>,
     queued: u64,
+    bytes: u64,
     oldest: Option<Timestamp>,
     dead: u64,
+    dropped: Dropped,
     last_error: Option<String>,
 }
 
@@ -136,7 +140,7 @@ fn screen(place: &str, summary: &Value, sinks: &Value) -> Result<String> {
         let _ = write!(text, "; {BAD}{} blind{BAD:#}", accounts.blind);
     }
     let _ = write!(text, "\nsubscriptions  {}", counts(subscriptions.total, &subscriptions.states));
-    let Totals { received, duplicate, rejected, gaps, delivered, retried, dead, revived, dropped } = totals;
+    let Totals { received, duplicate, rejected, gaps, delivered, retried, dead, dropped, .. } = totals;
     let _ = write!(
         text,
         "\nevents         {received} received, {duplicate} of them twice; {rejected} rejected, {gaps} gaps"
@@ -145,8 +149,9 @@ fn screen(place: &str, summary: &Value, sinks: &Value) -> Result<String> {
         let _ = write!(text, "; {rate:.1} per second in the last minute");
     }
     let _ = write!(text, "\ndeliveries     {delivered} done, {retried} failed and tried again, {dead} given up");
-    if *revived > 0 {
-        let _ = write!(text, " ({revived} owed again by an operator)");
+    let by_operator = by_operator(totals);
+    if !by_operator.is_empty() {
+        let _ = write!(text, " ({by_operator} by an operator)");
     }
     let _ = write!(text, ", {dropped} dropped");
     if let (Some(median), Some(worst)) = (last_minute.delivery_p50_seconds, last_minute.delivery_p99_seconds) {
@@ -166,9 +171,13 @@ fn screen(place: &str, summary: &Value, sinks: &Value) -> Result<String> {
 }
 
 fn head(place: &str, summary: &Summary) -> String {
-    let Summary { version, commit, uptime_seconds, ready, reasons, .. } = summary;
+    let Summary { version, commit, uptime_seconds, ready, draining, reasons, .. } = summary;
     let (version, commit, up) = (harmless(version), harmless(commit), uptime(*uptime_seconds));
-    let state = if *ready { format!("{GOOD}ready{GOOD:#}") } else { format!("{BAD}not ready{BAD:#}") };
+    let state = match (draining, ready) {
+        (true, _) => format!("{BAD}stopping{BAD:#}"),
+        (false, true) => format!("{GOOD}ready{GOOD:#}"),
+        (false, false) => format!("{BAD}not ready{BAD:#}"),
+    };
     let mut text = format!("onsip-router {version} ({commit}) at {place}, up {up}: {state}");
     for reason in reasons {
         let _ = write!(text, "\n  {}", harmless(reason));
@@ -183,6 +192,13 @@ fn counts(total: u64, states: &BTreeMap<String, u64>) -> String {
     if there.is_empty() { total.to_string() } else { format!("{total}: {}", there.join(", ")) }
 }
 
+/// What an operator did to the queues, as far as anything.
+fn by_operator(totals: &Totals) -> String {
+    let done = [(totals.revived, "owed again"), (totals.purged, "purged"), (totals.purged_dead, "dead purged")];
+    let done: Vec<_> = done.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    done.join(", ")
+}
+
 fn blind(accounts: &[BlindAccount]) -> String {
     let mut table = Table::new(["BLIND", "STATE", "SINCE", "REASON", "WHY"]);
     for BlindAccount { name, state, since, reason, why } in accounts {
@@ -193,17 +209,13 @@ fn blind(accounts: &[BlindAccount]) -> String {
 }
 
 fn queues(sinks: Vec<Sink>) -> String {
-    let mut table = Table::new(["SINK", "TYPE", "STATE", "QUEUED", "OLDEST", "DEAD", "LAST ERROR"]);
+    let headings = ["SINK", "TYPE", "STATE", "QUEUED", "BYTES", "OLDEST", "DEAD", "DROPPED", "LAST ERROR"];
+    let mut table = Table::new(headings);
     let mut waiting = String::new();
     for sink in sinks {
-        let state = match (sink.blocking, sink.up) {
-            (true, _) => "blocks",
-            (false, true) => "up",
-            (false, false) if sink.configured => "down",
-            (false, false) => "not configured",
-        };
+        let state = if sink.blocking { sink.state + ", blocking" } else { sink.state };
         let oldest = sink.oldest.map(time).unwrap_or_default();
-        if let Some(next) = sink.retry_at.or(sink.held_retry_at).map(time) {
+        if let Some(next) = sink.next_try.map(time) {
             let held = match sink.held {
                 0 => String::new(),
                 1 => "1 call held, ".to_owned(),
@@ -211,8 +223,9 @@ fn queues(sinks: Vec<Sink>) -> String {
             };
             let _ = write!(waiting, "\n{}: {held}next try {next}", harmless(&sink.name));
         }
-        let (queued, dead) = (sink.queued.to_string(), sink.dead.to_string());
-        table.add([sink.name, sink.kind, state.to_owned(), queued, oldest, dead, sink.last_error.unwrap_or_default()]);
+        let (queued, bytes, dead) = (sink.queued.to_string(), sink.bytes.to_string(), sink.dead.to_string());
+        let (dropped, last_error) = (sink.dropped.to_string(), sink.last_error.unwrap_or_default());
+        table.add([sink.name, sink.r#type, state, queued, bytes, oldest, dead, dropped, last_error]);
     }
     table.to_string() + &waiting
 }
@@ -243,19 +256,19 @@ mod tests {
                        "why": "connection\u{1b}[2J refused"}],
             "subscriptions": {"total": 30, "states": {"active": 8, "lost": 22}},
             "totals": {"received": 100, "duplicate": 2, "rejected": 1, "gaps": 3, "delivered": 97, "retried": 4,
-                       "dead": 5, "revived": 3, "dropped": 6},
+                       "dead": 5, "revived": 3, "purged": 0, "purged_dead": 2, "dropped": 6},
             "last_minute": {"received_per_second": 1.25, "delivered_per_second": 1.0,
                             "delivery_p50_seconds": 0.012, "delivery_p99_seconds": 1.04}
         })
     }
 
     fn sinks() -> Value {
-        json!([{"name": "crm", "kind": "webhook", "configured": true, "up": false, "blocking": false, "queued": 12,
-                "bytes": 1, "oldest": "2026-11-26T14:58:00Z", "dead": 5, "last_error": "503", "retry_at": null,
-                "held": 1, "held_retry_at": "2026-11-26T15:00:07Z"},
-               {"name": "old", "kind": "", "configured": false, "up": false, "blocking": false, "queued": 93,
-                "bytes": 1, "oldest": "2026-11-26T14:58:00Z", "dead": 0, "last_error": null, "retry_at": null,
-                "held": 0, "held_retry_at": null}])
+        json!([{"name": "crm", "type": "webhook", "state": "down", "blocking": true, "queued": 12, "bytes": 900,
+                "oldest": "2026-11-26T14:58:00Z", "dead": 5, "dropped": {"full": 3, "age": 0}, "last_error": "503",
+                "held": 1, "next_try": "2026-11-26T15:00:07Z"},
+               {"name": "old", "type": "", "state": "not configured", "blocking": false, "queued": 93, "bytes": 1,
+                "oldest": "2026-11-26T14:58:00Z", "dead": 0, "dropped": {"full": 0, "age": 0}, "last_error": null,
+                "held": 0, "next_try": null}])
     }
 
     #[test]
@@ -268,15 +281,15 @@ onsip-router 0.1.0 (abc) at http://r, up 3 h 0 min: not ready
 accounts       30: 8 online, 22 waiting; 22 blind
 subscriptions  30: 8 active, 22 lost
 events         100 received, 2 of them twice; 1 rejected, 3 gaps; 1.2 per second in the last minute
-deliveries     97 done, 4 failed and tried again, 5 given up (3 owed again by an operator), 6 dropped; median 12 ms, 99 % within 1.0 s
+deliveries     97 done, 4 failed and tried again, 5 given up (3 owed again, 2 dead purged by an operator), 6 dropped; median 12 ms, 99 % within 1.0 s
 
 BLIND  STATE    SINCE                 REASON      WHY
 b      waiting  2026-11-26T14:59:00Z  disconnect  connection\u{fffd}[2J refused
 and 21 more
 
-SINK  TYPE     STATE           QUEUED  OLDEST                DEAD  LAST ERROR
-crm   webhook  down            12      2026-11-26T14:58:00Z  5     503
-old   -        not configured  93      2026-11-26T14:58:00Z  0     -
+SINK  TYPE     STATE           QUEUED  BYTES  OLDEST                DEAD  DROPPED  LAST ERROR
+crm   webhook  down, blocking  12      900    2026-11-26T14:58:00Z  5     full: 3  503
+old   -        not configured  93      1      2026-11-26T14:58:00Z  0     0        -
 crm: 1 call held, next try 2026-11-26T15:00:07Z";
         assert_eq!(text, expected);
     }

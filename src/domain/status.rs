@@ -185,6 +185,20 @@ labels! {
 }
 
 labels! {
+    /// How a sink is, in a word.
+    SinkState {
+        /// Its newest delivery succeeded, or there was none yet.
+        Up = "up",
+        /// Its newest delivery failed.
+        Down = "down",
+        /// Its peer wants no more events: it is left alone for an hour.
+        Resting = "resting",
+        /// The configuration has it no more, and it is owed something yet or has dead letters.
+        NotConfigured = "not configured",
+    }
+}
+
+labels! {
     /// Label `outcome` of `sink_deliveries_total`.
     DeliveryOutcome {
         /// The sink acknowledged.

@@ -3,14 +3,16 @@
 //! `openapi.json` describes it, `/api/v1/events` included. Must not know anything beyond board and metrics.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::worst;
-use crate::board::{AccountStatus, Board, SinkStatus, SubscriptionStatus};
+use crate::board::{AccountStatus, Board, SinkStatus, SubscriptionStatus, View};
 use crate::domain::name::{AccountName, NodeName, SinkName};
-use crate::domain::status::{AccountState, SubscriptionState};
+use crate::domain::status::{AccountState, SinkState, SubscriptionState};
 use crate::metrics::Metrics;
+use crate::metrics::totals::Dropped;
 use listing::{Facts, Misunderstood, Wish};
 
 mod listing;
@@ -52,9 +54,32 @@ pub struct Sink {
     pub name: SinkName,
     /// Its `type` in the configuration; empty where it is not configured.
     pub r#type: &'static str,
+    /// How it is, in a word. Whether it blocks stands beside that.
+    pub state: SinkState,
+    /// When anything that failed is tried next, while anything waits for that.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub next_try: Option<Timestamp>,
+    /// Events that were dropped for it since the start.
+    pub dropped: Dropped,
     /// How it is.
     #[serde(flatten)]
     pub status: SinkStatus,
+}
+
+impl Sink {
+    /// Returns the rows of all sinks, by name: what the API, `status` and the page tell of them is this.
+    pub fn all(view: &View, metrics: &Metrics) -> Vec<Self> {
+        let row = |(name, status): (&SinkName, &SinkStatus)| Self {
+            name: name.clone(),
+            r#type: status.kind,
+            state: status.state(),
+            next_try: status.next_try(),
+            // One that is not configured has no series.
+            dropped: if status.configured { metrics.dropped_for(name.as_str()) } else { Dropped::default() },
+            status: status.clone(),
+        };
+        view.sinks.iter().map(row).collect()
+    }
 }
 
 /// The configured accounts: all, or those asked for.
@@ -102,10 +127,9 @@ pub async fn subscriptions(board: web::Data<Board>, request: HttpRequest) -> Htt
 }
 
 /// Every configured sink, and those that are not configured any more and are owed something yet.
-pub async fn sinks(board: web::Data<Board>) -> HttpResponse {
-    let sinks = board.view().sinks.clone();
-    HttpResponse::Ok()
-        .json(sinks.into_iter().map(|(name, status)| Sink { name, r#type: status.kind, status }).collect::<Vec<_>>())
+pub async fn sinks(board: web::Data<Board>, metrics: web::Data<Metrics>) -> HttpResponse {
+    let sinks = Sink::all(&board.view(), &metrics);
+    HttpResponse::Ok().json(sinks)
 }
 
 /// The last hour.

@@ -2,18 +2,20 @@
 //!
 //! Where there is no script, the worst of everything stands in the page itself. Where a token is needed, a browser gets
 //! the same page without any content: it asks for the token, keeps it in its tab, and shows it with every request. Must
-//! not know anything beyond the board.
+//! not know anything beyond what the API tells.
 
 use std::sync::LazyLock;
 
 use actix_web::{HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::api::{self, Sink};
 use crate::board::{Board, View};
 use crate::domain::moment::Moment;
+use crate::metrics::Metrics;
+use crate::metrics::history::LastMinute;
 
 mod accounts;
 mod markup;
@@ -41,9 +43,9 @@ const SCRIPT: &str = concat!(
 const ROWS: usize = 25;
 
 /// The status page as of now.
-pub async fn show(board: web::Data<Board>) -> HttpResponse {
-    let view = board.view().clone();
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page(&view, Moment::now().utc()))
+pub async fn show(board: web::Data<Board>, metrics: web::Data<Metrics>) -> HttpResponse {
+    let (view, last_minute) = (board.view().clone(), metrics.history().last_minute());
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page(&view, &metrics, last_minute, Moment::now()))
 }
 
 /// The content security policy under which the page works: its own style and script, and requests to this daemon.
@@ -65,13 +67,14 @@ pub fn locked() -> String {
     with(plain).replacen("<html lang=\"en\">", "<html lang=\"en\" data-locked>", 1)
 }
 
-/// The page that shows `view` at `now`.
-pub fn page(view: &View, now: Timestamp) -> String {
+/// The page that shows `view` and `metrics` at `now`, made of what the API tells.
+pub fn page(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment) -> String {
+    let (whole, utc) = (api::summary::summary(view, metrics, last_minute, now), now.utc());
     let plain = [
-        summary::summary(view, now),
-        accounts::table(view, now),
-        subscriptions::table(view, now),
-        sinks::table(view, now),
+        summary::summary(&whole),
+        accounts::table(view, utc),
+        subscriptions::table(view, utc),
+        sinks::table(&Sink::all(view, metrics), utc),
     ];
     with(&plain.concat())
 }

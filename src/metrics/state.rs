@@ -16,7 +16,8 @@ pub fn set(families: &Families, names: &Names, view: &View) {
     set_accounts(families, view);
     set_subscriptions(families, names, view);
     set_sinks(families, names, view);
-    families.store_writable.set(i64::from(view.store_open && view.store_fault.is_none()));
+    families.ready.set(i64::from(view.not_ready().is_empty()));
+    families.store_writable.set(i64::from(view.store_open && view.unwritable().is_none()));
 }
 
 fn set_accounts(families: &Families, view: &View) {
@@ -109,8 +110,9 @@ fn set_sinks(families: &Families, names: &Names, view: &View) {
     for (name, status) in view.sinks.iter().filter(|(_, status)| status.configured) {
         show(name.as_str(), Some(status));
     }
-    let unconfigured = view.sinks.values().filter(|status| !status.configured).map(|status| status.queued).sum();
-    families.unconfigured_sink_events.set(count(Some(unconfigured)));
+    let unconfigured = || view.sinks.values().filter(|status| !status.configured);
+    families.unconfigured_sink_events.set(count(Some(unconfigured().map(|status| status.queued).sum())));
+    families.unconfigured_sink_dead_events.set(count(Some(unconfigured().map(|status| status.dead).sum())));
 }
 
 pub(super) fn unix(time: Option<Timestamp>) -> f64 {

@@ -116,6 +116,9 @@ table! {
     build_info: IntGaugeVec = "build_info" [Version, Commit],
         "Always 1; the labels say which build runs.";
 
+    ready: IntGauge = "ready" [],
+        "1 while `/readyz` says that the daemon does its work, else 0.";
+
     accounts: IntGaugeVec = "accounts" [AccountState],
         "Accounts by state.";
     accounts_blind: IntGauge = "accounts_blind" [],
@@ -209,6 +212,8 @@ table! {
         "Events of the sink's queue that an operator changed beside the running daemon, by what was done to them.";
     unconfigured_sink_events: IntGauge = "unconfigured_sink_events" [],
         "Events owed to sinks that are not configured any more.";
+    unconfigured_sink_dead_events: IntGauge = "unconfigured_sink_dead_events" [],
+        "Dead letters of sinks that are not configured any more.";
     sink_queue_bytes: IntGaugeVec = "sink_queue_bytes" [Sink],
         "Bytes of the events the sink has not acknowledged yet.";
     sink_held_calls: IntGaugeVec = "sink_held_calls" [Sink],
@@ -225,7 +230,7 @@ table! {
         "Time between two canaries of the sink; 0 where none are made.";
 
     store_writable: IntGauge = "store_writable" [],
-        "1 while events can be committed, else 0.";
+        "1 while events can be committed and deliveries be settled, else 0.";
     store_faults: IntCounterVec = "store_faults_total" [StoreFault],
         "Times the store could not write or read, by what kept it.";
     store_size_bytes: IntGauge = "store_size_bytes" [],

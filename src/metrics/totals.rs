@@ -2,14 +2,16 @@
 //!
 //! Must not know what is done with it.
 
+use std::fmt;
+
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Metrics;
 use super::spread::Spread;
-use crate::domain::status::{DeliveryOutcome, QueueAction};
+use crate::domain::status::{DeliveryOutcome, DropReason, QueueAction};
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -30,8 +32,33 @@ pub struct Totals {
     pub dead: u64,
     /// Of the deliveries given up, now or before: made owed again by an operator.
     pub revived: u64,
+    /// Owed events that an operator removed from the queue.
+    pub purged: u64,
+    /// Dead letters that an operator removed.
+    pub purged_dead: u64,
     /// Events dropped for a sink that was away for too long.
     pub dropped: u64,
+}
+
+/// Events that were dropped for one sink since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dropped {
+    /// Because its queue was larger than `max_queue`.
+    pub full: u64,
+    /// Because they had waited longer than `max_age`.
+    pub age: u64,
+}
+
+/// `0`, or by reason: `full: 3, age: 2`.
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self { full: 0, age: 0 } => f.write_str("0"),
+            Self { full, age: 0 } => write!(f, "full: {full}"),
+            Self { full: 0, age } => write!(f, "age: {age}"),
+            Self { full, age } => write!(f, "full: {full}, age: {age}"),
+        }
+    }
 }
 
 impl Totals {
@@ -46,7 +73,8 @@ impl Metrics {
     pub fn totals(&self) -> Totals {
         let deliveries = self.sink_deliveries.collect();
         let ended = |outcome: DeliveryOutcome| sum(&deliveries, Some(("outcome", outcome.as_str())));
-        let done = |action: QueueAction| sum(&self.sink_operator_events.collect(), Some(("action", action.as_str())));
+        let changed = self.sink_operator_events.collect();
+        let done = |action: QueueAction| sum(&changed, Some(("action", action.as_str())));
         Totals {
             received: sum(&self.events_received.collect(), None),
             duplicate: sum(&self.events_duplicate.collect(), None),
@@ -56,8 +84,16 @@ impl Metrics {
             retried: ended(DeliveryOutcome::Retried),
             dead: ended(DeliveryOutcome::Dead),
             revived: done(QueueAction::Retried),
+            purged: done(QueueAction::Purged),
+            purged_dead: done(QueueAction::PurgedDead),
             dropped: sum(&self.sink_dropped.collect(), None),
         }
+    }
+
+    /// What was dropped for a configured sink.
+    pub fn dropped_for(&self, sink: &str) -> Dropped {
+        let count = |reason: DropReason| self.sink_dropped.with_label_values(&[sink, reason.as_str()]).get();
+        Dropped { full: count(DropReason::Full), age: count(DropReason::Age) }
     }
 
     /// All times from receipt to acknowledgement, over all sinks.

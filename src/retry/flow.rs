@@ -479,16 +479,28 @@ impl Flow {
         }
     }
 
-    /// Whether the last delivery that told anything succeeded.
+    /// Whether the last delivery that told anything succeeded, and so do others.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.up
+        self.up && self.outage.is_none()
+    }
+
+    /// Whether the sink is left alone because its peer asked for that.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.outage.as_ref().is_some_and(|outage| outage.resting)
     }
 
     /// When a sink that takes nothing is tried again, whatever with.
     #[must_use]
     pub fn down_until(&self) -> Option<Moment> {
         self.outage.as_ref().map(Outage::next)
+    }
+
+    /// When anything that failed is tried next.
+    #[must_use]
+    pub fn next_try(&self, now: Moment) -> Option<Moment> {
+        self.down_until().or(self.held_until(now))
     }
 
     /// How many calls are held.
@@ -501,7 +513,7 @@ impl Flow {
     #[must_use]
     pub fn held_until(&self, now: Moment) -> Option<Moment> {
         let due = self.held.next()?;
-        Some(self.outage.as_ref().map_or(due, Outage::next)).filter(|at| *at > now)
+        Some(self.down_until().unwrap_or(due)).filter(|at| *at > now)
     }
 
     fn start_over(&mut self, from: i64, now: Moment) {

@@ -129,9 +129,13 @@ fn queue() -> Vec<Panel> {
         ),
         Panel::lines(
             "Owed to sinks not configured",
-            "Events owed to sinks that are not configured any more: configured again under their names they get them.",
+            "Events owed to sinks that are not configured any more: configured again under their names they get them. Beside \
+            them their dead letters.",
             "short",
-            &[("sum(onsip_router_unconfigured_sink_events{$here})", "events")],
+            &[
+                ("sum(onsip_router_unconfigured_sink_events{$here})", "events"),
+                ("sum(onsip_router_unconfigured_sink_dead_events{$here})", "dead letters"),
+            ],
         ),
         Panel::lines(
             "Blocking",

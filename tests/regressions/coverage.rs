@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use onsip_router::domain::BareJid;
 use onsip_router::domain::moment::Moment;
-use onsip_router::simulator::{Approval, Authorize, Login, Request, Simulator};
+use onsip_router::simulator::{Answering, Approval, Authorize, Failure, Login, Request, Simulator};
 use serde_json::Value;
 
+use crate::places::{self, Places, Told, account_everywhere};
 use crate::support::condition::SOON;
 use crate::support::daemon::Daemon;
-use crate::support::program::run;
 use crate::support::stage::*;
 
 /// The account of these tests.
@@ -24,42 +24,20 @@ fn window(of: &Value, since: &str) -> Option<Window> {
     Some((of[since].as_str()?.parse().unwrap(), of["reason"].as_str()?.to_owned()))
 }
 
-/// What the API says of the account.
-async fn by_api(daemon: &Daemon) -> Option<Window> {
-    let accounts = daemon.json("/api/v1/accounts").await;
-    let account = accounts.as_array().unwrap().iter().find(|account| account["name"] == ACCOUNT)?.clone();
-    window(&account["blind"], "since")
+/// Waits until the account is blind for `reason`, and has the API, the metrics, the page, `status` and the log agree.
+async fn blind_everywhere(daemon: &Daemon, reason: &str) -> Window {
+    window(&blind(daemon, reason).await.row["blind"], "since").unwrap()
 }
 
-/// Waits until the account is blind for `reason`, and then reads of it wherever an operator can: in the API, the metrics, on
-/// the page, by `status` and in the log. All of them agree.
-async fn blind_everywhere(daemon: &Daemon, reason: &str) -> Window {
-    let blind = async || by_api(daemon).await.filter(|(_, why)| why == reason);
-    let (since, reason) = daemon.until(&format!("blind for {reason}"), SOON, blind).await;
-    let second = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-
-    assert_eq!(daemon.count("account_covered", &[("account", ACCOUNT)]).await, 0);
-    let metric = daemon.metric("account_blind_since_timestamp_seconds", &[("account", ACCOUNT)]).await;
-    let exact = since.as_duration().as_secs_f64();
-    assert!((metric - exact).abs() < 0.001, "{metric} and {exact}");
-    assert_eq!(daemon.count("accounts_blind", &[]).await, 1);
-
-    let page = daemon.get("/", &[]).await.body;
-    assert!(page.contains(&format!("datetime=\"{second}\"")) && page.contains(&reason), "{second} {reason}: {page}");
-
-    let said = run(daemon.folder(), &["status", "--url", &format!("http://{}", daemon.listen()), "--json"]).await;
-    let status: Value = serde_json::from_str(&said.stdout).unwrap();
-    assert_eq!(window(&status["summary"]["blind"][0], "since"), Some((since, reason.clone())), "{status:#}");
-    (since, reason)
+async fn blind(daemon: &Daemon, reason: &str) -> Told {
+    account_everywhere(daemon, ACCOUNT, &format!("blind for {reason}"), |row| row["blind"]["reason"] == reason).await
 }
 
 /// Waits until the account sees, and returns its gaps so far, without repeats. The log tells of the newest one's window.
 async fn sees(daemon: &Daemon, gaps_so_far: usize) -> Vec<Value> {
     let enough = async || Some(gaps(once(daemon.events(EVENTS)))).filter(|gaps| gaps.len() >= gaps_so_far);
     let told = daemon.until(&format!("{gaps_so_far} gaps"), SOON, enough).await;
-    let sees = async || by_api(daemon).await.is_none().then_some(());
-    daemon.until("an account that sees", SOON, sees).await;
-    daemon.until_metric("account_covered", &[("account", ACCOUNT)], SOON, |covered| covered > 0.5).await;
+    account_everywhere(daemon, ACCOUNT, "an account that sees", |row| row["blind"].is_null()).await;
     told
 }
 
@@ -152,7 +130,8 @@ async fn f1_f6_an_account_that_was_disabled_has_a_gap_from_then_on() {
     disabled.reload(&daemon).await;
     daemon.until_accounts("disabled", 1).await;
     daemon.until_count("disconnects_total", &[("reason", "stopped")], 1).await;
-    assert_eq!(by_api(&daemon).await, None, "nothing is expected of it");
+    let told = account_everywhere(&daemon, ACCOUNT, "a disabled account", |row| row["state"] == "disabled").await;
+    assert_eq!(told.row["blind"], Value::Null, "nothing is expected of it");
     let after = Moment::now().utc();
     enabled.reload(&daemon).await;
     let told = sees(&daemon, 1).await;
@@ -188,13 +167,87 @@ async fn f6_an_account_whose_subscription_waits_for_approval_says_so() {
     let anna = account(&onsip, "anna@acme.test");
     let daemon = Setup::of(&onsip).account(ACCOUNT, &anna).start().await;
     daemon.until_subscriptions("pending", 1).await;
-    blind_everywhere(&daemon, "start").await;
     daemon.until_logged("waits for approval", SOON).await;
-    let accounts = daemon.json("/api/v1/accounts").await;
-    let why = accounts[0]["why"].as_str().unwrap();
-    assert!(why.contains("wait for approval"), "{accounts:#}");
-    assert!(daemon.get("/", &[]).await.body.contains(why));
+    let told = blind(&daemon, "start").await;
+    assert!(told.row["why"].as_str().unwrap().contains("wait for approval"), "{:#}", told.row);
     assert_eq!(asked(&onsip, &anna, Request::Subscribe), 1);
+}
+
+/// What the account's only subscription says, once it is so; the account tells of it too.
+async fn only_subscription(daemon: &Daemon, state: &str, text: &str) -> (Told, Value) {
+    let is = |places: &Places| {
+        let mut rows = places.subscriptions(ACCOUNT);
+        rows.next().is_some_and(|row| row["state"] == state)
+            && places
+                .account(ACCOUNT)
+                .is_some_and(|row| row["why"].as_str().is_some_and(|why| why.contains(text)) && !row["blind"].is_null())
+    };
+    let places = places::until(daemon, text, is).await;
+    let (row, subscription) =
+        (places.account(ACCOUNT).cloned().unwrap(), places.subscriptions(ACCOUNT).next().cloned());
+    (Told { row, places }, subscription.unwrap())
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_denied_is_so_everywhere_at_the_start_and_later() {
+    let (onsip, anna) = service_with_anna().await;
+    onsip.behave(&anna, |behaviour| behaviour.approval = Approval::Deny(Duration::ZERO));
+    let daemon = Setup::of(&onsip).account(ACCOUNT, &anna).start().await;
+    let (told, denied) = only_subscription(&daemon, "denied", "subscriptions that the service denies: 1").await;
+    assert_eq!(told.row["blind"]["reason"], "start");
+    assert_eq!(told.line("subscription denied").field("why"), denied["why"].as_str().unwrap());
+    assert!(told.row["why"].as_str().unwrap().contains(denied["why"].as_str().unwrap()), "{:#}", told.row);
+
+    let (onsip, anna, _, daemon) = stage().await;
+    onsip.behave(&anna, |behaviour| behaviour.approval = Approval::Deny(Duration::ZERO));
+    onsip.revoke(&anna, &node(&anna));
+    let (told, denied) = only_subscription(&daemon, "denied", "subscriptions that the service denies: 1").await;
+    assert_eq!(told.row["blind"]["reason"], "revoked");
+    assert_eq!(told.line("subscription denied").field("why"), denied["why"].as_str().unwrap());
+    assert_eq!(told.places.summary()["totals"]["gaps"], 0, "the window is open");
+}
+
+#[tokio::test]
+async fn a_lease_that_is_lost_is_told_everywhere_until_the_subscription_is_back() {
+    let (onsip, anna) = service_with_anna().await;
+    let daemon = Setup::of(&onsip).onsip("subscription_lease = \"4s\"").account(ACCOUNT, &anna).start_active(1).await;
+    let fault = || Answering::Fail(Failure::new("wait", "internal-server-error"));
+    onsip.behave(&anna, |behaviour| {
+        (behaviour.options, behaviour.subscribe, behaviour.list) = (fault(), fault(), fault());
+    });
+    let told = blind(&daemon, "lease").await;
+    assert_eq!(told.row["state"], "online");
+    onsip.behave(&anna, |behaviour| {
+        behaviour.options = Answering::AsDocumented;
+        (behaviour.subscribe, behaviour.list) = (Answering::AsDocumented, Answering::AsDocumented);
+    });
+    let window = window(&told.row["blind"], "since").unwrap();
+    assert_is(&sees(&daemon, 1).await, 1, &window);
+}
+
+#[tokio::test]
+async fn an_account_that_is_refused_for_good_is_so_everywhere() {
+    let (onsip, anna, _, daemon) = stage().await;
+    onsip.behave(&anna, |behaviour| behaviour.login = Login::Fail("account-disabled"));
+    onsip.cut(&anna);
+    let told = account_everywhere(&daemon, ACCOUNT, "a refused account", |row| row["state"] == "refused").await;
+    assert_eq!(told.row["blind"]["reason"], "refused");
+    assert_eq!(told.line("account refused").field("why"), told.row["why"].as_str().unwrap());
+    assert_eq!(told.places.summary()["ready"], true, "the others are served");
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_granted_is_told_everywhere() {
+    let (onsip, anna) = service_with_anna().await;
+    let other = Authorize::GrantOther(Duration::from_hours(1), "bert@acme.test".to_owned());
+    onsip.behave(&anna, |behaviour| {
+        (behaviour.authorize, behaviour.needs_authorization) = (other, false);
+    });
+    let daemon = Setup::of(&onsip).account(ACCOUNT, &anna).start_active(1).await;
+    let granted = |row: &Value| row["why"] == "anna@acme.test is not among the granted addresses";
+    let told = account_everywhere(&daemon, ACCOUNT, "an address that is not granted", granted).await;
+    assert_eq!(told.row["blind"], Value::Null);
+    assert_eq!(told.line("the configured address is not among the granted").field("sip_address"), "anna@acme.test");
 }
 
 #[tokio::test]

@@ -26,24 +26,45 @@ impl Desk {
         }
     }
 
-    /// How much is owed, after what is beyond the bounds was dropped. Says also how much that was.
-    pub(super) async fn survey(&self) -> Result<(Depth, u64), StoreError> {
+    /// Returns how much is owed, after what is beyond the bounds was dropped, and tells of that.
+    pub(super) async fn survey(&self) -> Result<Depth, StoreError> {
+        let (mut full, mut age) = (0, 0);
+        let depth = self.shed(&mut full, &mut age).await;
+        self.tell_dropped(DropReason::Full, full);
+        self.tell_dropped(DropReason::Age, age);
+        depth
+    }
+
+    async fn shed(&self, full: &mut u64, age: &mut u64) -> Result<Depth, StoreError> {
         let (store, name) = (&self.house.store, &self.name);
         let bounds = self.bounds(Moment::now().utc());
-        let mut dropped = 0;
         loop {
             let depth = store.depth(name).await?;
             if !bounds.exceeded(depth.bytes, depth.oldest) {
-                return Ok((depth, dropped));
+                return Ok(depth);
             }
             let shed = store.shed(name, bounds).await?;
-            for (reason, n) in [(DropReason::Full, shed.full), (DropReason::Age, shed.age)] {
-                self.house.metrics.dropped(name.as_str(), reason, n);
-            }
             if shed.full + shed.age == 0 {
-                return Ok((depth, dropped));
+                return Ok(depth);
             }
-            dropped += shed.full + shed.age;
+            (*full, *age) = (*full + shed.full, *age + shed.age);
+        }
+    }
+
+    /// Tells the log and the metrics that events were dropped, and why.
+    fn tell_dropped(&self, reason: DropReason, events: u64) {
+        if events == 0 {
+            return;
+        }
+        self.house.metrics.dropped(self.name.as_str(), reason, events);
+        let sink = &self.name;
+        match reason {
+            DropReason::Full => {
+                tracing::error!(%sink, events, %reason, "dropped: its queue was larger than its max_queue");
+            }
+            DropReason::Age => {
+                tracing::error!(%sink, events, %reason, "dropped: they had waited longer than its max_age");
+            }
         }
     }
 

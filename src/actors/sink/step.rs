@@ -78,6 +78,8 @@ pub(super) struct Progress {
     pub(super) change: Option<Change>,
     /// The first failure.
     pub(super) failure: Option<String>,
+    /// The first failure of what is tried again.
+    pub(super) retried: Option<String>,
     /// What became dead letters.
     pub(super) dead: Option<Dead>,
 }
@@ -295,10 +297,22 @@ impl Desk {
         let mut told = false;
         loop {
             match self.house.store.settle(&self.name, settlements.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(fault @ (StoreError::Closed | StoreError::Refused(_))) => return Err(fault),
+                Ok(()) => {
+                    if told {
+                        self.house.board.view().unsettled.remove(&self.name);
+                        tracing::info!(sink = %self.name, "deliveries are settled again");
+                    }
+                    return Ok(());
+                }
+                Err(fault @ (StoreError::Closed | StoreError::Refused(_))) => {
+                    self.house.board.view().unsettled.remove(&self.name);
+                    return Err(fault);
+                }
                 Err(fault) => {
                     self.house.store_failed(&fault);
+                    if let Some(fault) = fault.fault() {
+                        self.house.board.view().unsettled.insert(self.name.clone(), fault);
+                    }
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(sink = %self.name, %fault, "deliveries cannot be settled; they wait until they can");
                     }
@@ -348,6 +362,7 @@ impl Progress {
             self.failure.get_or_insert_with(|| reason.clone());
         }
         if !dead {
+            self.retried.get_or_insert(reason);
             return Settlement::Retried;
         }
         self.any = true;

@@ -13,7 +13,6 @@ use crate::board::{Board, View};
 use crate::domain::moment::Moment;
 use crate::domain::name::AccountName;
 use crate::domain::status::{AccountState, GapReason, StoreFault, SubscriptionState};
-use crate::http::health;
 use crate::metrics::Metrics;
 use crate::metrics::history::LastMinute;
 use crate::metrics::totals::Totals;
@@ -63,7 +62,7 @@ pub struct Summary {
 pub struct Store {
     /// Whether it is open.
     pub open: bool,
-    /// What keeps events from being committed, while something does.
+    /// What keeps it from being written, while something does: events cannot be committed, or deliveries not be settled.
     pub fault: Option<StoreFault>,
 }
 
@@ -134,8 +133,9 @@ pub async fn show(board: web::Data<Board>, metrics: web::Data<Metrics>) -> HttpR
     HttpResponse::Ok().json(summary)
 }
 
-fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment) -> Summary {
-    let reasons = health::reasons(view);
+/// Tells of the whole as `view` and `metrics` have it; what the API, `status` and the page tell of it is this.
+pub fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment) -> Summary {
+    let reasons = view.not_ready();
     let sinks = || view.sinks.values();
     let configured = sinks().filter(|status| status.configured).count();
     Summary {
@@ -147,7 +147,7 @@ fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment)
         ready: reasons.is_empty(),
         reasons,
         draining: view.draining,
-        store: Store { open: view.store_open, fault: view.store_fault },
+        store: Store { open: view.store_open, fault: view.unwritable() },
         accounts: Accounts {
             total: view.accounts.len(),
             blind: view.accounts.values().filter(|status| status.blind.is_some()).count(),

@@ -1,42 +1,62 @@
 //! The sinks on the page.
 //!
-//! Must not know accounts or subscriptions.
+//! Must not know accounts or subscriptions, nor decide how a sink is.
 
 use jiff::Timestamp;
 
 use super::markup::{Cell, Mood, badge, escaped, moment, table as section};
-use crate::board::{SinkStatus, View};
-use crate::domain::name::SinkName;
+use crate::domain::status::SinkState;
+use crate::http::api::Sink;
 use crate::http::worst;
 
-/// All sinks, those that are down first.
-pub fn table(view: &View, now: Timestamp) -> String {
-    let mut sinks: Vec<(&SinkName, &SinkStatus)> = view.sinks.iter().collect();
-    sinks.sort_by_key(|(_, status)| worst::sink(status));
-    let columns = ["Sink", "Type", "State", "Queued", "Oldest", "Held calls", "Next try", "Dead", "Newest failure"];
-    section("Sinks", &columns, sinks.into_iter().map(|(name, status)| row(name, status, now)))
-}
-
-fn state(status: &SinkStatus) -> String {
-    match (status.blocking, status.up) {
-        (true, _) => badge(Mood::Bad, "full, blocking"),
-        (false, true) => badge(Mood::Good, "up"),
-        (false, false) if status.configured => badge(Mood::Bad, "down"),
-        (false, false) => badge(Mood::Busy, "not configured"),
+/// How a state is to be taken.
+fn mood(state: SinkState) -> Mood {
+    match state {
+        SinkState::Up => Mood::Good,
+        SinkState::Down | SinkState::Resting => Mood::Bad,
+        SinkState::NotConfigured => Mood::Busy,
     }
 }
 
-fn row(name: &SinkName, status: &SinkStatus, now: Timestamp) -> Vec<Cell> {
+/// All sinks, those that are down first.
+pub fn table(sinks: &[Sink], now: Timestamp) -> String {
+    let mut sinks: Vec<&Sink> = sinks.iter().collect();
+    sinks.sort_by_key(|sink| worst::sink(&sink.status));
+    let columns = [
+        "Sink",
+        "Type",
+        "State",
+        "Queued",
+        "Bytes",
+        "Oldest",
+        "Held calls",
+        "Next try",
+        "Dead",
+        "Dropped",
+        "Newest failure",
+    ];
+    section("Sinks", &columns, sinks.into_iter().map(|sink| row(sink, now)))
+}
+
+fn state(sink: &Sink) -> String {
+    let state = badge(mood(sink.state), sink.state.as_str());
+    if sink.status.blocking { state + &badge(Mood::Bad, "full, blocking") } else { state }
+}
+
+fn row(sink: &Sink, now: Timestamp) -> Vec<Cell> {
+    let status = &sink.status;
     let dead = if status.dead > 0 { badge(Mood::Bad, &status.dead.to_string()) } else { "0".to_owned() };
     vec![
-        Cell::new("Sink", format!("<b>{}</b>", escaped(name.as_str()))),
-        Cell::new("Type", escaped(status.kind)),
-        Cell::new("State", state(status)),
+        Cell::new("Sink", format!("<b>{}</b>", escaped(sink.name.as_str()))),
+        Cell::new("Type", escaped(sink.r#type)),
+        Cell::new("State", state(sink)),
         Cell::new("Queued", status.queued.to_string()),
+        Cell::new("Bytes", status.bytes.to_string()),
         Cell::new("Oldest", moment(status.oldest, now)),
         Cell::new("Held calls", status.held.to_string()),
-        Cell::new("Next try", moment(status.retry_at.or(status.held_retry_at), now)),
+        Cell::new("Next try", moment(sink.next_try, now)),
         Cell::new("Dead", dead),
+        Cell::new("Dropped", sink.dropped.to_string()),
         Cell::text("Newest failure", status.last_error.as_deref()),
     ]
 }

@@ -1,72 +1,77 @@
 //! The head of the page: whether all is well, and how many of what.
 //!
-//! Must not know single accounts or sinks.
-
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
+//! Must not know single accounts or sinks, nor count anything.
 
 use super::accounts::mood as of_account;
 use super::markup::{Mood, badge, escaped};
 use super::subscriptions::mood as of_subscription;
-use crate::board::View;
-use crate::domain::status::{AccountState, SubscriptionState};
-use crate::http::health;
+use crate::http::api::summary::Summary;
 
-/// Name, readiness, and one tile each for accounts, subscriptions, sinks and the queue.
-pub fn summary(view: &View, now: Timestamp) -> String {
-    let accounts = counts(view.accounts.values().map(|status| status.state));
-    let accounts = AccountState::ALL.iter().map(|s| (of_account(*s), s.as_str(), *accounts.get(s).unwrap_or(&0)));
-    let subscriptions = counts(view.subscriptions.values().map(|status| status.state));
-    let subscriptions =
-        SubscriptionState::ALL.iter().map(|s| (of_subscription(*s), s.as_str(), *subscriptions.get(s).unwrap_or(&0)));
-    let configured = view.sinks.values().filter(|status| status.configured).count();
-    let up = view.sinks.values().filter(|status| status.up).count();
-    let (down, unconfigured) = (configured - up, view.sinks.len() - configured);
-    let sinks = [
-        (Mood::Good, "up", up as u64),
-        (Mood::Bad, "down", down as u64),
-        (Mood::Busy, "not configured", unconfigured as u64),
-    ];
-    let queued: u64 = view.sinks.values().map(|status| status.queued).sum();
-    let dead: u64 = view.sinks.values().map(|status| status.dead).sum();
+/// Reasons that are shown; `/readyz` has them all.
+const REASONS: usize = 4;
+
+/// Name, readiness, and tiles of accounts, subscriptions, sinks, the queue and what was counted since the start.
+pub fn summary(summary: &Summary) -> String {
+    let Summary { accounts, subscriptions, sinks, totals, .. } = summary;
     let alarm = |n: u64| if n > 0 { Mood::Bad } else { Mood::Off };
+    let blind = [(Mood::Bad, "blind", accounts.blind as u64)];
+    let states = accounts.states.iter().map(|(state, n)| (of_account(*state), state.as_str(), *n as u64));
+    let subscribed = subscriptions.states.iter().map(|(state, n)| (of_subscription(*state), state.as_str(), *n as u64));
+    let of_sinks = [
+        (Mood::Good, "up", sinks.up as u64),
+        (Mood::Bad, "down", (sinks.total - sinks.up) as u64),
+        (Mood::Bad, "blocking", sinks.blocking as u64),
+        (Mood::Busy, "not configured", sinks.unconfigured as u64),
+    ];
+    let received = [
+        (Mood::Off, "received twice", totals.duplicate),
+        (Mood::Off, "rejected", totals.rejected),
+        (Mood::Off, if totals.gaps == 1 { "gap" } else { "gaps" }, totals.gaps),
+    ];
+    let delivered = [
+        (Mood::Off, "failed and tried again", totals.retried),
+        (Mood::Off, "given up", totals.dead),
+        (Mood::Off, "owed again by an operator", totals.revived),
+        (Mood::Off, "purged by an operator", totals.purged),
+        (Mood::Off, "dead purged by an operator", totals.purged_dead),
+        (alarm(totals.dropped), "dropped", totals.dropped),
+    ];
+    let now = summary.now.strftime("%Y-%m-%d %H:%M:%S UTC");
     [
-        format!("<header>\n<h1>onsip-router</h1>\n<p>{}</p>\n", readiness(view)),
-        format!("<p class=\"soft\">as of {}, again every 5 s</p>\n</header>\n", now.strftime("%Y-%m-%d %H:%M:%S UTC")),
-        hindrance(view),
+        format!("<header>\n<h1>onsip-router</h1>\n<p>{}</p>\n", readiness(summary)),
+        format!("<p class=\"soft\">as of {now}, again every 5 s</p>\n</header>\n"),
+        hindrances(summary),
         "<div class=\"figures\">\n".to_owned(),
-        tile("Accounts", view.accounts.len() as u64, accounts),
-        tile("Subscriptions", view.subscriptions.len() as u64, subscriptions),
-        tile("Sinks", configured as u64, sinks),
-        tile("Events queued", queued, [(alarm(dead), "dead", dead)]),
+        tile("Accounts", accounts.total as u64, blind.into_iter().chain(states)),
+        tile("Subscriptions", subscriptions.total as u64, subscribed),
+        tile("Sinks", sinks.total as u64, of_sinks),
+        tile("Events queued", sinks.queued, [(alarm(sinks.dead), "dead", sinks.dead)]),
+        tile("Events received", totals.received, received),
+        tile("Deliveries", totals.delivered, delivered),
         "</div>\n".to_owned(),
     ]
     .concat()
 }
 
-fn readiness(view: &View) -> String {
-    if view.draining {
+fn readiness(summary: &Summary) -> String {
+    if summary.draining {
         badge(Mood::Busy, "stopping")
-    } else if health::reasons(view).is_empty() {
+    } else if summary.ready {
         badge(Mood::Good, "ready")
     } else {
         badge(Mood::Bad, "not ready")
     }
 }
 
-/// The first thing that keeps the daemon from being ready; the tables tell the others.
-fn hindrance(view: &View) -> String {
-    let reasons = health::reasons(view);
-    reasons.first().map(|reason| format!("<p class=\"reason\">{}</p>\n", escaped(reason))).unwrap_or_default()
-}
-
-fn counts<S: Ord>(states: impl Iterator<Item = S>) -> BTreeMap<S, u64> {
-    let mut counts = BTreeMap::new();
-    for state in states {
-        *counts.entry(state).or_default() += 1;
+/// What keeps the daemon from being ready, as far as there is room for it.
+fn hindrances(summary: &Summary) -> String {
+    let told = summary.reasons.iter().take(REASONS);
+    let mut text: String = told.map(|reason| format!("<p class=\"reason\">{}</p>\n", escaped(reason))).collect();
+    let more = summary.reasons.len().saturating_sub(REASONS);
+    if more > 0 {
+        text += &format!("<p class=\"reason\">and {more} more reasons</p>\n");
     }
-    counts
+    text
 }
 
 /// Leaves out what there is none of.

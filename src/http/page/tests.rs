@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::*;
 use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
 use crate::domain::status::{AccountState, GapReason, SubscriptionState};
@@ -8,6 +12,12 @@ const TAMED: &str = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; &#3
 
 fn now() -> Timestamp {
     "2026-01-01T00:10:00Z".parse().unwrap()
+}
+
+/// The page of a board, where nothing was counted yet.
+fn page(view: &View, now: Timestamp) -> String {
+    let metrics = Metrics::new("0", "0", [""; 0], [""; 0], [""; 0]).unwrap();
+    super::page(view, &metrics, LastMinute::default(), Moment::virtual_at(Duration::ZERO, now))
 }
 
 fn account(state: AccountState, why: Option<&str>) -> AccountStatus {
@@ -28,7 +38,7 @@ fn whatever_text_the_board_holds_is_shown_and_not_obeyed() {
     view.sinks.insert("log".parse().unwrap(), sink);
     let page = page(&view, now());
     assert!(!page.contains("<script>alert") && !page.contains("'so on'"));
-    assert_eq!(page.matches(TAMED).count(), 6);
+    assert_eq!(page.matches(TAMED).count(), 6, "the account tells why its subscription is denied, too");
 }
 
 #[test]

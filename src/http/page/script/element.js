@@ -30,6 +30,8 @@ const tag = (state, mood = moods[state] ?? "bad") => element("span", { class: `t
 const number = (n) => n.toLocaleString("en");
 const plural = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;
 
+const size = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 1 << 20 ? `${number(Math.round(bytes / 1024))} KiB` : `${number(Math.round(bytes / (1 << 20)))} MiB`);
+
 // Two digits are enough below a hundred: 0.03, 4.2, 31, 310.
 const rate = (n) => (n == null ? "–" : n >= 100 ? number(Math.round(n)) : String(+n.toPrecision(2)));
 

@@ -36,11 +36,9 @@ const account = (name) =>
 
 const sentence = (...texts) => texts.filter(Boolean).join("; ");
 
-function accountRow({ name, state, since, blind, why, not_granted, authorized_until, last_event }) {
-  const missing = not_granted && `${not_granted} is not among the granted addresses`;
-  const reason = sentence(why, missing);
+function accountRow({ name, state, since, blind, why, authorized_until, last_event }) {
   const blindness = blind && [
-    element("b", { class: "bad" }, "blind"), " for ", moment(blind.since, "for"), `: ${sentence(blind.reason, reason)}`,
+    element("b", { class: "bad" }, "blind"), " for ", moment(blind.since, "for"), `: ${sentence(blind.reason, why)}`,
   ];
   return [
     ["Account", account(name)],
@@ -48,7 +46,7 @@ function accountRow({ name, state, since, blind, why, not_granted, authorized_un
     ["Since", moment(since, "for")],
     ["Authorized", moment(authorized_until, "lasts")],
     ["Newest event", moment(last_event)],
-    ["Why", blindness ?? reason, "text"],
+    ["Why", blindness ?? why, "text"],
   ];
 }
 
@@ -63,16 +61,19 @@ function subscriptionRow({ account: name, service, node, state, since, lease_unt
   ];
 }
 
-function sinkRows({ name, kind, configured, up, blocking, last_error, retry_at, held, held_retry_at, queued, oldest, dead }) {
+const lost = ({ full, age }) =>
+  [full && `${number(full)} dropped: full`, age && `${number(age)} dropped: too old`].filter(Boolean).map((text) => `, ${text}`);
+
+function sinkRows({ name, type, state, up, blocking, last_error, next_try, held, queued, bytes, oldest, dead, dropped }) {
   const soon = (at) => (at && Date.parse(at) > now() ? [", next try in ", moment(at, "lasts")] : []);
   const row = [
-    ["Sink", [element("b", {}, name), ` ${kind}`]],
-    ["State", blocking ? tag("full, blocking") : tag(!configured ? "not configured" : up ? "up" : "down")],
-    ["Queue", [number(queued), ...(held ? [` (${plural(held, "call")} held`, ...soon(held_retry_at), ")"] : [])]],
+    ["Sink", [element("b", {}, name), ` ${type}`]],
+    ["State", [tag(state), ...(blocking ? [" ", tag("full, blocking")] : [])]],
+    ["Queue", [number(queued), ...(queued ? [`, ${size(bytes)}`] : []), ...(held ? [`, ${plural(held, "call")} held`] : []), ...soon(next_try)]],
     ["Oldest", moment(oldest)],
-    ["Dead", dead ? element("b", { class: "bad" }, number(dead)) : "0"],
+    ["Dead", [dead ? element("b", { class: "bad" }, number(dead)) : "0", ...lost(dropped)]],
   ];
-  const fault = last_error && !up ? [["Newest failure", [last_error, ...soon(retry_at)], "text"]] : null;
+  const fault = last_error && (!up || held || dead) ? [["Newest failure", [last_error], "text"]] : null;
   if (!fault) return [row];
   fault.kind = "fault";
   return [row, fault];

@@ -29,9 +29,11 @@ function figures({ accounts, subscriptions, sinks, totals, last_minute: minute }
         [number(sinks.queued), "queued"]]),
     figure("Events received", rate(minute.received_per_second), "per second",
       [[totals.dropped, "dropped", "bad"], [number(totals.received), "since the start"],
-        [totals.gaps, totals.gaps === 1 ? "gap" : "gaps"], [totals.rejected, "rejected"]]),
+        [totals.gaps, totals.gaps === 1 ? "gap" : "gaps"], [totals.rejected, "rejected"],
+        [totals.duplicate, "received twice"]]),
     figure("Delivery time, p99", seconds(minute.delivery_p99_seconds), "",
-      [[seconds(minute.delivery_p50_seconds), "median"], [totals.retried, "retried"]]),
+      [[seconds(minute.delivery_p50_seconds), "median"], [totals.retried, "retried"], [totals.dead, "given up"],
+        [totals.revived, "owed again by an operator"], [totals.purged + totals.purged_dead, "purged by an operator"]]),
   ];
 }
 
