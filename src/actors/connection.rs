@@ -367,7 +367,9 @@ impl StreamHandler<Box<Event>> for Connection {
                 chronicle::lost(&self.house, &self.name, &loss);
                 self.end(ctx);
             }
-            Event::Down(loss, heard, resumption) => self.down(&loss, heard.set_back(Moment::now()).utc(), resumption, ctx),
+            Event::Down(loss, heard, resumption) => {
+                self.down(&loss, heard.set_back(Moment::now()).utc(), resumption, ctx)
+            }
         }
     }
 

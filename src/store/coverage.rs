@@ -18,8 +18,8 @@ pub(super) const WRITE: &str = "INSERT INTO coverage (account, open, until, reas
     ON CONFLICT (account) DO UPDATE SET open = excluded.open, until = excluded.until, reason = excluded.reason";
 pub(super) const ALL: &str = "SELECT account, open, until, reason FROM coverage";
 pub(super) const CLOSE: &str = "UPDATE coverage SET open = 0, reason = 'restart' WHERE open = 1";
-pub(super) const EXTEND: &str = "UPDATE coverage SET until = delivered.value ->> 1 FROM json_each(?1) AS delivered \
-    WHERE account = delivered.value ->> 0 AND open = 1 AND (until < delivered.value ->> 1 OR until > ?2)";
+pub(super) const EXTEND: &str = "UPDATE coverage SET until = value ->> 1 FROM json_each(?1) \
+    WHERE account = value ->> 0 AND open = 1 AND (until < value ->> 1 OR until > ?2)";
 
 type Row = (String, bool, i64, Option<String>);
 

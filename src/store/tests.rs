@@ -30,7 +30,7 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (coverage::ALL, &["coverage"]),
     (coverage::CLOSE, &["coverage"]),
     (coverage::WRITE, &[]),
-    (coverage::EXTEND, &["coverage"]),
+    (coverage::EXTEND, &[]),
     (dead::LIST, &[]),
     (dead::REVIVE, &[]),
     (dead::REMOVE, &[]),

@@ -24,7 +24,12 @@ async fn written(daemon: &Daemon, account: &str) -> Option<(bool, Timestamp)> {
     row.ok().map(|(open, until)| (open, Timestamp::from_microsecond(until).unwrap()))
 }
 
-async fn until_written(daemon: &Daemon, account: &str, what: &str, fits: impl Fn(bool, Timestamp) -> bool) -> Timestamp {
+async fn until_written(
+    daemon: &Daemon,
+    account: &str,
+    what: &str,
+    fits: impl Fn(bool, Timestamp) -> bool,
+) -> Timestamp {
     let fitting = async || written(daemon, account).await.filter(|(open, until)| fits(*open, *until));
     daemon.until(what, SOON, fitting).await.1
 }
