@@ -403,10 +403,15 @@ impl Talk<'_> {
             let sent = self.tell(handled).await.is_ok() && self.flush().await.is_ok();
             let sent = sent && self.stream.shutdown().await.is_ok();
             while sent {
-                match self.stream.next().await {
-                    Ok(_) => {}
-                    Err(ReadError::Closed) => return self.pulse.hear(Moment::now()),
+                // That it answers shows that it was there until now.
+                let ends = match self.stream.next().await {
+                    Ok(_) => false,
+                    Err(ReadError::Closed | ReadError::CutOff) => true,
                     Err(_) => return,
+                };
+                self.pulse.hear(Moment::now());
+                if ends {
+                    return;
                 }
             }
         };
