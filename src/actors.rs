@@ -4,8 +4,8 @@
 //! they receive to one [`router`], which commits it to the store and wakes a [`sink`] actor per sink. An actor that
 //! panics leaves an obituary and is rebuilt from configuration and ledger, never from its old memory.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
@@ -14,14 +14,15 @@ use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::config::Onsip;
-use crate::domain::name::SinkName;
+use crate::domain::moment::Moment;
+use crate::domain::name::{AccountName, SinkName};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::otel::Traces;
 use crate::protocol::backoff::Dice;
 use crate::store::{Store, StoreError};
 use crate::xmpp::connector::Connector;
-use crate::xmpp::session::Bounds;
+use crate::xmpp::session::{Bounds, Pulse};
 use router::Router;
 
 mod chronicle;
@@ -54,6 +55,8 @@ pub struct House {
     /// Where committed events are told.
     pub feed: Feed,
     router: RwLock<Option<Addr<Router>>>,
+    /// The newest session of each account that had one.
+    pulses: Mutex<BTreeMap<AccountName, Arc<Pulse>>>,
     /// Sinks whose queue is full and which want receiving to stop for it.
     full: watch::Sender<BTreeSet<SinkName>>,
     /// What the store has failed with for good, if it has.
@@ -82,6 +85,7 @@ impl House {
             traces: Arc::default(),
             feed,
             router: RwLock::new(None),
+            pulses: Mutex::default(),
             full: watch::Sender::default(),
             failed: watch::Sender::default(),
         }
@@ -100,6 +104,21 @@ impl House {
 
     fn set_full(&self, sink: &SinkName, full: bool) {
         self.full.send_if_modified(|sinks| if full { sinks.insert(sink.clone()) } else { sinks.remove(sink) });
+    }
+
+    fn pulses(&self) -> MutexGuard<'_, BTreeMap<AccountName, Arc<Pulse>>> {
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down until when the events of each account that is covered could arrive, but not beyond `moment`: as long as its
+    /// session is known to deliver.
+    pub(crate) async fn extend_coverage(&self, moment: Moment) -> Result<(), StoreError> {
+        let now = Moment::now();
+        let delivered = |(name, pulse): (&AccountName, &Arc<Pulse>)| {
+            (name.clone(), pulse.delivered().min(moment).set_back(now).utc())
+        };
+        let delivered = self.pulses().iter().map(delivered).collect();
+        self.store.extend_coverage(delivered, now.utc()).await
     }
 
     /// Tells how much waits in the store.

@@ -232,7 +232,7 @@ async fn recall_windows(house: &House, config: &Config) {
     for written in coverage {
         if config.accounts.get(&written.account).is_some_and(|account| account.enabled) {
             let status = AccountStatus::new(AccountState::Connecting, since);
-            let status = AccountStatus { blind: Some(read_coverage(&written).window()), ..status };
+            let status = AccountStatus { blind: Some(read_coverage(&written).window(since)), ..status };
             house.board.view().accounts.insert(written.account, status);
         }
     }
@@ -269,7 +269,7 @@ async fn measure(house: Arc<House>) {
 }
 
 async fn covered_until(house: &House, moment: Moment) -> Result<(), StoreError> {
-    let written = house.store.extend_coverage(moment.utc()).await;
+    let written = house.extend_coverage(moment).await;
     if let Err(fault) = &written {
         tracing::warn!(%fault, "the time of coverage could not be written");
     }

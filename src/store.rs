@@ -344,9 +344,13 @@ impl Store {
         coverage::all(&self.readers).await
     }
 
-    /// Says that every account that is covered still was at `now`.
-    pub async fn extend_coverage(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.write(Work::ExtendCoverage(now)).await.map(drop)
+    /// Says until when the events of accounts that are covered could arrive, as the clock reads at `now`.
+    pub async fn extend_coverage(
+        &self,
+        delivered: Vec<(AccountName, Timestamp)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(Work::ExtendCoverage(delivered, now)).await.map(drop)
     }
 
     /// Forgets what is too old at `now`: event ids and untouched calls after 7 days, ended legs after 24 h.

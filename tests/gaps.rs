@@ -52,7 +52,9 @@ async fn a_first_start_misses_nothing_and_a_lost_connection_is_one_gap() {
 
 #[tokio::test]
 async fn a_restart_is_a_gap_from_the_last_that_was_heard_of_the_old_router() {
-    let (_onsip, _anna, mut daemon) = running().await;
+    let (onsip, anna, mut daemon) = running().await;
+    until_observed(&onsip, &daemon, "a list after the approval", SOON, |saw| saw.count(&anna, Request::List) >= 2)
+        .await;
     let stopping = Moment::now().utc();
     daemon.terminate().await;
     daemon.start_again().await;

@@ -199,7 +199,10 @@ pub(super) fn coverage(house: &House, name: &AccountName, change: &Change) {
     };
     let mut view = house.board.view();
     let Some(status) = view.accounts.get_mut(name) else { return };
-    let before = std::mem::replace(&mut status.blind, blind);
+    let before = status.blind;
+    if status.state != AccountState::Disabled {
+        status.blind = blind; // of one that is disabled nothing is expected
+    }
     drop(view);
     match (before, blind) {
         (_, Some(Blind { since, reason })) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use futures::future::{join, join_all};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use minidom::Element;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{oneshot, watch};
@@ -33,7 +33,7 @@ use crate::protocol::requests::{NoAnswer, Reply, Requests};
 use crate::protocol::resync::Inquiry;
 use crate::protocol::stanza::{self, Request};
 use crate::xmpp::login::Credential;
-use crate::xmpp::session::{self, Event, Outbox, Plan};
+use crate::xmpp::session::{self, Event, Outbox, Plan, Pulse};
 
 mod clock;
 mod coverage;
@@ -67,7 +67,10 @@ pub struct Stop {
 /// This machine's clock was set, or stood still while the machine slept.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct ClockStepped;
+pub struct ClockStepped {
+    /// By how much; less than nothing if it was set back.
+    pub by: SignedDuration,
+}
 
 /// Who waits for the answer to a request.
 enum Asker {
@@ -82,6 +85,7 @@ struct Live {
     outbox: Option<Outbox>,
     handled: watch::Sender<Option<u32>>,
     services: watch::Sender<Arc<[Service]>>,
+    pulse: Arc<Pulse>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -118,8 +122,8 @@ pub struct Connection {
     timer: Option<SpawnHandle>,
     stopped: Option<oneshot::Sender<()>>,
     stopping: bool,
-    /// Whether it is the whole process that stops.
-    with_process: bool,
+    /// Since when this account alone is to stop: from then on its events are not wanted.
+    ending: Option<Moment>,
     _obituary: Obituary<ActorDied>,
 }
 
@@ -157,7 +161,7 @@ impl Connection {
             timer: None,
             stopped: None,
             stopping: false,
-            with_process: false,
+            ending: None,
         }
     }
 
@@ -196,7 +200,7 @@ impl Connection {
         let session = session::start(connector, credential, services, instead, bounds, plan, urgency);
         ctx.add_stream(ReceiverStream::new(session.events));
         let (outbox, handled, services) = (Some(session.outbox), session.handled, session.services);
-        self.live = Some(Live { outbox, handled, services, task: session.task });
+        self.live = Some(Live { outbox, handled, services, pulse: session.pulse, task: session.task });
     }
 
     fn authorize(&mut self) {
@@ -251,6 +255,7 @@ impl Connection {
             self.house.metrics.request_timed_out();
             self.answered(asker, Err(NoAnswer::TimedOut), ctx);
         }
+        self.feel_pulse();
         self.ask_time();
         let commands = self.machine.tick(self.now());
         self.carry_out(commands, ctx);
@@ -276,6 +281,7 @@ impl Connection {
         let given_up = self.machine.not_resumed(self.now());
         self.carry_out(given_up, ctx);
         self.subids.clear();
+        self.show_pulse();
         self.heard = Moment::now().utc();
         self.receive_as(own.clone());
         self.send(stanza::presence());
@@ -297,10 +303,15 @@ impl Connection {
 
     /// Says that it is over only once nobody of ours can say anything any more.
     fn end(&mut self, ctx: &mut Context<Self>) {
-        self.live = None;
+        let live = self.live.take();
+        let change = self.ending.and_then(|ending| {
+            let delivered = live.as_ref().map_or(ending, |live| live.pulse.delivered().min(ending));
+            self.coverage.stopped(delivered.utc())
+        });
+        let written = self.cover_until_written(change);
         let halted = join_all(self.subscriptions.iter().map(|(_, _, subscription)| subscription.send(Halt)));
-        ctx.wait(halted.into_actor(self).map(|_, this, ctx| {
-            if this.with_process {
+        ctx.wait(join(halted, written).into_actor(self).map(|_, this, ctx| {
+            if this.stopping && this.ending.is_none() {
                 chronicle::stopped(&this.house, &this.name);
             }
             if let Some(stopped) = this.stopped.take() {
@@ -359,7 +370,9 @@ impl StreamHandler<Box<Event>> for Connection {
                 chronicle::lost(&self.house, &self.name, &loss);
                 self.end(ctx);
             }
-            Event::Down(loss, heard, resumption) => self.down(&loss, heard.utc(), resumption, ctx),
+            Event::Down(loss, heard, resumption) => {
+                self.down(&loss, heard.set_back(Moment::now()).utc(), resumption, ctx)
+            }
         }
     }
 
@@ -382,17 +395,16 @@ impl Handler<Stop> for Connection {
     type Result = ResponseFuture<()>;
     fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) -> Self::Result {
         let (stopped, done) = oneshot::channel();
-        (self.stopping, self.with_process) = (true, !stop.alone);
+        self.stopping = true;
         self.stopped = Some(stopped);
-        let change = if stop.alone { self.coverage.stopped(Moment::now().utc()) } else { None };
-        let written = self.cover_until_written(change);
+        self.ending = stop.alone.then(Moment::now);
         if stop.unsubscribe && self.machine.own().is_some() {
             self.unsubscribe(ctx);
         } else {
             self.say_goodbye(ctx);
         }
         Box::pin(async move {
-            let _ = join(done, written).await;
+            let _ = done.await;
         })
     }
 }

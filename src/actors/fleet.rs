@@ -217,6 +217,7 @@ impl Fleet {
         ctx.spawn(stop.into_actor(self).map(move |_, this, ctx| {
             this.leaving.remove(&name);
             let Some(config) = this.config.clone() else { return };
+            this.house.pulses().remove(&name);
             // What it said at the end.
             this.house.board.forget_subscriptions(&name);
             match config.accounts.get(&name) {
@@ -397,7 +398,7 @@ impl Actor for Fleet {
             let seconds = step.as_secs_f64();
             tracing::warn!(seconds, "this machine's clock was set, or the machine slept: leases are asked for anew");
             for crew in this.connections.values() {
-                ctx.spawn(crew.addr.send(ClockStepped).into_actor(this).map(|_, _, _| ()));
+                ctx.spawn(crew.addr.send(ClockStepped { by: step }).into_actor(this).map(|_, _, _| ()));
             }
         });
     }

@@ -20,7 +20,7 @@ use crate::domain::event::EventType;
 use crate::domain::status::{AccountState, ActorKind};
 use crate::feed::{Feed, Told};
 use crate::metrics::Metrics;
-use crate::simulator::{self, Request, Simulator};
+use crate::simulator::{self, Login, Request, Simulator};
 use crate::store::Store;
 
 /// Panic.
@@ -192,5 +192,30 @@ async fn a_sink_that_panics_is_rebuilt_and_delivers_what_is_owed() {
     };
     timeout(WITHIN, delivered).await.expect("the queue runs empty");
     assert!(stage.restarts(ActorKind::Sink));
+    stage.end().await;
+}
+
+#[actix::test]
+async fn f1_a_connection_that_panics_leaves_no_coverage_open_that_it_does_not_have() {
+    let stage = Stage::set().await;
+    let name = "demo-1".parse().unwrap();
+    let written = async |open| {
+        let written = async {
+            loop {
+                let coverage = stage.house.store.coverage().await.unwrap();
+                let known = coverage.into_iter().find(|row| row.account == name).filter(|row| row.open == open);
+                if let Some(row) = known {
+                    return row;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(WITHIN, written).await.expect("coverage that is written down")
+    };
+    let before = written(true).await;
+    stage.onsip.behave(&stage.accounts[0], |behaviour| behaviour.login = Login::Fail("temporary-auth-failure"));
+    stage.startle(Role::Connection(name.clone()), false).await;
+    let after = written(false).await;
+    assert!(after.until >= before.until && after.reason.as_deref() == Some("restart"), "{after:?}");
     stage.end().await;
 }

@@ -65,6 +65,14 @@ impl Moment {
         if (told.utc - self.utc).abs() > STEP { told } else { self }
     }
 
+    /// Returns the same instant in UTC as `reading` has it, if the clock was set back between the two. Set forward, it may have
+    /// been while the machine slept: then more time has passed than this clock knows.
+    #[must_use]
+    pub fn set_back(self, reading: Self) -> Self {
+        let told = self.retold(reading);
+        if told.utc < self.utc { told } else { self }
+    }
+
     /// The same instant, at which another clock reads `utc`.
     #[must_use]
     pub fn reading(self, utc: Timestamp) -> Self {

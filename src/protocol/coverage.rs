@@ -15,7 +15,7 @@ pub use record::Record;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -182,6 +182,22 @@ impl Coverage {
             return Some(Change::Continued { since: at });
         }
         self.conclude(GapReason::Disconnect, at)
+    }
+
+    /// The clock was set by so much. What was told by it before it was set back would lie in the future. Set forward, it may
+    /// have been while the machine slept: then the time has passed.
+    pub fn stepped(&mut self, by: SignedDuration) -> Option<Change> {
+        let by = by.min(SignedDuration::ZERO);
+        let told = |since: Timestamp| since.checked_add(by).unwrap_or(since);
+        match &mut self.sight {
+            Ok(since) => *since = told(*since),
+            Err(blind) if by.is_negative() => {
+                blind.since = told(blind.since);
+                return Some(Change::Uncovered { since: blind.since, reason: blind.reason });
+            }
+            Err(_) => {}
+        }
+        None
     }
 
     fn delivers(&self) -> bool {
@@ -458,6 +474,19 @@ mod tests {
         assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 4), None);
         let both = Some(covered(5, &["active-calls", "user-agents"]));
         assert_eq!(set(&mut coverage, "user-agents", Delivery::Flows, 5), both);
+    }
+
+    #[test]
+    fn f1_a_clock_that_is_set_back_moves_the_beginning_and_one_that_is_set_forward_does_not() {
+        let back = |seconds: i64| SignedDuration::from_secs(-seconds);
+        let mut coverage = one_covered();
+        coverage.changed(&service("active-calls"), &"/me/a".into(), Delivery::Stopped, GapReason::Lease, at(40));
+        assert_eq!(coverage.stepped(back(-30)), None);
+        assert_eq!(coverage.stepped(back(30)), Some(Change::Uncovered { since: at(10), reason: GapReason::Lease }));
+        assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 50), Some(covered(50, &["active-calls"])));
+        assert_eq!(coverage.stepped(back(30)), None, "events arrive");
+        let gap = coverage.disconnected(GapReason::Disconnect, at(25));
+        assert_eq!(gap, Some(Change::Uncovered { since: at(25), reason: GapReason::Disconnect }));
     }
 
     #[test]

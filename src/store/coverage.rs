@@ -18,7 +18,8 @@ pub(super) const WRITE: &str = "INSERT INTO coverage (account, open, until, reas
     ON CONFLICT (account) DO UPDATE SET open = excluded.open, until = excluded.until, reason = excluded.reason";
 pub(super) const ALL: &str = "SELECT account, open, until, reason FROM coverage";
 pub(super) const CLOSE: &str = "UPDATE coverage SET open = 0, reason = 'restart' WHERE open = 1";
-pub(super) const EXTEND: &str = "UPDATE coverage SET until = ?1 WHERE open = 1 AND until < ?1";
+pub(super) const EXTEND: &str = "UPDATE coverage SET until = value ->> 1 FROM json_each(?1) \
+    WHERE account = value ->> 0 AND open = 1 AND (until < value ->> 1 OR until > ?2)";
 
 type Row = (String, bool, i64, Option<String>);
 
@@ -67,8 +68,13 @@ pub(super) async fn close(connection: &mut SqliteConnection) -> Result<(), sqlx:
     Ok(())
 }
 
-/// Moves on the end of all that is open.
-pub(super) async fn extend(connection: &mut SqliteConnection, until: Timestamp) -> Result<(), StoreError> {
-    sqlx::query(EXTEND).bind(until.as_microsecond()).execute(connection).await?;
+/// Moves on the end of what is open. One that lies after `now` is of before the clock was set back.
+pub(super) async fn extend(
+    connection: &mut SqliteConnection,
+    delivered: &[(AccountName, Timestamp)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let rows: Vec<_> = delivered.iter().map(|(account, until)| json!([account, until.as_microsecond()])).collect();
+    sqlx::query(EXTEND).bind(json!(rows).to_string()).bind(now.as_microsecond()).execute(connection).await?;
     Ok(())
 }

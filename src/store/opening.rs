@@ -141,23 +141,32 @@ pub(super) async fn fold(connection: &mut SqliteConnection, lock: &Lock) -> Resu
         sqlx::query(FOLD).execute(connection).await?;
         return Ok(());
     }
-    let before: i64 = sqlx::query_scalar(STAMP).fetch_one(&mut *connection).await?;
-    let stamp = i64::from(rand::random::<u32>()) + 1;
-    let unwritten = |error: io::Error| match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(error.to_string().into()),
-        _ => StoreError::Io(error.to_string().into()),
-    };
-    // Until the log is folded in, both may be found; so may those of earlier times at which a fold was begun and the process
-    // killed: the file still has the stamp of before the first of them.
-    let known = lock.stamps();
-    let new = [before, stamp].into_iter().filter(|stamp| !known.contains(stamp));
-    lock.stamp(&known.iter().copied().chain(new).collect::<Vec<_>>()).map_err(unwritten)?;
-    sqlx::query(SET_STAMP).bind(stamp).execute(&mut *connection).await?;
+    let stamp = stamp_anew(connection, lock).await?;
     let (busy, ..): (i64, i64, i64) = sqlx::query_as(FOLD).fetch_one(connection).await?;
     if busy == 0 {
         lock.stamp(&[stamp]).map_err(unwritten)?;
     }
     Ok(())
+}
+
+/// Gives the database another stamp, and writes it down beside it. Until the log is folded in, the file has the one of before.
+async fn stamp_anew(connection: &mut SqliteConnection, lock: &Lock) -> Result<i64, StoreError> {
+    let before: i64 = sqlx::query_scalar(STAMP).fetch_one(&mut *connection).await?;
+    let stamp = i64::from(rand::random::<u32>()) + 1;
+    // Both may be found; so may those of earlier times at which a fold was begun and the process killed: the file still has the
+    // stamp of before the first of them.
+    let known = lock.stamps();
+    let new = [before, stamp].into_iter().filter(|stamp| !known.contains(stamp));
+    lock.stamp(&known.iter().copied().chain(new).collect::<Vec<_>>()).map_err(unwritten)?;
+    sqlx::query(SET_STAMP).bind(stamp).execute(connection).await?;
+    Ok(stamp)
+}
+
+fn unwritten(error: io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(error.to_string().into()),
+        _ => StoreError::Io(error.to_string().into()),
+    }
 }
 
 /// A damaged log whose readable beginning was kept, and of which there is a copy.
@@ -416,5 +425,44 @@ impl OpenError {
             StoreError::Io(detail) | StoreError::Sync(detail) => Self::Io { path, detail: detail.to_string() },
             fault @ (StoreError::Gone | StoreError::Closed) => Self::Io { path, detail: fault.to_string() },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Copies the database with what is beside it, as a kill leaves it.
+    fn killed(path: &Path, next: &Path) -> PathBuf {
+        std::fs::create_dir(next).unwrap();
+        for file in path.parent().unwrap().read_dir().unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), next.join(file.file_name())).unwrap();
+        }
+        next.join(path.file_name().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_router_that_is_killed_at_any_number_of_starts_knows_its_own_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = |path: &Path| Options { url: format!("sqlite://{}", path.display()) };
+        let mut path = folder.path().join("first/router.db");
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        open(&options(&path)).await.map(drop).unwrap();
+        for kill in ["second", "third", "fourth"] {
+            let lock = Lock::hold(&path).unwrap();
+            check_log(&path, &lock).await.unwrap();
+            let mut writer = writer(&path, false).await.unwrap();
+            stamp_anew(&mut writer, &lock).await.unwrap();
+            path = killed(&path, &folder.path().join(kill));
+            assert!(has_log(&path), "nothing of it is folded in");
+        }
+        open(&options(&path)).await.map(drop).unwrap();
+        // A log of another one is still refused.
+        let lock = Lock::hold(&path).unwrap();
+        let mut writer = writer(&path, false).await.unwrap();
+        stamp_anew(&mut writer, &lock).await.unwrap();
+        let strange = killed(&path, &folder.path().join("strange"));
+        std::fs::copy(folder.path().join("first/router.db"), &strange).unwrap();
+        assert!(matches!(open(&options(&strange)).await, Err(OpenError::Restored { .. })));
     }
 }

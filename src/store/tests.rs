@@ -30,7 +30,7 @@ const STATEMENTS: &[(&str, &[&str])] = &[
     (coverage::ALL, &["coverage"]),
     (coverage::CLOSE, &["coverage"]),
     (coverage::WRITE, &[]),
-    (coverage::EXTEND, &["coverage"]),
+    (coverage::EXTEND, &[]),
     (dead::LIST, &[]),
     (dead::REVIVE, &[]),
     (dead::REMOVE, &[]),
@@ -359,4 +359,31 @@ async fn a5_a_clock_that_jumps_drops_nothing_forgets_no_id_and_makes_no_leg_stal
     assert_eq!(shed.age, 1);
     store.prune(now + days(8)).await.unwrap();
     assert_eq!(store.commit(commit("waits")).await, Ok(vec![true]));
+}
+
+#[tokio::test]
+async fn f1_coverage_moves_on_with_its_own_account_and_ends_with_the_router_that_wrote_it() {
+    let (folder, store) = store().await;
+    let second = |second| jiff::Timestamp::from_second(second).unwrap();
+    let row = |account: &str, open: bool, until: i64| super::Coverage {
+        account: account.parse().unwrap(),
+        open,
+        until: second(until),
+        reason: (!open).then(|| "lease".to_owned()),
+    };
+    let written = vec![row("anna", true, 10), row("bert", true, 10), row("carl", false, 10), row("dora", true, 90)];
+    store.commit(Commit { coverage: written, ..Commit::default() }).await.unwrap();
+    let heard = [("anna", 30), ("bert", 5), ("carl", 30), ("dora", 30), ("nobody", 30)];
+    let heard = heard.map(|(account, until)| (account.parse().unwrap(), second(until))).to_vec();
+    store.extend_coverage(heard, second(40)).await.unwrap();
+    // It does not go back, unless the clock was set back.
+    let kept = [row("anna", true, 30), row("bert", true, 10), row("carl", false, 10), row("dora", true, 30)];
+    assert_eq!(store.coverage().await.unwrap(), kept);
+
+    store.close().await.unwrap();
+    let url = format!("sqlite://{}", folder.path().join("router.db").display());
+    let store = Store::open(&Options { url }).await.unwrap();
+    let ended = store.coverage().await.unwrap().into_iter().map(|row| (row.open, row.reason.unwrap()));
+    let restart = || (false, "restart".to_owned());
+    assert_eq!(ended.collect::<Vec<_>>(), [restart(), restart(), (false, "lease".to_owned()), restart()]);
 }

@@ -219,7 +219,7 @@ impl Scribe {
                 Work::Unpack | Work::Revive(..) | Work::Discard(..) | Work::Shed(..) => return None,
                 Work::WriteLedger(_)
                 | Work::ForgetLedger(_)
-                | Work::ExtendCoverage(_)
+                | Work::ExtendCoverage(..)
                 | Work::Post
                 | Work::Prune(_)
                 | Work::Shrink
@@ -298,7 +298,7 @@ async fn carry_out(
         Work::Settle(sink, settlements) => settling::settle(connection, sink, settlements, now).await?,
         Work::WriteLedger(entry) => ledger::write(connection, entry).await?,
         Work::ForgetLedger(key) => ledger::forget(connection, key).await?,
-        Work::ExtendCoverage(now) => coverage::extend(connection, *now).await?,
+        Work::ExtendCoverage(delivered, now) => coverage::extend(connection, delivered, *now).await?,
         Work::Prune(now) => written.more = pruning::step(connection, *now).await?,
         Work::Revive(sink, positions) => written.changed = dead::revive(connection, sink, positions).await?,
         Work::Discard(sink, positions) => written.changed = dead::discard(connection, sink, positions).await?,

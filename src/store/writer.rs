@@ -12,7 +12,7 @@ use super::error::StoreError;
 use super::ledger::LedgerKey;
 use super::transaction::Scribe;
 use super::{Bounds, Commit, LedgerEntry, Settlement, Shed, opening};
-use crate::domain::name::SinkName;
+use crate::domain::name::{AccountName, SinkName};
 
 /// Operations that may wait; further callers wait for a place.
 pub(super) const WAITING: usize = 1024;
@@ -26,7 +26,7 @@ pub(super) enum Work {
     Settle(SinkName, Vec<(i64, Settlement)>),
     WriteLedger(LedgerEntry),
     ForgetLedger(LedgerKey),
-    ExtendCoverage(Timestamp),
+    ExtendCoverage(Vec<(AccountName, Timestamp)>, Timestamp),
     /// Make rows of all packs.
     Unpack,
     /// Put some of what was committed from the journal into its tables.

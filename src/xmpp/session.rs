@@ -32,9 +32,11 @@ use batch::Batch;
 pub use batch::{Messages, Room};
 pub use outbox::Outbox;
 use outbox::{Outgoings, Overflow, outbox};
+pub use pulse::Pulse;
 
 mod batch;
 mod outbox;
+mod pulse;
 
 /// Frames handed over at once at most; also how long a busy stream may keep its thread.
 const MOST_AT_ONCE: usize = 64;
@@ -104,6 +106,8 @@ pub struct Session {
     pub handled: watch::Sender<Option<u32>>,
     /// The services whose messages are read. A change counts for what comes after the stanzas that are sent after it.
     pub services: watch::Sender<Arc<[Service]>>,
+    /// When the server was heard last.
+    pub pulse: Arc<Pulse>,
     /// The task.
     pub task: tokio::task::JoinHandle<()>,
 }
@@ -148,6 +152,8 @@ pub fn start(
     let (inbox, events) = mpsc::channel(INBOX);
     let (handled, handled_upto) = watch::channel(None);
     let (services, wanted) = watch::channel(services);
+    let pulse = Arc::new(Pulse::new(Moment::now()));
+    let signs = Arc::clone(&pulse);
     let task = tokio::spawn(async move {
         let domain = credential.jid.domain().as_str();
         let server = connector.options().host.as_deref().unwrap_or(domain);
@@ -171,13 +177,14 @@ pub fn start(
                 }
                 let server = BareJid::from_parts(None, own.domain());
                 let hearing = Hearing::new(own.clone(), Arc::clone(&wanted.borrow()));
-                let (handled, heard) = (handled_upto, Moment::now());
+                let (handled, pulse) = (handled_upto, signs);
+                pulse.hear(Moment::now());
                 let overflow = outgoing.overflow();
                 let (inbox, pings) = (&inbox, 0);
                 let mut talk =
-                    Talk { stream, overflow, hearing, wanted, server, pings, counters, handled, heard, inbox };
+                    Talk { stream, overflow, hearing, wanted, server, pings, counters, handled, pulse, inbox };
                 let loss = talk.run(&mut outgoing, &bounds.messages).await;
-                let heard = talk.heard;
+                let heard = talk.pulse.heard();
                 let resumption = talk.end(&loss, &mut outgoing).and_then(|counters| counters.resumption(own));
                 Event::Down(loss, heard, resumption.map(Box::new))
             }
@@ -186,7 +193,7 @@ pub fn start(
         // Nobody listening any more is no loss: the account is gone.
         let _ = inbox.send(Box::new(end)).await;
     });
-    Session { outbox, events, handled, services, task }
+    Session { outbox, events, handled, services, pulse, task }
 }
 
 /// Logs in within the time there is for it. A failure says besides whether a session that was to be resumed is over: once
@@ -228,7 +235,7 @@ struct Talk<'a> {
     pings: u64,
     counters: Acknowledgement,
     handled: watch::Receiver<Option<u32>>,
-    heard: Moment,
+    pulse: Arc<Pulse>,
     inbox: &'a mpsc::Sender<Box<Event>>,
 }
 
@@ -268,7 +275,7 @@ impl Talk<'_> {
                 Err(fault) => batch.end.take().or_else(|| Some(unread(&fault))),
             };
             if batch.read > 0 {
-                self.heard = Moment::now();
+                self.pulse.hear(Moment::now());
             }
             let end = match end {
                 None => self.respond(&mut batch).await.err(),
@@ -282,7 +289,7 @@ impl Talk<'_> {
                 batch.wait_for_room(messages, 0).await;
             }
             batch.give_back();
-            let listened = batch.pass_on(self.inbox, self.heard, self.counters.received()).await;
+            let listened = batch.pass_on(self.inbox, self.pulse.heard(), self.counters.received()).await;
             match (end, listened) {
                 (Some(loss), _) => return loss,
                 (None, false) => return self.close().await,
@@ -395,7 +402,18 @@ impl Talk<'_> {
         let farewell = async {
             let sent = self.tell(handled).await.is_ok() && self.flush().await.is_ok();
             let sent = sent && self.stream.shutdown().await.is_ok();
-            while sent && self.stream.next().await.is_ok() {}
+            while sent {
+                // That it answers shows that it was there until now.
+                let ends = match self.stream.next().await {
+                    Ok(_) => false,
+                    Err(ReadError::Closed | ReadError::CutOff) => true,
+                    Err(_) => return,
+                };
+                self.pulse.hear(Moment::now());
+                if ends {
+                    return;
+                }
+            }
         };
         let _ = timeout(GOODBYE, farewell).await;
         Loss::Stopped

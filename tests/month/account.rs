@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onsip_router::domain::moment::Moment;
 use onsip_router::domain::name::NodeName;
 use onsip_router::domain::service::Service;
@@ -210,7 +210,7 @@ impl Router {
             watchers: watchers.collect(),
             machine: Account::new(true, seeded(dice)),
             requests: Requests::new(PATIENCE),
-            coverage: setting.coverage(record.map_or(begun, Record::window)),
+            coverage: setting.coverage(record.map_or(begun, |record| record.window(now.utc()))),
             record,
             told: Vec::new(),
             clock: Clock::new(seeded(dice)),
@@ -567,14 +567,35 @@ impl Router {
         }
     }
 
-    /// What the store holds at `now` of the coverage, for a router that starts after this one is gone. What is covered is
-    /// written down every ten seconds.
-    pub fn record(&self, now: Moment) -> Option<Record> {
-        let written = Timestamp::from_second(now.utc().as_second() / 10 * 10).unwrap();
+    /// What the store holds of the coverage, for a router that starts after this one is gone. When the link, which was alive
+    /// last at `alive`, was heard last is written down every ten seconds, and it is made to say something every thirty.
+    pub fn record(&self, alive: Moment) -> Option<Record> {
+        let every = |seconds: i64| Timestamp::from_second(alive.utc().as_second() / seconds * seconds).unwrap();
+        let heard = every(30).max(self.heard).min(every(10));
+        let delivered = self.doubted().map_or(heard, |doubted| doubted.min(heard));
         self.record.map(|record| match record.ended {
             Some(_) => record,
-            None => Record { until: record.until.max(written), ended: Some(GapReason::Restart) },
+            None => Record { until: record.until.max(delivered), ended: Some(GapReason::Restart) },
         })
+    }
+
+    /// Since when the service may deliver nothing, as it answers nothing.
+    pub fn doubted(&self) -> Option<Timestamp> {
+        self.requests.doubted().map(Moment::utc)
+    }
+
+    /// The account alone is stopped at `now`, by a reload; its link was alive last at `alive`.
+    pub fn stop(&mut self, now: Moment, alive: Moment) {
+        let delivered = self.doubted().map_or(alive.utc(), |doubted| doubted.min(alive.utc()));
+        let change = self.coverage.stopped(delivered.min(now.utc()));
+        self.cover(change.as_ref());
+    }
+
+    /// The router's clock was set by so much.
+    pub fn clock_stepped(&mut self, by: SignedDuration) {
+        let change = self.coverage.stepped(by);
+        self.cover(change.as_ref());
+        self.heard = self.heard.checked_add(by.min(SignedDuration::ZERO)).unwrap();
     }
 
     /// The window that is open, as it is shown.

@@ -91,9 +91,10 @@ pub enum Storm {
         forgets: bool,
         unauthorizes: bool,
     },
-    /// The router starts again, with its ledger or without.
+    /// The router starts again, with its ledger or without; or all accounts do by a reload, and may have been disabled meanwhile.
     RouterRestart {
         ledger: bool,
+        reload: bool,
     },
     /// The router's clock is set.
     ClockStep,
@@ -170,7 +171,7 @@ impl Storm {
         } else if roll < 0.8 {
             Self::ServiceRestart { forgets: dice.roll() < 0.5, unauthorizes: dice.roll() < 0.5 }
         } else if roll < 0.9 {
-            Self::RouterRestart { ledger: dice.roll() < 0.8 }
+            Self::RouterRestart { ledger: dice.roll() < 0.8, reload: roll < 0.85 }
         } else {
             Self::ClockStep
         }

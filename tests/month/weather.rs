@@ -1,5 +1,7 @@
 //! How faults come over the world and go again.
 
+use jiff::SignedDuration;
+
 use super::faults::{Ailment, Blow, Fault, RECONNECT, Storm, unlisted};
 use super::network::{Cut, NOTICED};
 use super::world::{Deed, World};
@@ -44,7 +46,13 @@ impl World {
         let storm = Storm::random(&mut self.dice);
         let step = self.span(0, 180 * SECONDS).cast_signed() - 90_000_000;
         if storm == Storm::ClockStep {
-            self.skew = (self.skew + step).clamp(-120_000_000, 120_000_000);
+            let skew = (self.skew + step).clamp(-120_000_000, 120_000_000);
+            let by = SignedDuration::from_micros(skew - self.skew);
+            self.skew = skew;
+            for life in &mut self.lives {
+                life.router.clock_stepped(by);
+                life.windows.clock_stepped(by);
+            }
             self.tally.faults.entry("clock step").or_default().0 += 1;
             return;
         }
@@ -65,7 +73,7 @@ impl World {
                     self.fall_ill(account, Ailment::Closed, span);
                     self.forget(account, forgets, unauthorizes);
                 }
-                Storm::RouterRestart { ledger } => self.stop(account, ledger, span),
+                Storm::RouterRestart { ledger, reload } => self.stop(account, ledger, reload, span),
                 Storm::ClockStep => {}
             }
             self.after(account);
@@ -84,16 +92,16 @@ impl World {
         }
     }
 
-    fn stop(&mut self, account: usize, ledger: bool, span: Time) {
+    fn stop(&mut self, account: usize, ledger: bool, reload: bool, span: Time) {
         let now = self.now;
-        let life = &mut self.lives[account];
-        if life.has(Ailment::Stopped) {
+        if self.lives[account].has(Ailment::Stopped) {
             return;
         }
-        if life.link.up {
-            life.link.go_down(now);
+        self.rebuild(account, ledger, reload);
+        let link = &mut self.lives[account].link;
+        if link.up {
+            link.go_down(now);
         }
-        self.rebuild(account, ledger);
         self.fall_ill(account, Ailment::Stopped, span);
     }
 

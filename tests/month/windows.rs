@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use onsip_router::domain::status::GapReason;
 use onsip_router::protocol::coverage::Blind;
 
-/// How much of the last coverage is not written down when a router ends without a word.
-const UNWRITTEN: SignedDuration = SignedDuration::from_secs(10);
+/// How much of the last coverage is not written down when a router ends without a word: what was heard is every ten seconds,
+/// and a silent link is made to say something every thirty.
+const UNWRITTEN: SignedDuration = SignedDuration::from_secs(40);
 
 /// A window that is open.
 struct Open {
@@ -33,9 +34,17 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Holds what the router shows, and what it has told since the last look, against what came before.
-    pub fn see(&mut self, shown: Option<Blind>, told: &mut Vec<(Blind, Timestamp)>) -> Result<(), String> {
-        for (window, _) in told.drain(..) {
+    /// Holds what the router shows at `now`, and what it has told since the last look, against what came before.
+    pub fn see(
+        &mut self,
+        shown: Option<Blind>,
+        told: &mut Vec<(Blind, Timestamp)>,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        for (window, to) in told.drain(..) {
+            if to != now || window.since > to {
+                return Err(format!("{window:?} is told to end at {to}"));
+            }
             let open = self.open.take().ok_or_else(|| format!("{window:?} is told and was not open"))?;
             if !self.ever || !open.is(window) {
                 return Err(format!("{window:?} is told in place of one since {:?} for {:?}", open.since, open.reason));
@@ -65,10 +74,26 @@ impl Windows {
         Ok(())
     }
 
-    /// The router ended without a word at `now`, and showed this.
-    pub fn router_ends(&mut self, shown: Option<Blind>, now: Timestamp) {
+    /// The router ended without a word, or the account alone by a reload, and showed this; its link delivered until `last`, and
+    /// may not have since `doubted`.
+    pub fn account_ends(
+        &mut self,
+        shown: Option<Blind>,
+        last: Timestamp,
+        doubted: Option<Timestamp>,
+        reason: GapReason,
+    ) {
         if shown.is_none() && self.ever {
-            self.open = Some(Open { since: now - UNWRITTEN..=now, reason: GapReason::Restart });
+            let first = doubted.map_or(last, |doubted| doubted.min(last)) - UNWRITTEN;
+            self.open = Some(Open { since: first..=last, reason });
+        }
+    }
+
+    /// The router's clock was set by so much. What it told before it was set back would lie in the future; forward, it may have
+    /// been while the machine slept.
+    pub fn clock_stepped(&mut self, by: SignedDuration) {
+        if let Some(Open { since, .. }) = self.open.as_mut().filter(|_| by.is_negative()) {
+            *since = *since.start() + by..=*since.end() + by;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use onsip_router::domain::moment::Moment;
-use onsip_router::domain::status::SubscriptionState;
+use onsip_router::domain::status::{GapReason, SubscriptionState};
 use onsip_router::protocol::backoff::Dice;
 use onsip_router::protocol::requests::Reply;
 
@@ -182,8 +182,7 @@ impl World {
 
     /// The router's reading of both clocks.
     pub fn moment(&self) -> Moment {
-        let utc = START * 1_000_000 + self.now.cast_signed() + self.skew;
-        Moment::virtual_at(Duration::from_micros(self.now), Timestamp::from_microsecond(utc).unwrap())
+        self.moment_at(self.now)
     }
 
     pub fn later(&mut self, wait: Time, account: usize, deed: Deed) {
@@ -262,7 +261,7 @@ impl World {
 
     /// Holds an account against the promises.
     pub fn look(&mut self, account: usize) {
-        let now = self.now;
+        let (now, utc) = (self.now, self.moment().utc());
         let life = &mut self.lives[account];
         let (mut fine, mut verdict) = (true, Ok(()));
         for node in 0..life.setting.nodes() {
@@ -279,7 +278,7 @@ impl World {
             life.refused_since = life.refused_since.filter(|_| life.has(Ailment::Password));
         }
         life.watch.conclude(fine, now, &mut self.tally);
-        verdict = verdict.and(life.windows.see(life.router.blind(), &mut life.router.told));
+        verdict = verdict.and(life.windows.see(life.router.blind(), &mut life.router.told, utc));
         if life.watch.is_well(now) && !life.router.covered() {
             verdict = verdict.and(Err("every node delivers and the account does not count as covered".to_owned()));
         }
@@ -476,14 +475,27 @@ impl World {
         }
     }
 
-    /// Rebuilds the router of an account from its ledger.
-    pub fn rebuild(&mut self, account: usize, ledger: bool) {
+    /// The router's reading of both clocks at another time.
+    fn moment_at(&self, time: Time) -> Moment {
+        let utc = START * 1_000_000 + time.cast_signed() + self.skew;
+        Moment::virtual_at(Duration::from_micros(time), Timestamp::from_microsecond(utc).unwrap())
+    }
+
+    /// Rebuilds the router of an account from its ledger: all of the router ended without a word, or this account alone, by a
+    /// reload, in good order.
+    pub fn rebuild(&mut self, account: usize, ledger: bool, reload: bool) {
         let now = self.moment();
+        let alive = self.moment_at(self.lives[account].link.dark_since().unwrap_or(self.now));
         let life = &mut self.lives[account];
         let nodes = life.setting.nodes();
         let memory = if ledger { life.router.ledger() } else { vec![None; nodes] };
-        let (gaps, record) = (life.router.gaps, life.router.record(now));
-        life.windows.router_ends(life.router.blind(), now.utc());
+        let (gaps, shown, doubted) = (life.router.gaps, life.router.blind(), life.router.doubted());
+        let reason = if reload { GapReason::Reload } else { GapReason::Restart };
+        life.windows.account_ends(shown, alive.utc(), doubted, reason);
+        if reload {
+            life.router.stop(now, alive);
+        }
+        let record = life.router.record(alive);
         life.router = Router::new(&life.setting, memory, record, now, &mut self.dice);
         life.router.gaps = gaps;
     }

@@ -14,6 +14,9 @@ use crate::support::condition::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::stage::*;
 
+#[path = "coverage/ends.rs"]
+mod ends;
+
 /// The account of these tests.
 const ACCOUNT: &str = "front-desk";
 

@@ -60,7 +60,9 @@ impl Connection {
 
 impl Handler<ClockStepped> for Connection {
     type Result = ();
-    fn handle(&mut self, _: ClockStepped, ctx: &mut Context<Self>) {
+    fn handle(&mut self, ClockStepped { by }: ClockStepped, ctx: &mut Context<Self>) {
+        let change = self.coverage.stepped(by);
+        self.cover(change, ctx);
         self.clock.stepped(Moment::now());
         if !self.clock.is_known() {
             let commands = self.machine.corrected(self.now());

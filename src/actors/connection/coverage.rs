@@ -52,13 +52,13 @@ impl Connection {
     /// Goes on with the window that was written down, or begins one.
     pub(super) fn recall_coverage(&mut self, written: Option<store::Coverage>, ctx: &mut Context<Self>) {
         let blind = match &written {
-            Some(written) => read_coverage(written).window(),
+            Some(written) => read_coverage(written).window(Moment::now().utc()),
             None => chronicle::first_window(&self.house, &self.name),
         };
         self.coverage = Coverage::of(nodes_of(&self.account), blind);
         chronicle::begun(&self.house, &self.name, blind);
-        if written.is_some_and(|written| written.open) {
-            // The actor before this one died; what nobody ends would be taken for covered.
+        if written.is_some_and(|written| written.open || written.until != blind.since) {
+            // The actor before this one died, and what nobody ends would be taken for covered; or the clock was set back.
             self.cover(Some(Change::Uncovered { since: blind.since, reason: blind.reason }), ctx);
         }
     }
@@ -82,6 +82,20 @@ impl Connection {
         }
     }
 
+    /// Has the heartbeat of coverage take this session for the account's.
+    pub(super) fn show_pulse(&self) {
+        if let Some(live) = &self.live {
+            self.house.pulses().insert(self.name.clone(), Arc::clone(&live.pulse));
+        }
+    }
+
+    /// A server that answers pings, and no requests, may deliver nothing.
+    pub(super) fn feel_pulse(&self) {
+        if let Some(live) = &self.live {
+            live.pulse.doubt(self.requests.doubted());
+        }
+    }
+
     /// The authorization may have run out: from then on nothing is sure to be delivered.
     pub(super) fn see_lapse(&mut self, ctx: &mut Context<Self>) {
         let Some(since) = self.machine.lapsed().filter(|_| !self.coverage.has_lapsed()) else { return };
@@ -99,6 +113,9 @@ impl Connection {
 impl Handler<Standing> for Connection {
     type Result = ();
     fn handle(&mut self, standing: Standing, ctx: &mut Context<Self>) {
+        if self.stopping {
+            return; // what is told of a subscription that is left is no loss
+        }
         let Standing { service, node, subid, delivery, reason, since } = standing;
         if !self.subscriptions.iter().any(|(s, n, _)| *s == service && *n == node) {
             return; // of a node that is not wanted any more

@@ -80,6 +80,7 @@ impl Connection {
                 }
             }));
         }
+        self.feel_pulse();
         self.set_timer(ctx);
     }
 

@@ -67,6 +67,7 @@ impl Connection {
         }
         chronicle::resumption(&self.house, &self.name, ResumptionOutcome::Resumed);
         self.lost = None;
+        self.show_pulse();
         self.heard = Moment::now().utc();
         let change = self.coverage.resumed(self.heard);
         self.cover(change, ctx);

@@ -26,15 +26,16 @@ impl Record {
             }
             (Change::Continued { since }, _) => (Some(Self { until: *since, ended: None }), None),
             (Change::Covered { since, .. }, before) => {
-                (Some(Self { until: *since, ended: None }), before.map(Self::window))
+                (Some(Self { until: *since, ended: None }), before.map(|before| before.window(*since)))
             }
         }
     }
 
-    /// Returns the window that is open. What nobody ended belongs to a router, or an actor, that is no more.
+    /// Returns the window that is open at `now`. What nobody ended belongs to a router, or an actor, that is no more; what was
+    /// written by a clock that was set back since cannot be later than now.
     #[must_use]
-    pub fn window(self) -> Blind {
-        Blind { since: self.until, reason: self.ended.unwrap_or(GapReason::Restart) }
+    pub fn window(self, now: Timestamp) -> Blind {
+        Blind { since: self.until.min(now), reason: self.ended.unwrap_or(GapReason::Restart) }
     }
 }
 
@@ -76,6 +77,12 @@ mod tests {
     #[test]
     fn f1_what_nobody_ended_ends_with_whoever_wrote_it() {
         assert_eq!(told(&[covered(1), covered(8)]), [(1, GapReason::Restart)]);
+    }
+
+    #[test]
+    fn f1_no_window_ends_before_it_begins_whatever_was_done_to_the_clock() {
+        assert_eq!(told(&[covered(1), uncovered(90, GapReason::Lease), covered(8)]), [(8, GapReason::Lease)]);
+        assert_eq!(told(&[covered(90), covered(8)]), [(8, GapReason::Restart)]);
     }
 
     #[test]
