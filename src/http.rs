@@ -27,7 +27,6 @@ pub mod access;
 pub mod api;
 mod connections;
 pub mod events;
-mod heads;
 pub mod health;
 pub mod metrics;
 pub mod options;

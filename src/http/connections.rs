@@ -4,13 +4,11 @@
 //!   request for longest, else of the one whose reader has taken nothing for longest. So health has an answer whoever else
 //!   holds connections open.
 //! * No connection stays that sends no request, or takes nothing of its answer, for longer than it may.
-//! * No request of a connection is read while an earlier one is not answered, or its answer not taken: what a caller sends
-//!   ahead stays in the system's buffers. So a connection costs one answer at most, which [`super::room`] counts.
+//! * No connection costs more than one answer at a time, as [`watched`] sees to; [`super::room`] counts what these hold.
 //!
 //! Must not know what is asked for.
 
 use std::collections::HashMap;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -19,14 +17,16 @@ use std::time::Duration;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 use futures::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::heads::Heads;
 use crate::domain::limits::{HTTP_HEAD, HTTP_PIECE, HTTP_STALL, HTTP_STALL_PRESSED, HTTP_TAKEN_PRESSED};
 use crate::domain::moment::Moment;
 use crate::metrics::Metrics;
+pub(super) use watched::Watched;
+
+mod heads;
+mod watched;
 
 /// How often connections are looked through.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>, stream: TcpStream) -> Watched {
         let (connection, number) = self.place(Moment::now());
         self.metrics.http_opened();
-        Watched { stream, connection, number, all: Arc::clone(self), gate: Gate::default() }
+        Watched::new(stream, connection, number, Arc::clone(self))
     }
 
     /// An answer on a connection of its own.
@@ -253,109 +253,6 @@ impl MessageBody for Body {
         }
         let piece = self.rest.len().min(HTTP_PIECE);
         Poll::Ready(Some(Ok(self.rest.split_to(piece))))
-    }
-}
-
-/// The stream of a connection.
-#[derive(Debug)]
-pub(super) struct Watched {
-    stream: TcpStream,
-    connection: Arc<Connection>,
-    number: u64,
-    all: Arc<Connections>,
-    gate: Gate,
-}
-
-/// What lets one request through at a time.
-#[derive(Debug, Default)]
-struct Gate {
-    heads: Heads,
-    /// A head was handed over. What it asks for is begun by the time something is flushed; with no answer under way then,
-    /// it is done, or it was no request.
-    closed: bool,
-    /// Whoever reads was told to look again once after that: it may have thrown away what it read, with nothing to flush.
-    looked_again: bool,
-}
-
-impl Watched {
-    /// What it is known by.
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
-    }
-
-    /// Finds out whether the caller is gone, and reads nothing.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.gate.looked_again {
-            self.gate.looked_again = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        match ready!(self.stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])))? {
-            0 => Poll::Ready(Ok(())),
-            _ => Poll::Pending, // what it sent meanwhile is read when the gate opens, which wakes this task
-        }
-    }
-
-    fn evicted(&self, cx: &Context<'_>) -> io::Result<()> {
-        self.connection.waker.register(cx.waker());
-        if self.connection.state().evicted { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.evicted(cx)?;
-        if self.gate.closed {
-            return self.poll_gone(cx);
-        }
-        let window = into.remaining().min(HTTP_PIECE);
-        let mut seen = ReadBuf::new(into.initialize_unfilled_to(window));
-        if ready!(self.stream.poll_peek(cx, &mut seen))? == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let mut heads = self.gate.heads;
-        let (len, ended) = heads.read(seen.filled());
-        let mut piece = ReadBuf::new(into.initialize_unfilled_to(len));
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;
-        let read = piece.filled().len();
-        into.advance(read);
-        self.gate = Gate { heads, closed: ended, looked_again: false };
-        debug_assert_eq!(read, len, "what was seen is there to be read");
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, text: &[u8]) -> Poll<io::Result<usize>> {
-        self.evicted(cx)?;
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, text);
-        let mut state = self.connection.state();
-        match outcome {
-            Poll::Pending => drop(state.stalled_since.get_or_insert_with(Moment::now)),
-            Poll::Ready(_) => state.stalled_since = None,
-        }
-        drop(state);
-        outcome
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        if self.gate.closed && !self.connection.has_answers() {
-            self.gate.closed = false;
-            cx.waker().wake_by_ref();
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.all.open().by_number.remove(&self.number);
-        self.all.metrics.http_closed();
     }
 }
 

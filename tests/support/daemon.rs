@@ -309,7 +309,12 @@ fn announced(log: &str) -> Option<SocketAddr> {
 }
 
 fn launch(folder: &Path, env: &[(String, String)], run: usize) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_onsip-router"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsip-router"));
+    // What steers the tests is nothing of the daemon's, which would warn of it.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ONSIP_ROUTER")) {
+        command.env_remove(name);
+    }
+    command
         .args(["run", "--config", "config.toml"])
         .current_dir(folder)
         .envs(env.iter().map(|(key, value)| (key, value)))
