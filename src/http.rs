@@ -21,6 +21,7 @@ use crate::feed::Feed;
 use crate::metrics::Metrics;
 use connections::{Connections, Watched};
 use events::Live;
+use room::Room;
 
 pub mod access;
 pub mod api;
@@ -30,6 +31,7 @@ pub mod health;
 pub mod metrics;
 pub mod options;
 pub mod page;
+mod room;
 pub mod worst;
 
 /// Longer than a usual scrape interval, so that a scraper keeps its connection.
@@ -82,6 +84,7 @@ impl Listener {
         let connections = Arc::new(Connections::new(self.connections, KEEP_ALIVE, Arc::clone(&metrics)));
         let live = Arc::new(Live::new(feed, Arc::clone(&metrics), self.mask_numbers, self.connections));
         let events = web::Data::from(Arc::clone(&live));
+        let room = web::Data::new(Room::new(Arc::clone(&connections), Arc::clone(&metrics)));
         let board = web::Data::from(board);
         let metrics = web::Data::from(metrics);
         let access = web::Data::new(access::Access::new(self.token.as_ref(), self.allowed_hosts));
@@ -91,6 +94,7 @@ impl Listener {
                 .app_data(metrics.clone())
                 .app_data(events.clone())
                 .app_data(access.clone())
+                .app_data(room.clone())
                 .wrap(middleware::from_fn(access::guard))
                 .configure(routes)
         };
@@ -108,6 +112,7 @@ impl Listener {
                 std::future::ready(Ok((watched.admit(stream), peer)))
             })
             .and_then(http)
+            .map_err(|fault| tracing::debug!(%fault, "a connection to the HTTP port ended early"))
         };
         // The server's own bound would keep new connections waiting; ours closes an old one for each.
         let server = Actix::build()

@@ -1,6 +1,8 @@
 //! The listener, started for real on a free port and asked over TCP.
 
-#![allow(clippy::unwrap_used, reason = "a test fails loudly")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
+
+mod support;
 
 use std::sync::Arc;
 
@@ -12,8 +14,9 @@ use onsip_router::feed::Feed;
 use onsip_router::http::options::Options;
 use onsip_router::http::{PATHS, Server, listen};
 use onsip_router::metrics::Metrics;
+use support::condition::{self, SOON};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 struct Daemon {
     server: Server,
@@ -256,4 +259,30 @@ async fn an_address_in_use_is_an_error() {
         listen(&Options { listen: daemon.server.addr(), token: None, allowed_hosts: Vec::new(), mask_numbers: false })
             .is_err()
     );
+}
+
+#[actix_rt::test]
+async fn c7_a_scrape_finds_room_while_others_do_not_read_theirs() {
+    let daemon = daemon(None);
+    for number in 0..10_000 {
+        daemon.put(&format!("account-{number}"), AccountState::Waiting);
+    }
+    let list = daemon.get("/api/v1/accounts").await;
+    assert!(list.status == 200 && list.body.len() > 1 << 20, "{} bytes", list.body.len());
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2_048).unwrap();
+        let mut stream = socket.connect(daemon.server.addr()).await.unwrap();
+        let request = "GET /api/v1/accounts HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(5);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        strangers.push(stream);
+    }
+    assert_eq!(daemon.get("/livez").await.status, 200);
+    assert_eq!(daemon.get("/readyz").await.status, 503);
+    // Those that read nothing go, and whoever asks again has an answer.
+    let again = async || (daemon.get("/api/v1/accounts").await.body == list.body).then_some(());
+    condition::until("the whole list", SOON, again).await.unwrap();
+    assert!(daemon.metrics.http_connections_evicted.get() > 0);
+    drop(strangers);
 }

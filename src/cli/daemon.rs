@@ -2,6 +2,7 @@
 //!
 //! Must not know what is asked for.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,20 +10,20 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
+use tokio::time::timeout;
 
 use super::ConfigArgs;
 use super::table::harmless;
 use crate::config::Config;
-use crate::domain::limits::SECRET_FILE;
+use crate::domain::limits::{DAEMON_ANSWER, DAEMON_ANSWER_TIME, DAEMON_REFUSAL, SECRET_FILE};
 use crate::http::options::Options;
+use crate::settings::environment::TOKEN;
 use crate::settings::files;
 use crate::tls;
 
 /// How long the daemon may take to answer, and a stream to say something.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
-/// Where the token may be; no argument, for those everybody on the machine can see.
-const TOKEN: &str = "ONSIP_ROUTER_TOKEN";
 /// As much of a refusal as is shown.
 const LONGEST_REASON: usize = 300;
 
@@ -74,6 +75,7 @@ impl DaemonArgs {
             (None, Some(options)) => address(options.listen).parse()?,
             (None, None) => "http://127.0.0.1:9464".parse()?,
         };
+        // No argument: those everybody on the machine can see.
         let token = match (&self.token_file, std::env::var(TOKEN).ok()) {
             (Some(path), _) => {
                 let text = files::read_text(path, SECRET_FILE);
@@ -171,12 +173,18 @@ impl Daemon {
     /// The answer as JSON.
     ///
     /// # Errors
-    /// As [`Self::get`], or if it is something else.
+    /// As [`Self::get`], or if it is something else, or has no end.
     pub async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, NoAnswer> {
-        let text = self.get(path, &[], None).await?.bytes().await.map_err(|fault| self.away(&fault))?;
-        let strange =
-            |fault| NoAnswer::Refused(format!("{}{path} is nothing of an onsip-router: {fault}", self.place()));
-        serde_json::from_slice(&text).map_err(strange)
+        let strange = |what: &dyn Display| {
+            NoAnswer::Refused(format!("{}{path} is nothing of an onsip-router: {what}", self.place()))
+        };
+        let (mut answer, mut text) = (self.get(path, &[], None).await?, Vec::new());
+        match timeout(DAEMON_ANSWER_TIME, read_on(&mut answer, &mut text, DAEMON_ANSWER)).await {
+            Ok(Ok(true)) => serde_json::from_slice(&text).map_err(|fault| strange(&fault)),
+            Ok(Ok(false)) => Err(strange(&format_args!("it is longer than {} MiB", DAEMON_ANSWER >> 20))),
+            Ok(Err(fault)) => Err(self.away(&fault)),
+            Err(_) => Err(strange(&format_args!("it had no end after {} s", DAEMON_ANSWER_TIME.as_secs()))),
+        }
     }
 
     /// What is at the bottom of a fault of the connection.
@@ -189,7 +197,7 @@ impl Daemon {
         NoAnswer::Away(format!("{what} {}: {deepest}", self.place()))
     }
 
-    async fn refused(&self, status: StatusCode, answer: Response) -> NoAnswer {
+    async fn refused(&self, status: StatusCode, mut answer: Response) -> NoAnswer {
         let place = self.place();
         match status {
             StatusCode::UNAUTHORIZED if self.has_token => {
@@ -202,13 +210,30 @@ impl Daemon {
                 NoAnswer::Refused(format!("{place} is no onsip-router, or an older one than this (404)"))
             }
             status => {
-                let text = answer.text().await.unwrap_or_default();
-                let reason: String = harmless(text.trim()).chars().take(LONGEST_REASON).collect();
+                // As much of it as came: the status has said what counts.
+                let mut text = Vec::new();
+                let _ = timeout(PATIENCE, read_on(&mut answer, &mut text, DAEMON_REFUSAL)).await;
+                let reason: String =
+                    harmless(String::from_utf8_lossy(&text).trim()).chars().take(LONGEST_REASON).collect();
                 let what = format!("{place}: {status}: {reason}");
                 if status.is_server_error() { NoAnswer::Away(what) } else { NoAnswer::Refused(what) }
             }
         }
     }
+}
+
+/// Reads `most` bytes of an answer into `text`, which holds what came so far wherever this is given up; returns whether these
+/// are all of it.
+async fn read_on(answer: &mut Response, text: &mut Vec<u8>, most: usize) -> Result<bool, reqwest::Error> {
+    while let Some(chunk) = answer.chunk().await? {
+        let room = most - text.len();
+        if chunk.len() > room {
+            text.extend_from_slice(&chunk[..room]);
+            return Ok(false);
+        }
+        text.extend_from_slice(&chunk);
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -46,6 +46,10 @@ pub fn run(args: &Args) -> ExitCode {
     // What the faults do is told in words of the demonstration.
     let level = if args.faults { tracing::Level::ERROR } else { tracing::Level::WARN };
     let _logging = log::start(&Log { level, ..Log::warnings() });
+    if let Err(fault) = open_files::enough() {
+        eprintln!("onsip-router: {fault:#}");
+        return ExitCode::FAILURE;
+    }
     // Both ends of every connection are here.
     open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX).saturating_mul(2), 1);
     match actix::System::new().block_on(play(args)) {

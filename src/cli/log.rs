@@ -32,9 +32,10 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for standard error to take what is left.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// The libraries that speak to peers for us, by the beginning of what their lines are marked with. Whatever goes wrong they
+/// The libraries that speak to peers, or callers, for us, by the beginning of what their lines are marked with. Whatever goes wrong they
 /// return as well, and it is told in our words, with the name of the sink or account; a line of their own says neither.
-const MUTED: [&str; 24] = [
+const MUTED: [&str; 25] = [
+    "actix_http",
     "amq_protocol",
     "async_global_executor",
     "async_io",

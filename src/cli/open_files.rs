@@ -2,8 +2,12 @@
 //!
 //! Must not know what the connections are for.
 
+use std::fs::File;
+
+use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::domain::limits::HTTP_CONNECTIONS_LEAST;
 use crate::http;
 
 /// Files a process should have room for besides those of its accounts: the database, sinks, listeners, visitors of the page.
@@ -14,6 +18,28 @@ const OWN: u64 = 48;
 
 /// Files of one sink.
 const SINK: u64 = 2;
+
+/// Makes sure that so many files as the process needs at least can be opened: what it is built of cannot say that one is
+/// missing, and would panic.
+///
+/// # Errors
+/// If they cannot, with what to do.
+pub fn enough() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if let Some(raised) = raised(limit, OWN + BESIDES) {
+        // Where that is refused, the files are tried all the same.
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+    let least = OWN + HTTP_CONNECTIONS_LEAST as u64;
+    let files: Result<Vec<_>, _> = (0..least).map(|_| File::open("/dev/null")).collect();
+    files.map(drop).with_context(|| {
+        let allowed = getrlimit(Resource::Nofile).current.map_or("no limit".to_owned(), |limit| limit.to_string());
+        format!(
+            "cannot open the {least} files that are needed at least: {allowed} may be open, some of which are already; raise \
+             the limit (LimitNOFILE=, ulimit -n)"
+        )
+    })
+}
 
 /// Raises the limit as far as `accounts` need it and the system allows. Says how many accounts can run under it, and why not
 /// all: HTTP, the store and the sinks keep their files, so that what the others do is still seen and kept.

@@ -42,6 +42,10 @@ pub fn run(args: &Args) -> ExitCode {
         }
     };
     let logging = log::start(&running.config.log);
+    if let Err(fault) = open_files::enough() {
+        tracing::error!("{fault:#}");
+        return ExitCode::FAILURE;
+    }
     make_room(&mut running.config);
     match actix::System::new().block_on(serve(running, &logging)) {
         Ok(()) => ExitCode::SUCCESS,

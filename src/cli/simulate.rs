@@ -42,6 +42,10 @@ pub struct Args {
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     let _logging = log::start(&Log::warnings());
+    if let Err(fault) = open_files::enough() {
+        eprintln!("onsip-router: {fault:#}");
+        return ExitCode::FAILURE;
+    }
     open_files::make_room(usize::try_from(args.accounts).unwrap_or(usize::MAX), 0);
     match actix::System::new().block_on(serve(args)) {
         Ok(()) => ExitCode::SUCCESS,

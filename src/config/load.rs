@@ -79,6 +79,7 @@ impl Config {
         }
         let places = sources.places();
         check(Self::KEYS, &merged, &mut problems);
+        environment::warn_of_others(Self::KEYS, &env, &mut problems);
         let read = Self::read(&Section::root(Self::KEYS, &merged, &env), &mut problems);
         let outcome = match read {
             Some(config) if problems.is_empty() => {

@@ -101,7 +101,13 @@
 //! | [`LOG_HELD`] | 4 MiB | a held line of each account of a large fleet | the line is written at once |
 //! | [`LOG_SUBJECTS`] | 65,536 | a few things per account of a large fleet | the others of one place in the code count as one |
 //! | [`LOG_FOREIGN_SUBJECTS`] | 64 | more than a healthy library says in ten seconds | all other lines of that library count as one |
+//! | [`DAEMON_ANSWER`], [`DAEMON_ANSWER_TIME`] | 16 MiB, 60 s | what a command reads of a daemon: its summary and sinks are far below 1 MiB | the command says so and ends with 1 |
+//! | [`DAEMON_REFUSAL`] | 64 KiB | of a refusal that a command shows the beginning of | the rest is not read |
+//! | [`DAEMON_EVENT`] | 4 MiB | an event in `tail`: sixteen times the largest stanza | it is not shown |
 //! | [`HTTP_CONNECTIONS`] | 256 | scrapers, browsers and scripts of a large installation | who was silent longest is closed, `http_connections_evicted_total` |
+//! | [`HTTP_PIECE`] | 16 KiB | what is read ahead, and written at once, of one connection; one request of it is taken at a time | it stays in the system's buffers |
+//! | [`HTTP_ANSWERS`] | 64 MiB | all answers under way together: twelve times the metrics of 10,000 accounts. Health needs no room | who asks waits for [`HTTP_ROOM_WAIT`], then gets a 503, `http_answers_refused_total` |
+//! | [`HTTP_STALL_PRESSED`], [`HTTP_TAKEN_PRESSED`] | 1 s, 10 s | a healthy reader takes some of its answer at once, and all of it before a scrape times out | while others wait for room, the connection is closed, `http_connections_evicted_total` |
 //! | [`HTTP_STALL`] | 20 s | any network takes some bytes of an answer in that time | the connection is closed, `http_connections_evicted_total` |
 
 use std::time::Duration;
@@ -251,6 +257,14 @@ pub const LOG_HELD: usize = 4 << 20;
 pub const LOG_SUBJECTS: usize = 1 << 16;
 /// Messages of libraries that are told apart when repeats are held back. A peer may have a say in their text.
 pub const LOG_FOREIGN_SUBJECTS: usize = 64;
+/// Bytes of an answer that a command reads of a daemon.
+pub const DAEMON_ANSWER: usize = 16 << 20;
+/// How long a command reads an answer of a daemon.
+pub const DAEMON_ANSWER_TIME: Duration = Duration::from_secs(60);
+/// Bytes of a refusal that a command reads of a daemon.
+pub const DAEMON_REFUSAL: usize = 64 << 10;
+/// Bytes of an event, or of a line, that a command reads of a daemon's live feed.
+pub const DAEMON_EVENT: usize = 4 << 20;
 /// Connections to the HTTP port at once.
 pub const HTTP_CONNECTIONS: usize = 256;
 /// Connections to the HTTP port at once where few open files are allowed.
@@ -259,6 +273,16 @@ pub const HTTP_CONNECTIONS_LEAST: usize = 8;
 pub const HTTP_HEAD: Duration = Duration::from_secs(10);
 /// How long an answer may wait for its reader to take any of it.
 pub const HTTP_STALL: Duration = Duration::from_secs(20);
+/// Bytes of a connection that are read, or written, at once.
+pub const HTTP_PIECE: usize = 16 << 10;
+/// Bytes of all answers that are under way.
+pub const HTTP_ANSWERS: u32 = 64 << 20;
+/// How long a request waits for room for its answer.
+pub const HTTP_ROOM_WAIT: Duration = Duration::from_secs(5);
+/// How long an answer may wait for its reader to take any of it while others wait for room.
+pub const HTTP_STALL_PRESSED: Duration = Duration::from_secs(1);
+/// How long the taking of an answer may last while others wait for room.
+pub const HTTP_TAKEN_PRESSED: Duration = Duration::from_secs(10);
 
 // ---- cutting ----------------------------------------------------------------------------------------------------------
 

@@ -16,9 +16,10 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 use sha2::{Digest, Sha256};
 
-use super::connections::Connection;
+use super::connections::{Answering, Connection};
 use super::options::plain;
 use super::page;
+use super::room::{Full, Room};
 use crate::domain::secret::Secret;
 
 /// What a load balancer and a scraper ask for, who have no token.
@@ -80,16 +81,18 @@ fn wants_html(headers: &HeaderMap) -> bool {
     headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().windows(9).any(|part| part == b"text/html"))
 }
 
-/// Turns away who asks under a strange name (421), shows no token (401) or wants to change something (405).
+/// Turns away who asks under a strange name (421), shows no token (401), wants to change something (405), or finds no room
+/// for the answer (503).
 ///
 /// # Errors
 /// Those of the handler behind it.
-pub async fn guard<B: MessageBody + 'static>(
+pub(super) async fn guard<B: MessageBody + 'static>(
     access: web::Data<Access>,
+    room: web::Data<Room>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let answering = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
+    let mut answering = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
     let authorization = request.headers().get(header::AUTHORIZATION);
     let mut response = if !access.knows(request.uri(), request.headers()) {
         let mut refusal = HttpResponse::MisdirectedRequest();
@@ -109,13 +112,38 @@ pub async fn guard<B: MessageBody + 'static>(
             .body("only GET and HEAD are allowed\n");
         request.into_response(refusal)
     } else {
-        next.call(request).await?.map_into_boxed_body()
+        answer(&room, request, next, answering.as_mut()).await?
     };
     protect(response.headers_mut());
     Ok(match answering {
         Some(answering) => response.map_body(|_, body| answering.with(body)),
         None => response,
     })
+}
+
+async fn answer<B: MessageBody + 'static>(
+    room: &Room,
+    request: ServiceRequest,
+    next: Next<B>,
+    answering: Option<&mut Answering>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(answering) = answering else { return Ok(next.call(request).await?.map_into_boxed_body()) };
+    let taken = match room.take(request.path(), answering).await {
+        Ok(taken) => taken,
+        Err(full) => return Ok(request.into_response(refusal(&full))),
+    };
+    let answer = next.call(request).await?.map_into_boxed_body();
+    let Some(taken) = taken else { return Ok(answer) };
+    match taken.fit(answer.response().body().size(), answering) {
+        Ok(()) => Ok(answer),
+        Err(full) => Ok(ServiceResponse::new(answer.into_parts().0, refusal(&full))),
+    }
+}
+
+fn refusal(_: &Full) -> HttpResponse {
+    HttpResponse::ServiceUnavailable()
+        .insert_header((header::RETRY_AFTER, "5"))
+        .body("too many answers are under way, and not read: ask again\n")
 }
 
 fn protect(headers: &mut HeaderMap) {

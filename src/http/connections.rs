@@ -4,25 +4,29 @@
 //!   request for longest, else of the one whose reader has taken nothing for longest. So health has an answer whoever else
 //!   holds connections open.
 //! * No connection stays that sends no request, or takes nothing of its answer, for longer than it may.
+//! * No connection costs more than one answer at a time, as [`watched`] sees to; [`super::room`] counts what these hold.
 //!
 //! Must not know what is asked for.
 
 use std::collections::HashMap;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 use futures::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::domain::limits::{HTTP_HEAD, HTTP_STALL};
+use crate::domain::limits::{HTTP_HEAD, HTTP_PIECE, HTTP_STALL, HTTP_STALL_PRESSED, HTTP_TAKEN_PRESSED};
 use crate::domain::moment::Moment;
 use crate::metrics::Metrics;
+pub(super) use watched::Watched;
+
+mod heads;
+mod watched;
 
 /// How often connections are looked through.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -56,8 +60,10 @@ struct State {
     answers: usize,
     /// Since when there is none.
     idle_since: Moment,
-    /// Since when the reader takes nothing, while there is something to take.
+    /// Since when the reader takes nothing, while there is something to take, or the answer waits for room.
     stalled_since: Option<Moment>,
+    /// The room its answer takes, in bytes, and since when.
+    held: Option<(usize, Moment)>,
     evicted: bool,
 }
 
@@ -71,11 +77,17 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>, stream: TcpStream) -> Watched {
         let (connection, number) = self.place(Moment::now());
         self.metrics.http_opened();
-        Watched { stream, connection, number, all: Arc::clone(self) }
+        Watched::new(stream, connection, number, Arc::clone(self))
+    }
+
+    /// An answer on a connection of its own.
+    #[cfg(test)]
+    pub(super) fn answering(&self) -> Answering {
+        self.place(Moment::now()).0.begin()
     }
 
     fn place(&self, now: Moment) -> (Arc<Connection>, u64) {
-        let state = State { answers: 0, idle_since: now, stalled_since: None, evicted: false };
+        let state = State { answers: 0, idle_since: now, stalled_since: None, held: None, evicted: false };
         let connection = Arc::new(Connection { state: Mutex::new(state), waker: AtomicWaker::new() });
         let mut open = self.open();
         if open.by_number.len() >= self.most {
@@ -117,6 +129,28 @@ impl Connections {
         }
     }
 
+    /// Lets those go whose answers are not taken while others wait for the `wanted` bytes of room they hold.
+    pub(super) fn press(&self, wanted: usize, now: Moment) {
+        let mut open = self.open();
+        let slow = |(number, connection): (&u64, &Arc<Connection>)| {
+            let state = connection.state();
+            let (held, since) = state.held?;
+            let stalled = state.stalled_since.is_some_and(|since| now.since(since) >= HTTP_STALL_PRESSED);
+            let lasting = now.since(since) >= HTTP_TAKEN_PRESSED;
+            (stalled || lasting).then_some((now.since(since), *number, held))
+        };
+        let mut slow: Vec<_> = open.by_number.iter().filter_map(slow).collect();
+        slow.sort_unstable();
+        let mut freed = 0;
+        for (_, number, held) in slow.into_iter().rev() {
+            if freed >= wanted {
+                break;
+            }
+            freed += held;
+            self.evict(&mut open, number);
+        }
+    }
+
     fn evict(&self, open: &mut Open, number: u64) {
         if let Some(connection) = open.by_number.remove(&number) {
             connection.state().evicted = true;
@@ -147,7 +181,11 @@ impl Connection {
     /// An answer is under way until what this returns is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
         self.state().answers += 1;
-        Answering(Arc::clone(self))
+        Answering { connection: Arc::clone(self), held: None }
+    }
+
+    fn has_answers(&self) -> bool {
+        self.state().answers > 0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,25 +195,45 @@ impl Connection {
 
 /// An answer that is under way.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<Connection>);
+pub(super) struct Answering {
+    connection: Arc<Connection>,
+    held: Option<OwnedSemaphorePermit>,
+}
 
 impl Answering {
+    /// Waits for the room that `permit` stands for, as one whose place another connection may take.
+    pub(super) async fn waiting<T>(&self, permit: impl Future<Output = T>) -> T {
+        self.connection.state().stalled_since = Some(Moment::now());
+        let permit = permit.await;
+        self.connection.state().stalled_since = None;
+        permit
+    }
+
+    /// Holds this room until the answer is taken.
+    pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.connection.state().held = Some((permit.num_permits(), Moment::now()));
+        self.held = Some(permit);
+    }
+
     /// The same body, under way until it is read to its end or given up.
     pub(super) fn with(self, body: impl MessageBody + 'static) -> BoxBody {
-        BoxBody::new(Body { body: BoxBody::new(body), _answering: self })
+        BoxBody::new(Body { body: BoxBody::new(body), rest: Bytes::new(), _answering: self })
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.connection.state();
         state.answers -= 1;
+        state.held = None;
         state.idle_since = Moment::now();
     }
 }
 
+/// A body that is handed over in pieces: whoever writes it copies them, and would hold a large one twice.
 struct Body {
     body: BoxBody,
+    rest: Bytes,
     _answering: Answering,
 }
 
@@ -187,64 +245,14 @@ impl MessageBody for Body {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(cx)
-    }
-}
-
-/// The stream of a connection.
-#[derive(Debug)]
-pub(super) struct Watched {
-    stream: TcpStream,
-    connection: Arc<Connection>,
-    number: u64,
-    all: Arc<Connections>,
-}
-
-impl Watched {
-    /// What it is known by.
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
-    }
-
-    fn evicted(&self, cx: &Context<'_>) -> io::Result<()> {
-        self.connection.waker.register(cx.waker());
-        if self.connection.state().evicted { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.evicted(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, text: &[u8]) -> Poll<io::Result<usize>> {
-        self.evicted(cx)?;
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, text);
-        let mut state = self.connection.state();
-        match outcome {
-            Poll::Pending => drop(state.stalled_since.get_or_insert_with(Moment::now)),
-            Poll::Ready(_) => state.stalled_since = None,
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_next(cx)) {
+                Some(Ok(whole)) => self.rest = whole,
+                end => return Poll::Ready(end),
+            }
         }
-        drop(state);
-        outcome
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.all.open().by_number.remove(&self.number);
-        self.all.metrics.http_closed();
+        let piece = self.rest.len().min(HTTP_PIECE);
+        Poll::Ready(Some(Ok(self.rest.split_to(piece))))
     }
 }
 
@@ -287,6 +295,27 @@ mod tests {
         places[1].0.state().stalled_since = Some(at(3));
         assert!(!is_evicted(&all.place(at(4))));
         assert_eq!([&places[0], &places[1]].map(is_evicted), [false, true]);
+    }
+
+    #[test]
+    fn c7_where_room_is_wanted_those_go_first_that_hold_it_for_longest_and_do_not_take_it() {
+        let all = connections(9);
+        let places: Vec<_> = (0..5).map(|_| all.place(at(0))).collect();
+        let _answers: Vec<_> = places.iter().map(|(connection, _)| connection.begin()).collect();
+        for (number, (held, stalled)) in
+            [(0, Some(9)), (2, Some(9)), (1, None), (5, Some(5)), (6, Some(3))].into_iter().enumerate()
+        {
+            let mut state = places[number].0.state();
+            state.held = (held > 0).then(|| (100, at(held)));
+            state.stalled_since = stalled.map(at);
+        }
+        let evicted = || [0, 1, 2, 3, 4].map(|number: usize| is_evicted(&places[number]));
+        all.press(150, at(9));
+        assert_eq!(evicted(), [false, false, false, true, true]);
+        all.press(150, at(9));
+        assert_eq!(evicted(), [false, false, false, true, true], "those that are read stay");
+        all.press(1, at(11));
+        assert_eq!(evicted(), [false, false, true, true, true], "but not for ever");
     }
 
     #[test]

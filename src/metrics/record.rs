@@ -197,6 +197,11 @@ impl Metrics {
         self.http_connections_evicted.inc();
     }
 
+    /// A request to the HTTP port was turned away, for there was no room for its answer.
+    pub fn http_refused(&self) {
+        self.http_answers_refused.inc();
+    }
+
     /// `n` lines of the log were dropped.
     pub fn log_lines_dropped(&self, n: u64) {
         self.log_lines_dropped.inc_by(n);

@@ -266,6 +266,8 @@ table! {
         "Connections to the HTTP port.";
     http_connections_evicted: IntCounter = "http_connections_evicted_total" [],
         "Connections to the HTTP port closed to make room for others, or because nobody read the answer.";
+    http_answers_refused: IntCounter = "http_answers_refused_total" [],
+        "Requests to the HTTP port answered 503 because the answers under way left no room for theirs.";
     log_lines_dropped: IntCounter = "log_lines_dropped_total" [],
         "Lines of the log that were dropped because standard error is not read as fast as it is written to.";
     config_reloads: IntCounterVec = "config_reloads_total" [ReloadOutcome],

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::Command;
 
 use crate::support::condition::{self, SOON};
@@ -122,6 +122,138 @@ async fn c7_health_answers_while_strangers_hold_every_connection() {
     }
     assert_eq!(daemon.get("/livez", &[]).await.status, 200);
     assert!(daemon.count("http_connections_evicted_total", &[]).await > 0);
+}
+
+/// A stranger who sends as many of this request as the system takes, and reads nothing.
+async fn pipelining(server: SocketAddr, request: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    let stream = socket.connect(server).await.unwrap();
+    let many = request.repeat(2_000).into_bytes();
+    let mut rest = &many[..];
+    while let Ok(written) = stream.try_write(rest) {
+        rest = &rest[written..];
+        if rest.is_empty() {
+            break;
+        }
+    }
+    assert!(rest.len() < many.len(), "some of it is sent");
+    stream
+}
+
+#[tokio::test]
+async fn c7_strangers_who_send_requests_ahead_and_read_nothing_cost_little_memory_and_no_scrape() {
+    let (_onsip, _anna, daemon) = running().await;
+    assert_eq!(daemon.get("/", &[]).await.status, 200);
+    let before = daemon.peak_memory();
+    let mut strangers = Vec::new();
+    for number in 0..200 {
+        let asked = ["GET /", "GET /metrics", "GET /livez", "HEAD /", "GET /api/v1/subscriptions", "GET /nothing"];
+        let request = format!("{} HTTP/1.1\r\nHost: localhost\r\n\r\n", asked[number % asked.len()]);
+        strangers.push(pipelining(daemon.listen(), &request).await);
+    }
+    // Between two of these, each of the others has had its turn.
+    for _ in 0..20 {
+        assert_eq!(daemon.get("/livez", &[]).await.status, 200);
+        let scrape = daemon.get("/metrics", &[]).await;
+        assert_eq!(scrape.status, 200);
+        assert!(scrape.body.contains("onsip_router_http_answers_refused_total 0"), "{}", scrape.body);
+    }
+    let grown = daemon.peak_memory() - before;
+    assert!(grown < 100 << 10, "it grew by {grown} KiB");
+    drop(strangers);
+}
+
+#[tokio::test]
+async fn c7_requests_sent_ahead_are_all_answered_in_their_order() {
+    let (_onsip, _anna, daemon) = running().await;
+    let mut stream = TcpStream::connect(daemon.listen()).await.unwrap();
+    let paths = ["/livez", "/nothing", "/metrics", "/"];
+    let mut requests = String::new();
+    for number in 0..200 {
+        let end = if number == 199 { "Connection: close\r\n" } else { "" };
+        requests += &format!("GET {}?{number} HTTP/1.1\r\nHost: localhost\r\n{end}\r\n", paths[number % paths.len()]);
+    }
+    let (mut from, mut to) = stream.split();
+    let mut answers = Vec::new();
+    let (sent, read) = tokio::join!(to.write_all(requests.as_bytes()), from.read_to_end(&mut answers));
+    sent.unwrap();
+    read.unwrap();
+    let answers = String::from_utf8(answers).unwrap();
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "404", "200", "200"].repeat(50));
+}
+
+#[tokio::test]
+async fn c7_who_sends_no_http_is_no_error_in_the_log() {
+    let onsip = service().await;
+    let anna = account(&onsip, "anna@acme.test");
+    let setup = Setup::of(&onsip).account("front-desk", &anna).section("[log]\nlevel = \"debug\"");
+    let mut daemon = setup.start().await;
+    let long = format!("GET /livez HTTP/1.1\r\nX: {}", "a".repeat(200_000));
+    for scanned in ["\u{16}\u{3}\u{1}\r\n\r\n", "SSH-2.0-x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &long] {
+        let mut stream = TcpStream::connect(daemon.listen()).await.unwrap();
+        // It may be closed before all is sent.
+        let _ = stream.write_all(scanned.as_bytes()).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+    daemon.until_logged("a connection to the HTTP port ended early", SOON).await;
+    assert!(daemon.terminate().await.success());
+    for level in ["ERROR", "WARN"] {
+        assert!(!daemon.log().lines().any(|line| line.contains(level)), "{}", daemon.log());
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_a_few_open_files_ends_the_daemon_with_a_line_that_says_so() {
+    let folder = program::folder(&a_configuration());
+    for limit in [12, 16, 24, 32, 40, 48, 56] {
+        let script = format!("ulimit -n {limit} && exec \"$0\" run --config config.toml");
+        let said = Command::new("sh").args(["-c", &script, PROGRAM]).current_dir(folder.path()).output().await.unwrap();
+        let log = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(1), "{limit}: {log}");
+        assert!(
+            log.contains("raise the limit (LimitNOFILE=, ulimit -n)") && !log.contains("panicked"),
+            "{limit}: {log}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_command_reads_no_answer_without_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let endless = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            let asked = stream.read(&mut request).await.unwrap();
+            let status =
+                if request[..asked].starts_with(b"GET /api/v1/summary") { "200 OK" } else { "418 I'm a teapot" };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: 107374182400\r\n\r\n[");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // Until it is closed.
+            while stream.write_all(&[b'1'; 65_536]).await.is_ok() {}
+        }
+    });
+    let nowhere = tempfile::tempdir().unwrap();
+    let said = program::run(nowhere.path(), &["status", "--url", &url]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("is nothing of an onsip-router: it is longer than 16 MiB"), "{said:?}");
+    let said = program::run(nowhere.path(), &["tail", "--url", &url]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("418 I'm a teapot: [1111"), "{said:?}");
+    endless.abort();
+}
+
+#[tokio::test]
+async fn check_tells_of_a_variable_with_one_underscore_for_two() {
+    let folder = program::folder(&a_configuration());
+    let environment = [("ONSIP_ROUTER_XMPP_PORT", "5222")];
+    let said = program::run_with(folder.path(), &["check", "--config", "config.toml"], &environment).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let remark = "ONSIP_ROUTER_XMPP_PORT: sets nothing; is ONSIP_ROUTER__XMPP__PORT meant?";
+    assert!(said.stdout.lines().any(|line| line == remark), "{said:?}");
 }
 
 #[tokio::test]

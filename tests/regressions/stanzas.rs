@@ -34,13 +34,6 @@ fn retracts(node: &str, name: &str, count: usize) -> String {
     text + "</items>"
 }
 
-/// The most memory the process ever had, in KiB.
-fn peak(daemon: &Daemon) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// What stands between the daemon and the system: `shim-sync-fails` in its folder has every sync fail, and `shim-clock` sets
 /// the clock by so many seconds (`SHIM_CLOCK` does until that file is there).
 const SHIM: &str = r#"
@@ -200,7 +193,7 @@ async fn c2_d20_hostile_neighbours_cost_little_memory_and_a_healthy_account_no_t
     let of_long = daemon.events(EVENTS).iter().filter(|event| event["data"]["node"] == long.as_str()).count();
     let shown = said.lines().filter(|line| line.contains("event committed") && line.contains(&long)).count();
     assert!(shown > 0 && shown * 5 < of_long, "{shown} times for {of_long} events");
-    let peak = peak(&daemon);
+    let peak = daemon.peak_memory();
     println!("a healthy event waited {longest:#} at most; the process took {peak} KiB at most");
     assert!(peak < 200 * 1024, "{peak} KiB at most");
     assert!(daemon.terminate().await.success(), "{}", daemon.log());

@@ -100,6 +100,14 @@ impl Daemon {
         self.child.id().expect("the daemon runs")
     }
 
+    /// The most memory the process ever had, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the status of the process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its most memory");
+        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
     /// `GET path`, with further header lines if needed.
     pub async fn get(&self, path: &str, headers: &[&str]) -> Response {
         match http::get(self.listen(), path, headers).await {
@@ -301,7 +309,12 @@ fn announced(log: &str) -> Option<SocketAddr> {
 }
 
 fn launch(folder: &Path, env: &[(String, String)], run: usize) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_onsip-router"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsip-router"));
+    // What steers the tests is nothing of the daemon's, which would warn of it.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ONSIP_ROUTER")) {
+        command.env_remove(name);
+    }
+    command
         .args(["run", "--config", "config.toml"])
         .current_dir(folder)
         .envs(env.iter().map(|(key, value)| (key, value)))

@@ -2,8 +2,7 @@
 //!
 //! Must not know what an event says.
 
-/// A line that is longer is no event of ours; it is passed over.
-const LONGEST: usize = 4 << 20;
+use crate::domain::limits::DAEMON_EVENT;
 
 /// What the daemon said.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +19,9 @@ pub(super) struct Stream {
     rest: Vec<u8>,
     id: Option<String>,
     data: Option<String>,
+    /// What is read now is longer than any event of ours: the line, and the event that it is part of.
+    long_line: bool,
+    long_event: bool,
 }
 
 impl Stream {
@@ -27,12 +29,19 @@ impl Stream {
     pub(super) fn read(&mut self, chunk: &[u8]) -> Vec<Said> {
         let mut said = Vec::new();
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
-            if self.rest.len() + part.len() <= LONGEST {
+            self.long_line |= self.rest.len() + part.len() > DAEMON_EVENT;
+            if self.long_line {
+                self.rest = Vec::new();
+            } else {
                 self.rest.extend_from_slice(part);
             }
             if part.ends_with(b"\n") {
-                let line = String::from_utf8_lossy(&std::mem::take(&mut self.rest)).into_owned();
-                said.extend(self.line(line.trim_end_matches(['\r', '\n'])));
+                let line = std::mem::take(&mut self.rest);
+                if std::mem::take(&mut self.long_line) {
+                    self.long_event = true;
+                } else {
+                    said.extend(self.line(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n'])));
+                }
             }
         }
         said
@@ -43,13 +52,20 @@ impl Stream {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "" if line.is_empty() => {
-                let (id, data) = (self.id.take(), self.data.take());
-                return data.map(|data| Said::Event { id, data });
+                let (id, data, long) = (self.id.take(), self.data.take(), std::mem::take(&mut self.long_event));
+                return data.filter(|_| !long).map(|data| Said::Event { id, data });
             }
             "" => return value.strip_prefix("lost ").and_then(|n| n.parse().ok()).map(Said::Lost),
             "id" => self.id = Some(value.to_owned()),
             "data" => match &mut self.data {
-                Some(data) => *data = format!("{data}\n{value}"),
+                Some(data) if data.len() + value.len() >= DAEMON_EVENT => {
+                    data.clear();
+                    self.long_event = true;
+                }
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
                 None => self.data = Some(value.to_owned()),
             },
             _ => {}
@@ -91,6 +107,18 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(stream.read(&chunk), []);
         }
-        assert!(stream.rest.len() <= LONGEST);
+        assert!(stream.rest.len() <= DAEMON_EVENT);
+    }
+
+    #[test]
+    fn an_event_that_is_too_long_is_passed_over_whole_and_takes_no_room_without_end() {
+        let long = "x".repeat(DAEMON_EVENT / 2);
+        for part in [format!("data: {long}{long}{long}\ndata: y\n"), format!("data: {long}\n").repeat(9)] {
+            let mut stream = Stream::default();
+            assert_eq!(stream.read(part.as_bytes()), []);
+            assert!(stream.rest.capacity() + stream.data.as_ref().map_or(0, String::capacity) <= 2 * DAEMON_EVENT);
+            let next = Said::Event { id: None, data: "z".to_owned() };
+            assert_eq!(stream.read(b"\ndata: z\n\n"), [next]);
+        }
     }
 }

@@ -115,3 +115,53 @@ fn tables_nested_without_end_are_refused() {
         assert!(load(&[BASE, &text], NO_ENV).is_err());
     }
 }
+
+/// What is warned of where this variable is set.
+fn warned(variable: &str, value: &str) -> Option<String> {
+    let mut config = load(&[BASE], [(variable, value)]).unwrap();
+    config.warnings.pop().map(|problem| problem.to_string())
+}
+
+#[test]
+fn a_variable_with_too_few_underscores_is_warned_of_with_the_right_one() {
+    for (written, meant) in [
+        ("XMPP_PORT", "XMPP__PORT"),
+        ("XMPP_PROT", "XMPP__PORT"),
+        ("INSTANCE", "INSTANCE"),
+        ("HTTP_ALLOWED_HOSTS", "HTTP__ALLOWED_HOSTS"),
+        ("HTTP_TOKEN_FILE", "HTTP__TOKEN__FILE"),
+        ("ONSIP_SUBSCRIPTION_LEASE", "ONSIP__SUBSCRIPTION_LEASE"),
+        ("ACCOUNTS_A_PASSWORD", "ACCOUNTS__A__PASSWORD"),
+        ("ACCOUNTS_FRONT_DESK_PASSWORD_ENV", "ACCOUNTS__FRONT_DESK__PASSWORD__ENV"),
+        ("SINKS_HOOK_TYPE", "SINKS__HOOK__TYPE"),
+        ("SINKS_HOOK_URL", "SINKS__HOOK__URL"),
+    ] {
+        let variable = format!("ONSIP_ROUTER_{written}");
+        let said = format!("{variable}: sets nothing; is ONSIP_ROUTER__{meant} meant?");
+        assert_eq!(warned(&variable, "5222").as_deref(), Some(said.as_str()));
+    }
+    let strange = warned("ONSIP_ROUTER_COLOUR", "x").unwrap();
+    assert!(
+        strange.starts_with("ONSIP_ROUTER_COLOUR: sets nothing; variables that set a key begin with ONSIP_ROUTER__")
+    );
+}
+
+#[test]
+fn what_is_read_or_set_by_kubernetes_is_not_warned_of() {
+    for known in [
+        "ONSIP_ROUTER_TOKEN",
+        "ONSIP_ROUTER",
+        "ONSIP_ROUTER_SERVICE_HOST",
+        "ONSIP_ROUTER_SERVICE_PORT",
+        "ONSIP_ROUTER_SERVICE_PORT_HTTP",
+        "ONSIP_ROUTER_PORT",
+        "ONSIP_ROUTER_PORT_9464_TCP",
+        "ONSIP_ROUTER_PORT_9464_TCP_ADDR",
+        "ONSIP_ROUTER_METRICS_SERVICE_HOST",
+        "ONSIP_ROUTER_METRICS_PORT",
+        "ONSIP_ROUTER_METRICS_PORT_9464_TCP_PROTO",
+        "ONSIPROUTER_X",
+    ] {
+        assert_eq!(warned(known, "tcp://10.0.0.1:9464"), None, "{known}");
+    }
+}
