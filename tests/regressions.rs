@@ -16,6 +16,8 @@ mod login;
 mod neighbours;
 #[path = "regressions/operator.rs"]
 mod operator;
+#[path = "regressions/peers.rs"]
+mod peers;
 #[path = "regressions/rules.rs"]
 mod rules;
 #[path = "regressions/sinks.rs"]

@@ -112,8 +112,8 @@ async fn connect(options: &Options, complaint: &Complaint) -> Result<(Client, Wa
     let tls = options.encryption.client().await.map_err(|fault| Unmade::Other(fault.to_string()))?;
     let tls = TlsConnector::from(Arc::new(tls));
     let mut servers: Vec<_> = options.servers.iter().collect();
-    let first = rand::random_range(..servers.len().max(1));
-    servers.rotate_left(first.min(servers.len()));
+    let first = rand::random_range(..servers.len().max(1)).min(servers.len());
+    servers.rotate_left(first);
     let deadline = Instant::now() + CONNECTING;
     let mut last = Unmade::Other("no server is configured".to_owned());
     for (tried, server) in servers.iter().enumerate() {

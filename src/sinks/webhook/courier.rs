@@ -122,7 +122,7 @@ impl Courier {
         let wire = wire(&connection);
         match answer {
             Ok(Ok(answer)) => {
-                if let Some(wire) = wire {
+                if let Some(wire) = &wire {
                     wire.answered(WEBHOOK_ANSWER as u64);
                 }
                 if answer.status().is_success() {
@@ -132,7 +132,7 @@ impl Courier {
                 self.judge(answer).await
             }
             // Its status says 2xx, and the rest is of no use: the peer has what was posted. The connection is gone.
-            Ok(Err(_)) | Err(_) if wire.is_some_and(|wire| wire.take_success()) => Ok(()),
+            Ok(Err(_)) | Err(_) if wire.as_ref().is_some_and(Wire::take_success) => Ok(()),
             Ok(Err(fault)) => Err(self.broken(&fault)),
             Err(_) => {
                 let reason = format!("{}: no answer within {:?}", self.options.endpoint, batch.timeout());
