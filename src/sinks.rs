@@ -31,8 +31,10 @@ pub mod mqtt;
 pub mod nats;
 pub mod postgres;
 pub mod redis;
+mod relay;
 pub mod stdout;
 mod template;
+mod throttle;
 pub mod webhook;
 
 /// From one row per type: the [`Options`], the keys, and how a section is read. A build without the feature of a row

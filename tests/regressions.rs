@@ -20,6 +20,8 @@ mod login;
 mod neighbours;
 #[path = "regressions/operator.rs"]
 mod operator;
+#[path = "regressions/peers.rs"]
+mod peers;
 #[path = "regressions/places.rs"]
 mod places;
 #[path = "regressions/rules.rs"]

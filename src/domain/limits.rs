@@ -58,8 +58,11 @@
 //! | [`PEER_TEXT`] | 200 characters | enough to say what is wrong | the rest of the text is not shown |
 //! | [`WEBHOOK_ANSWER`] | 64 KiB | more than any page of an error | the connection is closed, the status counts |
 //! | [`WEBHOOK_ANSWER_TIME`] | 2 s | the status has said what there is to know | the connection is closed, the status counts |
-//! | [`WEBHOOK_HEADERS`] | 500 | servers add a few dozen | the answer is none, the event is posted again |
+//! | [`WEBHOOK_HEADERS`] | 500 | servers add a few dozen | the connection is closed; a 2xx counts all the same |
 //! | [`MQTT_PACKET`] | 64 KiB | acknowledgements are small | the connection is given up |
+//! | [`PEER_AT_ONCE`] | 64 KiB | a greeting, certificates, or the answers to what is under way | what comes next is read at [`PEER_RATE`] |
+//! | [`PEER_RATE`] | 64 KiB a second, and a quarter of what we write | some 600 acknowledgements a second that nothing was sent for | the rest waits in the network, and the sink's time-out ends the delivery |
+//! | [`PEER_UNASKED`] | 1 MiB | the largest answer holds an event that a trigger quotes | the connection is given up |
 //!
 //! # Addresses: what a name may stand for
 //!
@@ -199,6 +202,12 @@ pub const WEBHOOK_ANSWER_TIME: Duration = Duration::from_secs(2);
 pub const WEBHOOK_HEADERS: usize = 500;
 /// Bytes of a packet that an MQTT broker sends.
 pub const MQTT_PACKET: u32 = 64 << 10;
+/// Bytes that a sink's peer may send at once.
+pub const PEER_AT_ONCE: u64 = 64 << 10;
+/// Bytes a second that it may send on and on.
+pub const PEER_RATE: u64 = 64 << 10;
+/// Bytes that it may send while we send nothing, and so the bytes of its largest message.
+pub const PEER_UNASKED: u64 = 1 << 20;
 
 // ---- addresses -----------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
 
 mod connection;
+mod greeting;
 mod login;
 mod message;
 

@@ -19,6 +19,7 @@ use crate::settings::{Absent, Key, Kind, Text};
 mod address;
 mod bridge;
 mod connection;
+mod frames;
 mod table;
 
 /// Calls of one delivery that are held up by a fault of the table before the rest of the delivery waits too.

@@ -7,7 +7,7 @@
 use std::io;
 
 use async_trait::async_trait;
-use reqwest::header::HeaderValue;
+use hyper::header::HeaderValue;
 
 use super::encryption::{CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, Encryption};
 use super::mode::Mode;
@@ -18,12 +18,14 @@ use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind};
 
 mod address;
+mod connector;
 mod courier;
 mod endpoint;
 mod lane;
 mod message;
 mod signature;
 mod verdict;
+mod wire;
 
 use courier::Courier;
 pub use endpoint::Endpoint;

@@ -75,6 +75,96 @@ async fn d11_webhook_an_answer_with_odd_headers_is_an_answer() {
     }
 }
 
+/// Reads one request of a webhook, and says whether there was one.
+async fn posted(stream: &mut TcpStream) -> bool {
+    let mut request = Vec::new();
+    while !request.ends_with(b"}}") {
+        if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
+            return false;
+        }
+    }
+    true
+}
+
+/// What comes of a webhook that answers so and closes the connection.
+async fn answered(answer: String) -> Result<(), Failure> {
+    let talk = async move |mut stream: TcpStream| {
+        assert!(posted(&mut stream).await);
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    };
+    delivered(|address| format!("type = 'webhook'\nurl = 'http://{address}/'"), talk).await
+}
+
+#[tokio::test]
+async fn d11_webhook_a_2xx_counts_whatever_is_wrong_with_the_rest() {
+    let many = (0..600).map(|number| format!("x-{number}: y\r\n")).collect::<Vec<_>>().concat();
+    let long = format!("x: {}\r\n", "y".repeat(1_000_000));
+    for rest in [
+        "content-length: abc\r\n\r\n",
+        "content-length: \r\n\r\n",
+        "content-length: -1\r\n\r\n",
+        "content-length: +2\r\n\r\nok",
+        "content-length: 99999999999999999999999\r\n\r\nok",
+        "content-length: 18446744073709551615\r\n\r\nok",
+        "content-length: 0\r\ncontent-length: 5\r\n\r\nhello",
+        "content-length: 500\r\n\r\nok",
+        "transfer-encoding: zebra\r\n\r\nok",
+        "transfer-encoding: chunked\r\n\r\nzz\r\nok\r\n0\r\n\r\n",
+        "x: a\0b\r\ncontent-length: 0\r\n\r\n",
+        "x: a\rb\r\ncontent-length: 0\r\n\r\n",
+        &format!("{many}\r\n"),
+        &format!("{long}\r\n"),
+        "x: y",
+        "",
+    ] {
+        let answer = answered(format!("HTTP/1.1 200 OK\r\n{rest}")).await;
+        assert_eq!(answer, Ok(()), "{:?}", rest.chars().take(80).collect::<String>());
+    }
+    for line in [
+        "HTTP/2 200",
+        "HTTP/2.0 200 OK",
+        "HTTP/1.2 200 OK",
+        "HTTP/1.1  200 OK",
+        "HTTP/1.1 200 O\u{1}K",
+        "HTTP/1.1 299 Odd",
+        "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked",
+        "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 202 Taken\r\nx: a\0b",
+    ] {
+        assert_eq!(answered(format!("{line}\r\ncontent-length: 0\r\n\r\n")).await, Ok(()), "{line:?}");
+    }
+    for line in [
+        "ICY 200 OK",
+        "http/1.1 200 OK",
+        " HTTP/1.1 200 OK",
+        "HTTP/1.1 101 Switching Protocols",
+        "HTTP/1.1 099 Odd",
+        "HTTP/1.1 600 Odd",
+        "HTTP/1.1 500 Not 200 OK",
+    ] {
+        let answer = answered(format!("{line}\r\ncontent-length: 0\r\n\r\n")).await;
+        assert!(matches!(answer, Err(Failure::Retry { .. })), "{line:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn d11_webhook_the_2xx_of_one_post_is_none_for_the_next_on_the_same_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut sink = sink(&format!("type = 'webhook'\nurl = 'http://{}/'", listener.local_addr().unwrap()));
+    let peer = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(posted(&mut stream).await);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        assert!(posted(&mut stream).await, "on the same connection");
+        drop((stream, listener)); // without a word
+    };
+    let deliver = async {
+        assert_eq!(sink.deliver(&[parcel()]).await, [Ok(())]);
+        sink.deliver(&[parcel()]).await
+    };
+    let ((), answers) = futures::future::join(peer, deliver).await;
+    assert!(matches!(&answers[..], [Err(Failure::Retry { .. })]), "{answers:?}");
+}
+
 #[tokio::test]
 async fn f9_redis_a_server_that_repeats_the_log_in_does_not_have_the_password_shown() {
     let talk = async |mut stream: TcpStream| {

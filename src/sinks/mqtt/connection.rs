@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
+use super::super::throttle::Throttled;
 use super::super::{Failure, Parcel};
 use super::address::Address;
 use super::stream::ReadToEnd;
@@ -141,7 +142,7 @@ async fn connect(options: &Options) -> Result<Connection, String> {
     };
     let found = dial::addresses(host, *port).await.map_err(plainly)?;
     let begin = |tcp: TcpStream| {
-        let (tls, tcp) = (tls.clone(), ReadToEnd(tcp));
+        let (tls, tcp) = (tls.clone(), ReadToEnd(Throttled::new(tcp)));
         async move {
             let Some((client, name)) = tls else { return log_in(Box::new(tcp), options).await };
             let stream = client.connect(name, tcp).await.map_err(|fault| dial::Fault::Here(format!("TLS: {fault}")))?;

@@ -9,11 +9,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The stream.
 #[derive(Debug)]
-pub(super) struct ReadToEnd(pub(super) TcpStream);
+pub(super) struct ReadToEnd<S>(pub(super) S);
 
 /// `instead` where the peer has closed the stream.
 fn unless_closed<T>(result: io::Result<T>, instead: T) -> io::Result<T> {
@@ -26,13 +25,13 @@ fn unless_closed<T>(result: io::Result<T>, instead: T) -> io::Result<T> {
     }
 }
 
-impl AsyncRead for ReadToEnd {
+impl<S: AsyncRead + Unpin> AsyncRead for ReadToEnd<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for ReadToEnd {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReadToEnd<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.0).poll_write(cx, buf));
         Poll::Ready(unless_closed(written, buf.len()))
@@ -51,7 +50,7 @@ impl AsyncWrite for ReadToEnd {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

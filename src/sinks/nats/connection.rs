@@ -4,6 +4,7 @@
 //! connection: later events before earlier ones. So it is left no server to go to once it is connected; a lost
 //! connection ends with all that is on it, and a new one is made for the next delivery.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,20 +14,19 @@ use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind, ServerAddr};
-use futures::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 
 use super::super::excerpt::excerpt;
 use super::super::link::{Fault, Link};
 use super::super::{Failure, Parcel};
 use super::Options;
+use super::greeting::{self, Way};
 use super::message::{self, Message};
 use crate::dial;
 
-/// For a TCP connection, TLS and the log-in, over all addresses: shorter than the usual `timeout`.
+/// For a TCP connection, TLS and the log-in, over all servers and addresses: shorter than the usual `timeout`.
 const CONNECTING: Duration = Duration::from_secs(8);
-/// The same at one address, if there are not many.
-const AT_ONE: Duration = Duration::from_secs(5);
 /// For the acknowledgement of one message.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Between probes of a silent connection; after two without an answer it is lost.
@@ -41,6 +41,15 @@ pub(super) struct Connection {
     /// Whether something on it was not answered: it is not to be used again.
     doubtful: AtomicBool,
     complaint: Complaint,
+    way: Way,
+}
+
+/// Why there is no connection.
+enum Unmade {
+    /// A server refuses the log-in, with these words.
+    Login(String),
+    /// Anything else.
+    Other(String),
 }
 
 /// The last error that the server sent on its own: it says so, and not as an answer, where a subject is forbidden.
@@ -67,36 +76,14 @@ impl Link for Connection {
 
     /// Connects, logs in, and makes the stream if the options name one that is not there.
     async fn open(options: &Options) -> Result<Self, String> {
-        let failed = |fault: &dyn std::fmt::Display| {
-            format!("cannot connect to {}: {}", options.peer(), excerpt(&fault.to_string()))
-        };
         let complaint = Complaint::default();
-        let heard = complaint.clone();
-        let settings = ConnectOptions::new()
-            .event_callback(move |event| {
-                heard.hear(&event);
-                std::future::ready(())
-            })
-            .name("onsip-router")
-            .connection_timeout(share(options).await)
-            .request_timeout(Some(ANSWER))
-            .ping_interval(PROBE)
-            .ignore_discovered_servers()
-            .max_reconnects(options.servers.len())
-            .require_tls(options.encryption.is_configured())
-            .tls_client_config(options.encryption.client().await.map_err(|fault| failed(&fault))?);
-        let settings = options.login.add_to(settings).map_err(|fault| failed(&fault))?;
-        let client = settings.connect(&options.servers).await.map_err(|fault| match fault.kind() {
-            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                let said = excerpt(&fault.to_string());
-                format!(
-                    "{} refuses the log-in ({said}); check user, password, token, nkey or credentials",
-                    options.peer()
-                )
-            }
-            _ => failed(&fault),
+        let (client, way) = connect(options, &complaint).await.map_err(|unmade| match unmade {
+            Unmade::Login(said) => format!(
+                "{} refuses the log-in ({said}); check user, password, token, nkey or credentials",
+                options.peer()
+            ),
+            Unmade::Other(reason) => format!("cannot connect to {}: {reason}", options.peer()),
         })?;
-        client.set_server_pool(NOWHERE).await.map_err(|fault| failed(&fault))?;
         if let Some(name) = &options.stream {
             let wanted = stream::Config {
                 name: name.clone(),
@@ -108,7 +95,7 @@ impl Link for Connection {
                 format!("the stream {name} is not there and cannot be made: {}", excerpt(&fault.to_string()))
             })?;
         }
-        Ok(Self { client, doubtful: AtomicBool::new(false), complaint })
+        Ok(Self { client, doubtful: AtomicBool::new(false), complaint, way })
     }
 
     fn is_sound(&self) -> bool {
@@ -120,15 +107,76 @@ impl Link for Connection {
     }
 }
 
-/// The time for each address: the library goes through them by itself, one after the other.
-async fn share(options: &Options) -> Duration {
-    let servers = options.servers.iter().filter_map(|server| server.parse::<ServerAddr>().ok());
-    let found = join_all(servers.map(|server| async move {
-        // One that is not found costs no time.
-        dial::addresses(server.host(), server.port()).await.map_or(0, |found| found.len())
-    }));
-    let count = timeout(CONNECTING / 2, found).await.map_or(1, |found| found.into_iter().sum());
-    (CONNECTING / u32::try_from(count).unwrap_or(u32::MAX).max(1)).min(AT_ONE)
+/// Connects to one of the servers and logs in. They take turns, as any of them will do.
+async fn connect(options: &Options, complaint: &Complaint) -> Result<(Client, Way), Unmade> {
+    let tls = options.encryption.client().await.map_err(|fault| Unmade::Other(fault.to_string()))?;
+    let tls = TlsConnector::from(Arc::new(tls));
+    let mut servers: Vec<_> = options.servers.iter().collect();
+    let first = rand::random_range(..servers.len().max(1)).min(servers.len());
+    servers.rotate_left(first);
+    let deadline = Instant::now() + CONNECTING;
+    let mut last = Unmade::Other("no server is configured".to_owned());
+    for (tried, server) in servers.iter().enumerate() {
+        let left = u32::try_from(servers.len() - tried).unwrap_or(u32::MAX);
+        let patience = deadline.saturating_duration_since(Instant::now()) / left;
+        let connecting = connect_to(server, patience, options, &tls, complaint);
+        match timeout(patience, connecting).await {
+            Ok(Err(unmade @ Unmade::Login(_))) => return Err(unmade),
+            Ok(Ok(made)) => return Ok(made),
+            Ok(Err(unmade)) => last = unmade,
+            Err(_) => last = Unmade::Other(format!("{server}: no answer within {patience:?}")),
+        }
+    }
+    Err(last)
+}
+
+async fn connect_to(
+    server: &str,
+    patience: Duration,
+    options: &Options,
+    tls: &TlsConnector,
+    complaint: &Complaint,
+) -> Result<(Client, Way), Unmade> {
+    let other = |fault: &dyn std::fmt::Display| Unmade::Other(excerpt(&fault.to_string()));
+    let server: ServerAddr = server.parse().map_err(|fault| other(&fault))?;
+    let insisting = options.encryption.is_configured() || server.tls_required();
+    let found = dial::addresses(server.host(), server.port()).await.map_err(|fault| other(&fault))?;
+    let (server, settings) = (&server, || settings(options, complaint).map_err(|fault| other(&fault)));
+    let begin = |tcp| async move {
+        let greeted = greeting::greeted(tcp, tls, server.host(), insisting).await;
+        let greeted = greeted.map_err(|reason| dial::Fault::Here(Unmade::Other(reason)))?;
+        let way = Way::to(greeted).await.map_err(|fault| dial::Fault::Everywhere(other(&fault)))?;
+        let settings = settings().map_err(dial::Fault::Everywhere)?.local_address(way.from);
+        let client = settings.connect(&way.url).await.map_err(|fault| match fault.kind() {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                dial::Fault::Everywhere(Unmade::Login(excerpt(&fault.to_string())))
+            }
+            _ => dial::Fault::Here(way.relay.fault().map_or_else(|| other(&fault), Unmade::Other)),
+        })?;
+        client.set_server_pool(NOWHERE).await.map_err(|fault| dial::Fault::Here(other(&fault)))?;
+        Ok((client, way))
+    };
+    dial::open(&found, patience, begin).await.map_err(|fault| match fault {
+        dial::OpenError::Unreachable(fault) => other(&fault),
+        dial::OpenError::Useless(unmade) => unmade,
+    })
+}
+
+/// The options of the client library, for one server.
+fn settings(options: &Options, complaint: &Complaint) -> io::Result<ConnectOptions> {
+    let heard = complaint.clone();
+    let settings = ConnectOptions::new()
+        .event_callback(move |event| {
+            heard.hear(&event);
+            std::future::ready(())
+        })
+        .name("onsip-router")
+        .connection_timeout(CONNECTING)
+        .request_timeout(Some(ANSWER))
+        .ping_interval(PROBE)
+        .ignore_discovered_servers()
+        .max_reconnects(1);
+    options.login.add_to(settings)
 }
 
 impl Connection {
@@ -157,7 +205,7 @@ impl Connection {
 
     fn doubt(&self, reason: &str) -> Fault {
         self.doubtful.store(true, Ordering::Relaxed);
-        Fault::Refused(self.complaint.behind(reason))
+        Fault::Refused(self.complaint.behind(&self.way.relay.fault().unwrap_or_else(|| reason.to_owned())))
     }
 }
 

@@ -1,16 +1,26 @@
 //! One connection to a `PostgreSQL` server, up to its first fault. Must not know why an event is inserted.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::super::Parcel;
 use super::super::excerpt::excerpt;
+use super::super::relay::Stream;
+use super::super::throttle::Throttled;
 use super::Options;
 use super::address::Address;
 use super::bridge::Bridge;
+use super::frames::Framed;
 use super::table::{self, Column, Trial};
 use crate::dial;
 
@@ -39,7 +49,7 @@ pub(super) struct Connection {
     peer: String,
     insertion: String,
     /// Ends with the connection.
-    _bridge: Option<Bridge>,
+    bridge: Bridge,
 }
 
 /// Why a batch was not inserted; none of its rows is in the table.
@@ -61,7 +71,7 @@ impl Connection {
         let opening = async {
             let (mut link, bridge) = connect(options).await?;
             let insertion = prepare(&mut link, options).await.map_err(|why| format!("{}: {why}", options.address))?;
-            Ok(Self { link, peer: options.address.to_string(), insertion, _bridge: bridge })
+            Ok(Self { link, peer: options.address.to_string(), insertion, bridge })
         };
         timeout(CONNECTING, opening).await.unwrap_or_else(|_| Err(silent(options)))
     }
@@ -78,13 +88,16 @@ impl Connection {
         let statement = sqlx::query(AssertSqlSafe(self.insertion.as_str())).persistent(false).bind(bodies);
         match timeout(ANSWER, statement.execute(&mut self.link)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(fault(&error, &self.peer)),
+            Ok(Err(error)) => Err(match self.bridge.relay.fault() {
+                Some(why) => Fault::Server(format!("{}: {why}", self.peer)),
+                None => fault(&error, &self.peer),
+            }),
             Err(_) => Err(Fault::Server(format!("{}: no answer within {ANSWER:?}", self.peer))),
         }
     }
 }
 
-async fn connect(options: &Options) -> Result<(PgConnection, Option<Bridge>), String> {
+async fn connect(options: &Options) -> Result<(PgConnection, Bridge), String> {
     log_in(options).await.map_err(|reason| format!("cannot connect to {}: {reason}", options.address))
 }
 
@@ -128,32 +141,58 @@ async fn examine(link: &mut PgConnection, options: &Options, columns: &[Column])
     Ok(insertion)
 }
 
-/// Connects at the first address that answers. The library takes no stream, and no address beside the name that the
-/// certificate must carry; so where a name has several addresses, it is given a way to the one that was found.
-async fn log_in(options: &Options) -> Result<(PgConnection, Option<Bridge>), String> {
+/// Connects at the first address that answers. The library takes no stream, so it gets a way to one: to the address that
+/// was found, encrypted and throttled already.
+async fn log_in(options: &Options) -> Result<(PgConnection, Bridge), String> {
     let Address { host, port } = &options.address;
-    let directly = async || settings(options).connect().await;
+    let plainly = |fault: io::Error| fault.to_string();
     if options.address.is_socket() {
-        return directly().await.map(|link| (link, None)).map_err(|error| said(&error));
+        let socket = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await.map_err(plainly)?;
+        return over(Throttled::new(socket), options).await.map_err(|error| match error {
+            dial::Fault::Here(reason) | dial::Fault::Everywhere(reason) => reason,
+        });
     }
-    let found = dial::addresses(host, *port).await.map_err(|fault| fault.to_string())?;
-    if found.len() == 1 {
-        return directly().await.map(|link| (link, None)).map_err(|error| said(&error));
-    }
-    let begin = |tcp| async move {
-        let bridge = Bridge::to(tcp, *port).await;
-        let connected = match &bridge {
-            Ok(bridge) => settings(options).socket(bridge.folder.path()).connect().await,
-            // No folder for it: then as far as the library gets by itself.
-            Err(_) => settings(options).connect().await,
-        };
-        let link = connected.map_err(|error| match database(&error) {
-            Some(_) => dial::Fault::Everywhere(said(&error)),
-            None => dial::Fault::Here(said(&error)),
-        })?;
-        Ok((link, bridge.ok()))
+    let tls = if options.tls {
+        let name = ServerName::try_from(host.clone()).map_err(|fault| fault.to_string())?;
+        Some((TlsConnector::from(Arc::new(options.encryption.client().await.map_err(plainly)?)), name))
+    } else {
+        None
+    };
+    let found = dial::addresses(host, *port).await.map_err(plainly)?;
+    let begin = |tcp| {
+        let (tls, tcp) = (tls.clone(), Throttled::new(tcp));
+        async move {
+            let Some((client, name)) = tls else { return over(tcp, options).await };
+            let encrypted = encrypted(tcp, &client, name).await;
+            over(encrypted.map_err(|fault| dial::Fault::Here(format!("TLS: {fault}")))?, options).await
+        }
     };
     dial::open(&found, CONNECTING, begin).await.map_err(|fault| fault.to_string())
+}
+
+/// Asks the server for TLS, and insists on it.
+async fn encrypted<S: Stream>(mut stream: S, client: &TlsConnector, name: ServerName<'static>) -> io::Result<TlsStream<S>> {
+    /// A message of eight bytes, with a code in place of a version of the protocol.
+    const REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+    const WILLING: u8 = b'S';
+    stream.write_all(&REQUEST).await?;
+    if stream.read_u8().await? != WILLING {
+        return Err(io::Error::other("the server does not offer it; set up certificates there, or `tls = \"off\"`"));
+    }
+    client.connect(name, stream).await
+}
+
+async fn over(stream: impl Stream, options: &Options) -> Result<(PgConnection, Bridge), dial::Fault<String>> {
+    let bridge = Bridge::to(Framed::new(stream), options.address.port).await;
+    let bridge = bridge.map_err(|fault| {
+        dial::Fault::Everywhere(format!("no socket can be made for the connection: {fault}; check TMPDIR"))
+    })?;
+    let connected = settings(options).socket(bridge.path()).connect().await;
+    let link = connected.map_err(|error| match database(&error) {
+        Some(_) => dial::Fault::Everywhere(said(&error)),
+        None => dial::Fault::Here(bridge.relay.fault().unwrap_or_else(|| said(&error))),
+    })?;
+    Ok((link, bridge))
 }
 
 /// Says whether the server can make of the samples what the columns are, and if not, why.
@@ -216,8 +255,7 @@ async fn columns(link: &mut PgConnection, options: &Options) -> Result<Vec<Colum
 
 /// Each setting is set, for what is not comes from environment variables that are about other programs.
 fn settings(options: &Options) -> PgConnectOptions {
-    let mode = if options.tls { PgSslMode::VerifyFull } else { PgSslMode::Disable };
-    let mut settings = PgConnectOptions::new_without_pgpass()
+    PgConnectOptions::new_without_pgpass()
         .host(&options.address.host)
         .port(options.address.port)
         .database(&options.database)
@@ -225,16 +263,8 @@ fn settings(options: &Options) -> PgConnectOptions {
         .password(options.password.as_ref().map_or("", |password| password.expose()))
         .application_name("onsip-router")
         .extra_float_digits(None)
-        .ssl_mode(mode)
-        .ssl_root_cert_from_pem(Vec::new())
-        .disable_statement_logging();
-    if let Some(file) = &options.encryption.ca_file {
-        settings = settings.ssl_root_cert(file);
-    }
-    if let Some((certificate, key)) = &options.encryption.identity {
-        settings = settings.ssl_client_cert(certificate).ssl_client_key(key);
-    }
-    settings
+        .ssl_mode(PgSslMode::Disable) // the stream is encrypted already
+        .disable_statement_logging()
 }
 
 fn database(error: &sqlx::Error) -> Option<&PgDatabaseError> {

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::Parcel;
 use super::super::excerpt::excerpt;
+use super::super::throttle::Throttled;
 use super::Options;
 use super::address::Address;
 use crate::dial::{self, Fault};
@@ -247,7 +248,7 @@ async fn connect(options: &Options) -> Result<Connection, String> {
     };
     let found = dial::addresses(host, *port).await.map_err(plainly)?;
     let begin = |stream| {
-        let tls = tls.clone();
+        let (tls, stream) = (tls.clone(), Throttled::new(stream));
         async move {
             let Some((client, name)) = tls else { return Connection::over(stream, options).await };
             let stream = client.connect(name, stream).await;

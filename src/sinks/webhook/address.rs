@@ -5,8 +5,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-
 use crate::dial;
 use crate::dial::kind::Kind;
 
@@ -22,30 +20,21 @@ pub(super) fn vet(address: IpAddr, public_only: bool) -> Result<(), &'static str
     }
 }
 
-/// Looks names up as the system does, and vets every answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct VettingResolver {
-    /// Whether only public addresses may be called.
-    pub(super) public_only: bool,
+/// Looks `host` up as the system does, and vets every answer. One address of the wrong kind spoils them all: whoever
+/// answers so is not to be trusted with the rest.
+///
+/// # Errors
+/// Why it is not called.
+pub(super) async fn find(host: &str, port: u16, public_only: bool) -> Result<Vec<SocketAddr>, String> {
+    let found = dial::addresses(host, port).await.map_err(|fault| format!("{host} was not found: {fault}"))?;
+    vetted(host, found, public_only)
 }
 
-impl Resolve for VettingResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let public_only = self.public_only;
-        Box::pin(async move {
-            let found = dial::addresses(name.as_str(), 0).await;
-            let found = found.map_err(|fault| format!("{} was not found: {fault}", name.as_str()))?;
-            Ok(vetted(name.as_str(), found, public_only)?)
-        })
-    }
-}
-
-/// One address of the wrong kind spoils them all: whoever answers so is not to be trusted with the rest.
-fn vetted(name: &str, found: Vec<SocketAddr>, public_only: bool) -> Result<Addrs, String> {
+fn vetted(name: &str, found: Vec<SocketAddr>, public_only: bool) -> Result<Vec<SocketAddr>, String> {
     for address in &found {
         vet(address.ip(), public_only).map_err(|why| format!("{name} leads to {}, which {why}", address.ip()))?;
     }
-    Ok(Box::new(found.into_iter()))
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -134,7 +123,7 @@ mod tests {
     fn one_bad_answer_spoils_the_good_ones() {
         let found = |texts: &[&str]| texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect();
         let refused = |texts: &[&str], public_only| vetted("a.test", found(texts), public_only).map(drop).unwrap_err();
-        assert_eq!(vetted("a.test", found(&["1.1.1.1", "10.0.0.1"]), false).unwrap().count(), 2);
+        assert_eq!(vetted("a.test", found(&["1.1.1.1", "10.0.0.1"]), false).unwrap().len(), 2);
         assert_eq!(
             refused(&["1.1.1.1", "10.0.0.1"], true),
             "a.test leads to 10.0.0.1, which is not public, and `public_only` is set"
@@ -147,9 +136,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_looked_up_and_its_answers_are_vetted() {
-        let resolve = |public_only| VettingResolver { public_only }.resolve("localhost".parse().unwrap());
-        assert!(resolve(false).await.unwrap().all(|address| address.ip().is_loopback()));
-        let fault = resolve(true).await.map(drop).unwrap_err().to_string();
+        let find = |public_only| find("localhost", 80, public_only);
+        assert!(find(false).await.unwrap().iter().all(|address| address.ip().is_loopback()));
+        let fault = find(true).await.unwrap_err();
         assert!(fault.starts_with("localhost leads to ") && fault.ends_with("`public_only` is set"), "{fault}");
     }
 }

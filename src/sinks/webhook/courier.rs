@@ -9,21 +9,26 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::header::{AUTHORIZATION, DATE, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, redirect};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, AUTHORIZATION, DATE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::http::Extensions;
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use hyper_util::client::legacy::{Client, Error as HttpError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::Options;
-use super::address::VettingResolver;
+use super::connector::Connector;
 use super::lane::lanes;
 use super::message::{Message, value};
 use super::verdict::{self, Reach, Refusal};
+use super::wire::Wire;
 use crate::domain::limits::{WEBHOOK_ANSWER, WEBHOOK_ANSWER_TIME, WEBHOOK_HEADERS};
 use crate::domain::moment::Moment;
 use crate::sinks::excerpt::excerpt;
 use crate::sinks::{Batch, Failure};
 
-/// Time to connect, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
 /// An idle connection is closed after this long: most servers keep them longer.
 const IDLE: Duration = Duration::from_secs(15);
 /// An HTTP/2 connection is probed this often while something is under way, and closed if that is not answered.
@@ -36,7 +41,8 @@ const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 /// A peer, and the connections to it.
 pub(super) struct Courier {
     options: Options,
-    client: Client,
+    uri: Uri,
+    client: Client<Connector, Full<Bytes>>,
 }
 
 impl Courier {
@@ -49,8 +55,8 @@ impl Courier {
         let own = options.clone();
         let trust = tokio::task::spawn_blocking(move || own.trust()).await.map_err(io::Error::other);
         let trust = trust.flatten().map_err(|fault| failed(&fault))?;
-        let client = client(options, trust).map_err(|fault| failed(&fault.without_url()))?;
-        Ok(Self { options: options.clone(), client })
+        let uri = options.endpoint.url().as_str().parse().map_err(|fault: hyper::http::uri::InvalidUri| failed(&fault))?;
+        Ok(Self { options: options.clone(), uri, client: client(options, trust) })
     }
 
     /// Posts what is in `batch` and answers for each.
@@ -107,16 +113,27 @@ impl Courier {
             return Ok(());
         };
         let message = self.signed(message).map_err(refused)?;
-        let request = self.client.post(self.options.endpoint.url().clone()).headers(message.headers).body(message.body);
-        match tokio::time::timeout(batch.timeout(), request.send()).await {
+        let mut request = Request::new(Full::from(message.body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = message.headers;
+        let connection = capture_connection(&mut request);
+        let answer = tokio::time::timeout(batch.timeout(), self.client.request(request)).await;
+        let wire = wire(&connection);
+        match answer {
             Ok(Ok(answer)) => {
+                if let Some(wire) = &wire {
+                    wire.answered(WEBHOOK_ANSWER as u64);
+                }
                 if answer.status().is_success() {
                     // The status has said it all: nobody who stops waiting for the rest may post this again.
                     batch.answer_together(places.iter().copied(), &Ok(()));
                 }
                 self.judge(answer).await
             }
-            Ok(Err(fault)) => Err(self.broken(fault)),
+            // Its status says 2xx, and the rest is of no use: the peer has what was posted. The connection is gone.
+            Ok(Err(_)) | Err(_) if wire.as_ref().is_some_and(Wire::take_success) => Ok(()),
+            Ok(Err(fault)) => Err(self.broken(&fault)),
             Err(_) => {
                 let reason = format!("{}: no answer within {:?}", self.options.endpoint, batch.timeout());
                 Err(Refusal { failure: Failure::Retry { reason, after: None }, reach: Reach::Lane })
@@ -127,6 +144,8 @@ impl Courier {
     /// With the headers of Standard Webhooks, and who we are.
     fn signed(&self, mut message: Message) -> Result<Message, Failure> {
         let timestamp = Moment::now().utc().as_second();
+        message.headers.insert(USER_AGENT, HeaderValue::from_static(concat!("onsip-router/", env!("CARGO_PKG_VERSION"))));
+        message.headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         message.headers.insert(ID, value(&message.id)?);
         message.headers.insert(TIMESTAMP, timestamp.into());
         let sign = |key: &super::SigningKey| key.sign(&message.id, timestamp, &message.body);
@@ -142,7 +161,7 @@ impl Courier {
         Ok(message)
     }
 
-    async fn judge(&self, answer: Response) -> Result<(), Refusal> {
+    async fn judge(&self, answer: Response<Incoming>) -> Result<(), Refusal> {
         let status = answer.status();
         let header = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let wait = header(RETRY_AFTER).and_then(|wait| verdict::retry_after(wait, header(DATE), Moment::now()));
@@ -152,44 +171,45 @@ impl Courier {
         verdict::of(status, format!("{}: {status}{colon}{said}", self.options.endpoint), wait)
     }
 
-    fn broken(&self, fault: reqwest::Error) -> Refusal {
-        let fault = fault.without_url();
+    fn broken(&self, fault: &HttpError) -> Refusal {
         let (what, reach) =
             if fault.is_connect() { ("cannot connect", Reach::Sink) } else { ("the connection broke", Reach::Lane) };
-        let why = excerpt(&root(&fault));
+        let why = excerpt(&root(fault));
         let reason = format!("{}: {what}: {why}", self.options.endpoint);
         Refusal { failure: Failure::Retry { reason, after: None }, reach }
     }
 }
 
-fn client(options: &Options, trust: rustls::ClientConfig) -> reqwest::Result<Client> {
-    Client::builder()
-        .tls_backend_preconfigured(trust)
-        .dns_resolver(VettingResolver { public_only: options.public_only })
-        // Through a proxy nobody could say which address is called.
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .user_agent(HeaderValue::from_static(concat!("onsip-router/", env!("CARGO_PKG_VERSION"))))
-        .connect_timeout(CONNECT)
+/// What is known of the connection that a request went out on, if one did.
+fn wire(connection: &CaptureConnection) -> Option<Wire> {
+    let mut known = Extensions::new();
+    connection.connection_metadata().as_ref()?.get_extras(&mut known);
+    known.remove()
+}
+
+/// It follows no redirects and uses no proxy: through one, nobody could say which address is called.
+fn client(options: &Options, trust: rustls::ClientConfig) -> Client<Connector, Full<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(options.concurrency)
-        // An answer that breaks off at a header would be none, though the peer has taken the event: it would be posted
-        // again. What the headers hold matters little.
+        // What an answer says about a refusal is read as far as can be, whatever its headers look like.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true)
         .http1_max_headers(WEBHOOK_HEADERS)
         .http2_keep_alive_interval(PROBE)
         .http2_keep_alive_timeout(PROBE)
-        .build()
+        .build(Connector::new(trust, options.public_only))
 }
 
 /// The beginning of an answer. What is not read is no loss: the connection is closed then.
-async fn body(mut answer: Response) -> Vec<u8> {
+async fn body(mut answer: Response<Incoming>) -> Vec<u8> {
     let mut read = Vec::new();
     let reading = async {
-        while let Ok(Some(chunk)) = answer.chunk().await {
+        while let Some(Ok(frame)) = answer.body_mut().frame().await {
+            let Some(chunk) = frame.data_ref() else { continue };
             let room = WEBHOOK_ANSWER - read.len();
             read.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if read.len() == WEBHOOK_ANSWER {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
 use jiff::fmt::rfc2822;
-use reqwest::StatusCode;
 
 use crate::domain::moment::Moment;
 use crate::sinks::Failure;
