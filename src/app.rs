@@ -16,7 +16,7 @@ use crate::actors::{GIVE_UP, House};
 use crate::board::{AccountStatus, Board};
 use crate::config::Config;
 use crate::domain::moment::Moment;
-use crate::domain::status::AccountState;
+use crate::domain::status::{AccountState, StoreFault};
 use crate::feed::{Feed, Told};
 use crate::http::{self, Server};
 use crate::metrics::Metrics;
@@ -28,6 +28,8 @@ use crate::store::{OpenError, Room, Store, StoreError};
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How often the store's room and queue are measured.
 const MEASURING: Duration = Duration::from_secs(10);
+/// How often it is looked whether the database is where it was opened.
+const LOOKING: Duration = Duration::from_secs(1);
 /// How often old rows are pruned.
 const PRUNING: Duration = Duration::from_mins(10);
 /// How long the store gets to close.
@@ -39,7 +41,7 @@ pub struct App {
     house: Arc<House>,
     fleet: Addr<Fleet>,
     http: Server,
-    upkeep: [tokio::task::JoinHandle<()>; 4],
+    upkeep: [tokio::task::JoinHandle<()>; 5],
 }
 
 /// Why the router did not start.
@@ -144,6 +146,7 @@ impl App {
             actix::spawn(prune(Arc::clone(&house))),
             actix::spawn(stay_covered(Arc::clone(&house))),
             actix::spawn(measure(Arc::clone(&house))),
+            actix::spawn(watch_over(Arc::clone(&house))),
             actix::spawn(remember(Arc::clone(&house))),
         ];
         Ok(Self { board, house, fleet, http, upkeep })
@@ -203,8 +206,9 @@ impl App {
         self.house.metrics.config_reload(applied);
     }
 
-    /// Stops in good order, within ten seconds whatever hangs. Subscriptions are kept at the service.
-    pub async fn stop(self) {
+    /// Stops in good order, within ten seconds whatever hangs. Subscriptions are kept at the service. Returns what keeps
+    /// the store from being found at the next start as it is now, if anything does.
+    pub async fn stop(self) -> Option<StoreError> {
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
         let covered = Moment::now();
         if self.fleet.send(Shutdown { covered }).await.is_err() {
@@ -212,13 +216,20 @@ impl App {
         }
         // Only now: a beginning of coverage that was still on its way is written by then.
         let _ = timeout(CLOSING, covered_until(&self.house, covered)).await;
-        match timeout(CLOSING, self.house.store.close()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(fault)) => tracing::error!(%fault, "the store did not close cleanly"),
-            Err(_) => tracing::warn!("the store did not close in time"),
-        }
+        let fault = match timeout(CLOSING, self.house.store.close()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(fault)) => {
+                tracing::error!(%fault, "the store did not close cleanly");
+                Some(fault).filter(StoreError::lasts)
+            }
+            Err(_) => {
+                tracing::warn!("the store did not close in time");
+                None
+            }
+        };
         self.house.traces.stop().await;
         self.http.stop(false).await;
+        fault
     }
 }
 
@@ -252,6 +263,34 @@ async fn stay_covered(house: Arc<House>) {
         // Where no events come, nobody else finds out.
         if fault.lasts() && now.since(*failing.get_or_insert(now)) >= GIVE_UP {
             house.fail(&fault);
+        }
+    }
+}
+
+/// Notices that the database was removed or moved away: where no events come, nobody else finds out.
+async fn watch_over(house: Arc<House>) {
+    let mut absent = None;
+    loop {
+        tokio::time::sleep(LOOKING).await;
+        match house.store.look().await {
+            Ok(()) => {
+                if absent.take().is_some() {
+                    tracing::info!("the database is where it was opened again");
+                    let mut view = house.board.view();
+                    view.store_fault = view.store_fault.filter(|fault| *fault != StoreFault::Moved);
+                }
+            }
+            Err(fault) => {
+                let now = Moment::now();
+                house.board.view().store_fault = fault.fault();
+                if absent.is_none() {
+                    tracing::error!(%fault, "events cannot be committed; receiving stops until they can");
+                    house.store_failed(&fault);
+                }
+                if now.since(*absent.get_or_insert(now)) >= GIVE_UP {
+                    house.fail(&fault);
+                }
+            }
         }
     }
 }

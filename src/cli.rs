@@ -113,6 +113,17 @@ impl ConfigArgs {
         self.load_with_sources().0
     }
 
+    /// Reads the configuration to run it here: what it would destroy is wrong with it, too. Says besides which files it
+    /// came from.
+    fn load_to_run(&self) -> (Result<Config, Problems>, Sources) {
+        let (config, sources) = self.load_with_sources();
+        let config = config.and_then(|config| {
+            let problems = config.destinations(&sources);
+            if problems.is_empty() { Ok(config) } else { Err(problems) }
+        });
+        (config, sources)
+    }
+
     /// The same, and the files it came from.
     fn load_with_sources(&self) -> (Result<Config, Problems>, Sources) {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {

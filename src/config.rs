@@ -18,6 +18,7 @@ use crate::{http, metrics, otel, sinks, store, xmpp};
 mod account;
 mod address;
 mod delivery;
+mod destinations;
 mod load;
 mod log;
 mod onsip;

@@ -18,6 +18,7 @@ pub mod schema;
 pub mod secret;
 pub mod section;
 pub mod sources;
+pub mod target;
 pub mod watch;
 
 /// The environment variables a configuration is read with.

@@ -40,6 +40,7 @@ pub mod options;
 mod packing;
 mod picking;
 mod posting;
+mod presence;
 mod pruning;
 mod queue;
 mod recall;
@@ -67,6 +68,7 @@ use lock::{Lock, Watch};
 use memory::Memory;
 use opening::Opened;
 use options::Options;
+use presence::Presence;
 use time::Time;
 use transaction::Scribe;
 use window::Window;
@@ -86,6 +88,7 @@ pub struct Store {
     window: Arc<Window>,
     ownership: Arc<Ownership>,
     time: Arc<Time>,
+    presence: Arc<Presence>,
     path: Arc<Path>,
 }
 
@@ -137,8 +140,9 @@ impl Store {
             closing: AtomicBool::new(true),
             fault: Arc::default(),
         };
-        let (memory, window) = Default::default();
-        Ok(Self { writer, readers, memory, window, ownership: ownership.into(), time: time.into(), path: path.into() })
+        let (memory, window, presence) = Default::default();
+        let (ownership, time, path) = (ownership.into(), time.into(), path.into());
+        Ok(Self { writer, readers, memory, window, ownership, time, presence, path })
     }
 
     /// The writer has a thread of its own: between two of its statements it must not wait for anybody's turn.
@@ -150,18 +154,21 @@ impl Store {
         let closing = AtomicBool::new(false);
         let ownership = Ownership { ours, reads: false, touched, watch, closing, fault: Arc::clone(&fault) };
         let scribe = match Scribe::new(connection, lock, memory).await {
-            Ok(scribe) => scribe,
+            Ok(scribe) => scribe.watching(if ours { Presence::of(&path) } else { Presence::default() }),
             Err(fault) => return Err(OpenError::of(path, fault)),
         };
         let (writer, inbox) = mpsc::channel(WAITING);
         let (memory, window) = (Arc::clone(&scribe.memory), Arc::clone(&scribe.window));
-        let time = Arc::clone(&scribe.time);
+        let (time, presence) = (Arc::clone(&scribe.time), Arc::clone(&scribe.presence));
         let writing = Writer { scribe, readers: readers.clone(), inbox, fault }.run();
         let begun = tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
             std::thread::Builder::new().name("store".to_owned()).spawn(move || runtime.block_on(writing))
         });
         match begun {
-            Ok(_) => Ok(Self { writer, readers, memory, window, ownership: ownership.into(), time, path: path.into() }),
+            Ok(_) => {
+                let (ownership, path) = (ownership.into(), path.into());
+                Ok(Self { writer, readers, memory, window, ownership, time, presence, path })
+            }
             Err(fault) => Err(OpenError::Io { path, detail: fault.to_string() }),
         }
     }
@@ -192,6 +199,8 @@ impl Store {
 
     /// What of `recall` is known.
     pub async fn recall(&self, recall: Recall) -> Result<Recalled, StoreError> {
+        // What is known there may be known nowhere else.
+        self.presence.told()?;
         let mut recalled = recall::recall(&self.readers, &self.memory, &recall).await?;
         self.time.recalled(&mut recalled);
         Ok(recalled)
@@ -409,6 +418,12 @@ impl Store {
     pub async fn room(&self) -> io::Result<Room> {
         let path = Arc::clone(&self.path);
         tokio::task::spawn_blocking(move || room::measure(&path)).await?
+    }
+
+    /// Looks whether the files of the database are where they were opened.
+    pub async fn look(&self) -> Result<(), StoreError> {
+        let presence = Arc::clone(&self.presence);
+        tokio::task::spawn_blocking(move || presence.look()).await.unwrap_or(Ok(()))
     }
 
     /// Finishes what waits, folds the log into the database and lets go of it. Later calls get [`StoreError::Closed`].

@@ -76,6 +76,7 @@ fn leg(item: &str, node: &str, ended: Option<Timestamp>) -> Leg {
         touched: ended.unwrap_or(at(0)),
         account: Some("front".parse().unwrap()),
         collection: Some("/me/front@a".into()),
+        told_by: vec!["a".into()],
     }
 }
 
@@ -303,6 +304,10 @@ async fn a_database_has_one_owner_until_it_is_closed() {
     std::os::unix::fs::symlink(folder.path().join("router.db"), folder.path().join("link.db")).unwrap();
     let link = Options { url: format!("sqlite://{}", folder.path().join("link.db").display()) };
     assert!(matches!(Store::open(&link).await, Err(OpenError::Locked { .. })));
+    std::fs::hard_link(folder.path().join("router.db"), folder.path().join("hard.db")).unwrap();
+    let hard = Options { url: format!("sqlite://{}", folder.path().join("hard.db").display()) };
+    assert!(matches!(Store::open(&hard).await, Err(OpenError::Locked { .. })));
+    assert!(matches!(Store::beside(&hard).await, Err(OpenError::Locked { .. })));
 
     store.commit(of_events(vec![event("a", &["log"])])).await.unwrap();
     let (late, closed) = tokio::join!(store.commit(of_events(vec![event("b", &["log"])])), store.close());

@@ -44,8 +44,8 @@ impl Stage {
         let service = Service::new("active-calls", "xmpp.example.com").unwrap();
         let own: xmpp_parsers::jid::FullJid = "front@example.com/router".parse().unwrap();
         let hearing = Hearing::new(own.clone(), Arc::new([service.clone()]));
-        let reception =
-            Reception { account: "front".parse().unwrap(), own, services: vec![service], subids: Vec::new() };
+        let (account, domain) = ("front".parse().unwrap(), "example.com".into());
+        let reception = Reception { account, domain, own, services: vec![service], subids: Vec::new() };
         let wire = wire();
         let notes = messages(&wire, &hearing).unwrap();
         assert_eq!(notes.len(), MESSAGES, "what is measured is real");

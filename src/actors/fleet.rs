@@ -308,7 +308,9 @@ impl Fleet {
         let routes = Routes::new(config.sinks.iter().map(|(name, sink)| (name.clone(), sink.when.clone())));
         let sinks = self.sinks.iter().map(|(name, crew)| (name.clone(), crew.addr.clone())).collect();
         let stale = Stale { services_domain: config.onsip.services_domain.clone(), ages: config.onsip.stale };
-        let reroute = Reroute { routes, sinks, stale };
+        let enabled = config.accounts.values().filter(|account| account.enabled);
+        let domains = Arc::new(enabled.map(|account| account.jid.domain().as_str().into()).collect());
+        let reroute = Reroute { routes, sinks, stale, domains };
         match &self.router {
             Some(crew) if crew.addr.connected() => {
                 let sent = crew.addr.send(reroute);

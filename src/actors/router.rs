@@ -3,6 +3,7 @@
 //! Batches that arrive while a commit is under way are committed together in the next one, large ones in pieces
 //! (`rounds`). It remembers nothing between commits, so it can be rebuilt at any time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::sink::{SinkActor, Wake};
 use super::{GIVE_UP, House, Obituary};
 use crate::domain::limits::ROUND_BYTES;
 use crate::domain::moment::Moment;
-use crate::domain::name::{AccountName, SinkName};
+use crate::domain::name::{AccountName, JidDomain, SinkName};
 use crate::domain::status::RejectReason;
 use crate::protocol::admission::Reception;
 use crate::protocol::coverage::{Change, Gap};
@@ -85,6 +86,8 @@ pub struct Reroute {
     pub sinks: Vec<(SinkName, Addr<SinkActor>)>,
     /// Which legs are stale.
     pub stale: Stale,
+    /// The domains of the accounts there are.
+    pub domains: Arc<BTreeSet<JidDomain>>,
 }
 
 /// The actor.
@@ -94,6 +97,7 @@ pub struct Router {
     sinks: Vec<(SinkName, Addr<SinkActor>)>,
     line: Line,
     stale: Stale,
+    domains: Arc<BTreeSet<JidDomain>>,
     /// When this life began.
     born: Moment,
     _obituary: Obituary<ActorDied>,
@@ -106,6 +110,7 @@ impl Router {
             routes: Arc::new(reroute.routes),
             sinks: reroute.sinks,
             stale: reroute.stale,
+            domains: reroute.domains,
             born: Moment::now(),
             line: Line::default(),
             _obituary: Obituary::new(fleet, ActorDied { role: Role::Router, life }),
@@ -127,7 +132,8 @@ impl Router {
             return;
         }
         let (house, routes) = (Arc::clone(&self.house), Arc::clone(&self.routes));
-        let round = async move { round(&house, &routes, pieces).await };
+        let domains = Arc::clone(&self.domains);
+        let round = async move { round(&house, &routes, &domains, pieces).await };
         ctx.spawn(round.into_actor(self).map(move |done, this, ctx| {
             let Some(Done { reached, woken, .. }) = done else {
                 // The store is closed, or has failed for good: what is not committed is not promised.
@@ -159,13 +165,13 @@ struct Done {
 ///
 /// A commit that is refused for what is in it is tried with half of it, until the one thing that is at fault is alone. That
 /// is left out and counted: it must not stop everybody else for ever.
-async fn round(house: &House, routes: &Routes, pieces: Vec<Piece>) -> Option<Done> {
+async fn round(house: &House, routes: &Routes, domains: &Arc<BTreeSet<JidDomain>>, pieces: Vec<Piece>) -> Option<Done> {
     let (mut failing, mut troubled) = (None, false);
     let mut most = usize::MAX;
     house.room().await;
     loop {
         let units = Units::of(&pieces, Moment::now());
-        let refused = match attempt(house, routes, &pieces, units, most).await {
+        let refused = match attempt(house, routes, domains, &pieces, units, most).await {
             Ok(mut done) => {
                 if troubled {
                     tracing::info!("the store takes events again");
@@ -223,6 +229,7 @@ fn leave_out(house: &House, pieces: &[Piece], fault: &StoreError) -> Done {
 async fn attempt(
     house: &House,
     routes: &Routes,
+    domains: &Arc<BTreeSet<JidDomain>>,
     pieces: &[Piece],
     units: Units<'_>,
     most: usize,
@@ -255,7 +262,7 @@ async fn attempt(
     let Wanted { events, legs, nodes, calls } = wanted;
     let recalled = house.store.recall(Recall { events, legs, nodes, calls, ..recall }).await.map_err(failed)?;
     let now = Moment::now();
-    let mut legs = Legs::recalled(recalled.events, recalled.legs, recalled.calls);
+    let mut legs = Legs::recalled(recalled.events, recalled.legs, recalled.calls, Arc::clone(domains));
     let mut gaps = Gaps::recalled(recalled.coverage);
     let mut commit = Commit::default();
     let (mut seen, mut bytes) = (0, 0);
@@ -263,16 +270,19 @@ async fn attempt(
         let before = commit.events.len();
         let mut whole = true;
         match *unit {
-            Unit::Seen(sighting) => match legs.see(sighting, names) {
-                Verdict::New(events) => {
-                    commit.events.extend(events.iter().map(|event| done.tally.emit(sighting, event, routes)));
+            Unit::Seen(sighting) => {
+                match legs.see(sighting, names) {
+                    Verdict::New(events) => {
+                        commit.events.extend(events.iter().map(|event| done.tally.emit(sighting, event, routes)));
+                    }
+                    Verdict::Partly(events) => {
+                        commit.events.extend(events.iter().map(|event| done.tally.emit(sighting, event, routes)));
+                        whole = false;
+                    }
+                    Verdict::Duplicate(kind) => done.tally.duplicate(sighting, kind),
                 }
-                Verdict::Partly(events) => {
-                    commit.events.extend(events.iter().map(|event| done.tally.emit(sighting, event, routes)));
-                    whole = false;
-                }
-                Verdict::Duplicate(kind) => done.tally.duplicate(sighting, kind),
-            },
+                done.tally.foreign(&sighting.reception.account, legs.take_foreign());
+            }
             Unit::Cover(cover) => {
                 if let Some(gap) = gaps.note(cover) {
                     let event = gap.event(legs.next_of(&Gap::partition(&gap.account)));
@@ -338,5 +348,6 @@ impl Handler<Reroute> for Router {
         self.routes = Arc::new(reroute.routes);
         self.sinks = reroute.sinks;
         self.stale = reroute.stale;
+        self.domains = reroute.domains;
     }
 }

@@ -49,6 +49,7 @@ fn explained(fault: StoreFault) -> &'static str {
         StoreFault::Refused => "the database refuses them",
         StoreFault::Corrupt => "the database is damaged",
         StoreFault::Sync => "the disk could not make sure that what was written is there",
+        StoreFault::Moved => "the database was removed or moved away while the router runs",
         StoreFault::Gone => "the thread that writes the database is gone",
     }
 }

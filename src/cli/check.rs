@@ -55,10 +55,11 @@ pub fn run(args: &Args) -> ExitCode {
     for remark in config.warnings.iter().chain(&config.notes) {
         print(remark);
     }
-    let absent = absent_folders(&config);
-    if !absent.is_empty() {
-        print(absent.located(sources.places()).sorted());
-        return ExitCode::from(BAD_CONFIGURATION);
+    for problems in [config.destinations(&sources), absent_folders(&config).located(sources.places()).sorted()] {
+        if !problems.is_empty() {
+            print(problems);
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
     }
     let shown = match &args.event {
         None => print(summary(&config)),

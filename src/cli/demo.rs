@@ -80,7 +80,7 @@ async fn play(args: &Args) -> anyhow::Result<()> {
     let first_fault = args.faults.then_some(|jid: &BareJid| onsip.cut(jid));
     let mut seen = watch::watch(&app, &mut feed, args.duration.map(Duration::from_secs), first_fault).await?;
     let fleet = Fleet::of(&app.board().view(), Moment::now().utc());
-    app.stop().await;
+    let _ = app.stop().await; // its database goes with it
     onsip.stop();
     seen.catch_up(&mut feed)?;
     say(&format!("\n{}", summary::text(&seen, &fleet, metrics.totals(), &metrics.deliveries())))

@@ -86,11 +86,12 @@ async fn serve(mut running: Running, logging: &log::Logging) -> anyhow::Result<(
         }
     };
     tracing::info!("stopping");
-    if timeout(LAST_RESORT, app.stop()).await.is_err() {
+    let at_the_end = timeout(LAST_RESORT, app.stop()).await.unwrap_or_else(|_| {
         tracing::warn!("not everything stopped in time");
-    }
+        None
+    });
     tracing::info!("stopped");
-    match fault {
+    match fault.or(at_the_end) {
         Some(fault) => Err(anyhow::Error::new(fault).context("the store has failed for good")),
         None => Ok(()),
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{CallFields, Direction};
 use super::identity::Token;
-use super::name::{AccountName, ItemId, NodeName};
+use super::name::{AccountName, ItemId, JidDomain, NodeName};
 
 /// One published item over its life: for `active-calls` the leg of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,10 @@ pub struct Leg {
     /// The collection it was told through last (XEP-0248).
     #[serde(default)]
     pub collection: Option<NodeName>,
+    /// The domains of the accounts that told of it: only these may end it. None is known of a leg from before they were
+    /// written down.
+    #[serde(default)]
+    pub told_by: Vec<JidDomain>,
 }
 
 /// What the legs of one call share.

@@ -47,6 +47,7 @@
 //! | [`PIECE_BYTES`] | 64 KiB | of one account in one commit: a large message is committed in pieces | the rest comes with the next commit, behind the others |
 //! | [`ROUND_BYTES`] | 512 KiB | one commit: some tens of milliseconds | the rest comes with the next commit |
 //! | [`ENDED_AT_ONCE`] | 64 | legs that one purge, or one answer, ends in one commit: a phone has a few | the rest ends with the next commits |
+//! | [`TELLERS`] | 8 domains | those whose accounts told of one leg may end it: usually one | the ends that accounts of other domains tell of are ignored; `events_rejected_total{reason="foreign_leg"}` |
 //! | [`LIVE_LEGS`] | 1,024 of one leaf | looked at when a purge or an answer ends legs | the others wait for the next purge, or end as stale |
 //! | [`TAKEN_BYTES`] | 4 MiB | what a sink takes from the queue at once | the rest is taken with the next step |
 //! | [`REASON_BYTES`] | 1 KiB | why a delivery was given up, as it is kept with the dead letter | cut off |
@@ -185,6 +186,8 @@ pub const ELEMENT_BYTES: usize = 16 * 1024;
 pub const ENDED_AT_ONCE: usize = 64;
 /// Live legs of one leaf that are recalled at once.
 pub const LIVE_LEGS: usize = 1_024;
+/// Domains whose accounts told of one leg.
+pub const TELLERS: usize = 8;
 /// Bytes of the events that a sink takes from the queue at once; always one event at least.
 pub const TAKEN_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of the reason that is kept with a dead letter.

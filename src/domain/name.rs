@@ -87,6 +87,12 @@ opaque_name! {
 chosen_name!(SinkName);
 
 opaque_name! {
+    /// The domain of an account's JID, as it is configured: who answers for what its server says.
+    JidDomain
+}
+any_text!(JidDomain);
+
+opaque_name! {
     /// A PubSub node (XEP-0060), e.g. `/me/front@acme.onsip.com` or the leaf `/acme.onsip.com/front`. Opaque.
     NodeName
 }

@@ -181,6 +181,8 @@ labels! {
         Oversize = "oversize",
         /// The store can never take what comes out of it.
         Refused = "refused",
+        /// An end of a leg by an account of a domain that never told of it.
+        ForeignLeg = "foreign_leg",
     }
 }
 
@@ -247,6 +249,8 @@ labels! {
         Corrupt = "corrupt",
         /// The disk could not make sure that what was written is there.
         Sync = "sync",
+        /// The files of the database are not where they were opened.
+        Moved = "moved",
         /// The thread that writes the database is gone.
         Gone = "gone",
     }

@@ -6,7 +6,7 @@
 use xmpp_parsers::jid::FullJid;
 
 use super::notification::Notification;
-use crate::domain::name::{AccountName, NodeName, Subid};
+use crate::domain::name::{AccountName, JidDomain, NodeName, Subid};
 use crate::domain::service::Service;
 use crate::domain::status::RejectReason;
 
@@ -15,6 +15,8 @@ use crate::domain::status::RejectReason;
 pub struct Reception {
     /// The account.
     pub account: AccountName,
+    /// The domain of its JID as it is configured: what a server calls us when it binds a resource proves nothing.
+    pub domain: JidDomain,
     /// The bound full JID, as the server gave it.
     pub own: FullJid,
     /// The services this account uses.
@@ -57,6 +59,7 @@ mod tests {
     fn reception() -> Reception {
         Reception {
             account: "front".parse().unwrap(),
+            domain: "acme.test".into(),
             own: FullJid::new("front@acme.test/router").unwrap(),
             services: vec![Service::new("active-calls", "xmpp.test").unwrap()],
             subids: Vec::new(),

@@ -3,7 +3,7 @@
 //! Works on what the store recalls for one batch and gives back what must be remembered, so it holds nothing between
 //! batches and a restart changes nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use crate::domain::event::{
 use crate::domain::identity::Token;
 use crate::domain::leg::{Call, Leg};
 use crate::domain::limits::ENDED_AT_ONCE;
-use crate::domain::name::{ItemId, NodeName};
+use crate::domain::name::{ItemId, JidDomain, NodeName};
 use crate::domain::service::{Service, ServiceKind};
 use emission::{Ending, ending, envelope, origin, publish_time, receipt};
 use life::{comes_late, learn, outcome, unseen_leg};
@@ -25,6 +25,7 @@ use purpose::purpose;
 
 mod ageing;
 mod emission;
+mod foreign;
 mod life;
 mod naming;
 mod purpose;
@@ -83,6 +84,10 @@ pub struct Legs {
     calls: HashMap<Token, Call>,
     changed: HashSet<Token>,
     changed_calls: HashSet<Token>,
+    /// The domains of the accounts there are.
+    domains: Arc<BTreeSet<JidDomain>>,
+    /// Ends that were ignored since they were asked for.
+    foreign: u64,
 }
 
 impl Wanted {
@@ -107,10 +112,16 @@ impl Wanted {
 }
 
 impl Legs {
-    /// Starts from what is remembered.
+    /// Starts from what is remembered. `domains` are those of the accounts there are.
     #[must_use]
-    pub fn recalled(events: Vec<Token>, legs: Vec<Arc<Leg>>, calls: Vec<Call>) -> Self {
+    pub fn recalled(
+        events: Vec<Token>,
+        legs: Vec<Arc<Leg>>,
+        calls: Vec<Call>,
+        domains: Arc<BTreeSet<JidDomain>>,
+    ) -> Self {
         Self {
+            domains,
             known: events.into_iter().collect(),
             table: legs.into_iter().map(|leg| (leg.token.clone(), leg)).collect(),
             calls: calls.into_iter().map(|call| (call.partition.clone(), call)).collect(),
@@ -164,6 +175,7 @@ impl Legs {
         let Names { leg: token, event: id, partition } = names;
         let kind = item_type(content);
         if !self.known.insert(id.clone()) {
+            self.vouch(sighting, &token, &partition);
             return Verdict::Duplicate(kind);
         }
         let published_at = published.and_then(publish_time);
@@ -174,17 +186,23 @@ impl Legs {
         let time = published_at.unwrap_or(sighting.received);
         let goes_on =
             |leg: &Leg, ended| overtaken || comes_late(leg, ended, &partition, content, receipt.replayed, published_at);
-        let leg = match known.filter(|leg| leg.ended.is_none_or(|ended| goes_on(leg, ended))) {
+        let kept = known.clone().filter(|leg| self.is_strange(sighting, leg, &partition));
+        let goes_on = |leg: &Arc<Leg>| kept.is_none() && leg.ended.is_none_or(|ended| goes_on(leg, ended));
+        let leg = match known.filter(goes_on) {
             Some(leg) => Arc::unwrap_or_clone(leg),
             None => Leg { partition, began: time, ..unseen_leg(sighting, &token, node, item, &id) },
         };
+        let leg = learn(leg, content, time);
         let leg = Leg {
             touched: sighting.received,
             account: Some(sighting.reception.account.clone()),
             collection: sighting.note.collection.clone(),
-            ..learn(leg, content, time)
+            told_by: foreign::with(&sighting.reception.domain, leg.told_by),
+            ..leg
         };
-        self.changed.insert(token.clone());
+        if kept.is_none() {
+            self.changed.insert(token.clone());
+        }
         let call = self.advance(&leg.partition);
         if leg.answered.is_some() && call.answered_by.is_none() {
             call.answered_by = Some(token.clone());
@@ -209,7 +227,7 @@ impl Legs {
             }
         };
         let event = envelope(sighting.service, &leg, id, kind, time, sequence, data);
-        self.table.insert(token, leg.into());
+        self.table.insert(token, kept.unwrap_or_else(|| leg.into()));
         Verdict::New(vec![event])
     }
 
@@ -222,6 +240,10 @@ impl Legs {
             return Verdict::Duplicate(end_type(sighting.service));
         }
         let leg = leg.unwrap_or_else(|| unseen_leg(sighting, &token, node, item, &id).into());
+        if !self.may_end(sighting, &leg) {
+            self.foreign += 1;
+            return Verdict::New(Vec::new());
+        }
         let ending = ending(sighting, &leg, EndReason::Retracted);
         Verdict::New(vec![self.end(ending, leg, id)])
     }
@@ -239,6 +261,9 @@ impl Legs {
 
     /// Ends live legs, the oldest first; those of one moment in the order of their items. Only some where there are many.
     fn end_all(&mut self, sighting: Sighting<'_>, mut live: Vec<Arc<Leg>>, reason: EndReason) -> Verdict {
+        let before = live.len();
+        live.retain(|leg| self.may_end(sighting, leg));
+        let foreign = before - live.len();
         live.sort_by(|one, other| (one.began, &one.item).cmp(&(other.began, &other.item)));
         let all = live.len() <= ENDED_AT_ONCE;
         let ended = live.into_iter().take(ENDED_AT_ONCE).map(|leg| {
@@ -246,7 +271,11 @@ impl Legs {
             self.end(ending(sighting, &leg, reason), leg, id)
         });
         let events = ended.collect();
-        if all { Verdict::New(events) } else { Verdict::Partly(events) }
+        if !all {
+            return Verdict::Partly(events);
+        }
+        self.foreign += foreign as u64;
+        Verdict::New(events)
     }
 
     /// Ends a leg and makes the event of it.

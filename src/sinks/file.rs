@@ -17,6 +17,7 @@ use super::{Batch, Sink};
 use crate::domain::moment::Moment;
 use crate::settings::problem::{self, Problems};
 use crate::settings::section::Section;
+use crate::settings::target::{self, Target, folder_of};
 use crate::settings::{Absent, Key, Kind, Text};
 use rotation::Rotation;
 
@@ -98,19 +99,7 @@ impl Options {
     /// The folder of the file, if it is not there.
     #[must_use]
     pub fn absent_folder(&self) -> Option<&Path> {
-        Some(folder_of(&self.path)).filter(|folder| !folder.is_dir())
-    }
-
-    /// The path in the one spelling that all spellings of it have in common; none where it is no regular file, such as a
-    /// pipe: several may write to that.
-    #[must_use]
-    pub fn one_spelling(&self) -> Option<PathBuf> {
-        if let Ok(path) = self.path.canonicalize() {
-            return Some(path).filter(|path| path.is_file());
-        }
-        let folder = folder_of(&self.path);
-        let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok()?;
-        Some(folder.join(self.path.file_name()?))
+        Some(folder_of(&self.path)).filter(|_| !target::has_folder(&self.path))
     }
 
     /// Returns the secrets that go to a peer: there are none.
@@ -130,8 +119,8 @@ impl Options {
 pub fn distinct<'a>(sinks: impl Iterator<Item = (&'a str, &'a Options)>, problems: &mut Problems) {
     let mut seen = BTreeMap::new();
     for (name, options) in sinks {
-        let Some(path) = options.one_spelling() else { continue };
-        if let Some(first) = seen.insert(path, name) {
+        let Some(file) = Target::of(&options.path) else { continue };
+        if let Some(first) = seen.insert(file, name) {
             let path = problem::Path::default().join("sinks").join(name).join("path");
             problems.add(path, format_args!("is the same file as that of sinks.{first}; give one of them another"));
         }
@@ -275,10 +264,6 @@ fn create(path: &Path, permissions: u32) -> io::Result<File> {
     // The new name must outlive a power cut too; not every file system can do that.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(file)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Ends a line that a crash has left half written.

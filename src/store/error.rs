@@ -28,6 +28,9 @@ pub enum StoreError {
     /// The disk could not make sure that what was written is there: nobody knows what is. Nothing is written after that.
     #[error("the disk could not make sure that what was written is there, check the disk: {0}")]
     Sync(Arc<str>),
+    /// The files of the database are not where they were opened: what is written into them is lost with the process.
+    #[error("the database was removed or moved away while the router runs: {0}")]
+    Moved(Arc<str>),
     /// The thread that writes the database is gone, though nobody closed the store.
     #[error("the thread that writes the database is gone")]
     Gone,
@@ -47,6 +50,7 @@ impl StoreError {
             Self::Refused(_) => Some(StoreFault::Refused),
             Self::Corrupt(_) => Some(StoreFault::Corrupt),
             Self::Sync(_) => Some(StoreFault::Sync),
+            Self::Moved(_) => Some(StoreFault::Moved),
             Self::Gone => Some(StoreFault::Gone),
             Self::Closed => None,
         }
@@ -57,7 +61,13 @@ impl StoreError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Sync(_) | Self::Gone => true,
-            Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Refused(_) | Self::Corrupt(_) | Self::Closed => false,
+            Self::Full(_)
+            | Self::Io(_)
+            | Self::Busy(_)
+            | Self::Refused(_)
+            | Self::Corrupt(_)
+            | Self::Moved(_)
+            | Self::Closed => false,
         }
     }
 
@@ -65,7 +75,7 @@ impl StoreError {
     #[must_use]
     pub fn lasts(&self) -> bool {
         match self {
-            Self::Io(_) | Self::Corrupt(_) | Self::Sync(_) | Self::Gone => true,
+            Self::Io(_) | Self::Corrupt(_) | Self::Sync(_) | Self::Moved(_) | Self::Gone => true,
             Self::Full(_) | Self::Busy(_) | Self::Refused(_) | Self::Closed => false,
         }
     }
@@ -79,6 +89,7 @@ impl StoreError {
             | Self::Busy(_)
             | Self::Corrupt(_)
             | Self::Sync(_)
+            | Self::Moved(_)
             | Self::Gone
             | Self::Closed => false,
         }

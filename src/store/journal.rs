@@ -19,7 +19,7 @@ pub(super) const ROWS: &str = "SELECT number, checksum, body FROM journal WHERE 
 pub(super) const REMOVE: &str = "DELETE FROM journal WHERE number = ?1";
 
 /// The first byte of a row: what those that follow mean. Another one with each change of what is in it.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// One row as it is written.
 #[derive(Serialize)]

@@ -1,23 +1,30 @@
 //! Who owns a database, and how its owner learns that an operator has changed it.
 //!
-//! The file `<db>.lock` is locked by the owner. Whoever else writes touches it, before the change can be seen. Must not know
+//! The file `<db>.lock` is locked by the owner, and so is the database itself, which may have another name too. Whoever else writes touches it, before the change can be seen. Must not know
 //! what is written.
 
 use std::fs::{File, FileTimes, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::fs::{FsWord, NFS_SUPER_MAGIC, fstatfs};
+
 use super::error::OpenError;
 use super::opening::{PRIVATE, unopened};
 use crate::domain::moment::Moment;
+
+/// File systems of other machines: there a lock of the database would be one of those that SQLite takes (flock(2)).
+const REMOTE: [FsWord; 3] = [NFS_SUPER_MAGIC, 0xff53_4d42, 0xfe53_4d42];
 
 /// The lock of one database, held or not.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: Option<File>,
+    /// The database, locked. Closing a file drops the locks that SQLite has on it, so it stays open for longer than there.
+    database: Option<File>,
     held: bool,
     path: Arc<Path>,
 }
@@ -29,16 +36,47 @@ impl Lock {
         let file = OpenOptions::new().create(true).read(true).append(true).mode(PRIVATE).open(&path);
         let file = file.map_err(|error| unopened(&path, &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { file: Some(file), held: true, path: path.into() }),
+            Ok(()) => {
+                let mut lock = Self { file: Some(file), database: None, held: true, path: path.into() };
+                lock.hold_file(database)?;
+                Ok(lock)
+            }
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: database.to_owned() }),
             Err(TryLockError::Error(error)) => Err(unopened(&path, &error)),
+        }
+    }
+
+    /// Locks the file of the database, if it is there and not locked yet: by another name of it, it has another lock beside it.
+    pub(super) fn hold_file(&mut self, database: &Path) -> Result<(), OpenError> {
+        if self.database.is_some() {
+            return Ok(());
+        }
+        // What is no file is refused later; to open a pipe would be to wait for somebody who writes into it.
+        let file = match database.metadata().and_then(|found| found.is_file().then(|| File::open(database)).transpose())
+        {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unopened(database, &error)),
+        };
+        if fstatfs(&file).is_ok_and(|found| REMOTE.contains(&found.f_type)) {
+            return Ok(());
+        }
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: database.to_owned() }),
+            // Where it cannot be locked, the lock beside it has to do.
+            Ok(()) | Err(TryLockError::Error(_)) => {
+                self.database = Some(file);
+                Ok(())
+            }
         }
     }
 
     /// The lock of a database that another process may own.
     pub(super) fn of(database: &Path) -> Self {
         let path = beside(database);
-        Self { file: OpenOptions::new().append(true).open(&path).ok(), held: false, path: path.into() }
+        let file = OpenOptions::new().append(true).open(&path).ok();
+        Self { file, database: None, held: false, path: path.into() }
     }
 
     /// Whether somebody owns the database. Changes nothing, and keeps nobody from it for longer than this takes.

@@ -54,7 +54,7 @@ pub(super) struct Opened {
 /// Opens the database of `options`, making it if it is absent.
 pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let path = path_of(&options.url)?;
-    let lock = Lock::hold(&path)?;
+    let mut lock = Lock::hold(&path)?;
     if has_content(&path, true)? {
         check_log(&path, &lock).await?;
         match examine(&path)? {
@@ -69,6 +69,7 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
         // SQLite would leave it to the umask who may read it; its log and index get the mode of the database.
         let made = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(&path);
         made.map_err(|error| unopened(&path, &error))?;
+        lock.hold_file(&path)?;
     }
     let mut writer = writer(&path, true).await?;
     give_room_back(&mut writer).await.map_err(|error| refused(&path, error))?;
@@ -82,12 +83,17 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
 pub(super) async fn beside(options: &Options) -> Result<Opened, OpenError> {
     let path = path_of(&options.url)?;
     // Without an owner the log is folded in by whoever opens it: what is damaged would be gone without a word.
-    if has_content(&path, true)?
-        && let Ok(lock) = Lock::hold(&path)
-    {
-        check_log(&path, &lock).await?;
-        if let Log::Damaged { commits } = examine(&path)? {
-            return Err(OpenError::Log { path, commits });
+    if has_content(&path, true)? {
+        match Lock::hold(&path) {
+            Ok(lock) => {
+                check_log(&path, &lock).await?;
+                if let Log::Damaged { commits } = examine(&path)? {
+                    return Err(OpenError::Log { path, commits });
+                }
+            }
+            // Its owner knows it by another name, with another log beside it.
+            Err(fault @ OpenError::Locked { .. }) if !Lock::is_held(&path) => return Err(fault),
+            Err(_) => {}
         }
     }
     {
@@ -423,7 +429,9 @@ impl OpenError {
                 Self::Corrupt { path, detail: detail.to_string() }
             }
             StoreError::Io(detail) | StoreError::Sync(detail) => Self::Io { path, detail: detail.to_string() },
-            fault @ (StoreError::Gone | StoreError::Closed) => Self::Io { path, detail: fault.to_string() },
+            fault @ (StoreError::Moved(_) | StoreError::Gone | StoreError::Closed) => {
+                Self::Io { path, detail: fault.to_string() }
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Where the state lives: the `[store]` section.
 
+use std::path::{Path, PathBuf};
+
 use crate::settings::section::Section;
 use crate::settings::{Absent, Key, Kind, Text};
 
@@ -18,6 +20,27 @@ impl Options {
         absent: Absent::Default("sqlite://onsip-router.db"),
         help: "State and delivery queue: sqlite://NAME is relative, sqlite:///PATH absolute.",
     }];
+
+    /// Returns the file of the database.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.url.strip_prefix("sqlite://").filter(|name| !name.is_empty()).map(Path::new)
+    }
+
+    /// Returns all files that are the database's alone: itself, and those beside it, through a link as well.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Some(named) = self.path() else { return Vec::new() };
+        let real = named.canonicalize().ok().filter(|real| real != named);
+        let beside = |path: &Path| {
+            ["", "-wal", "-shm", "-journal", "-wal.damaged", ".lock"].map(|suffix| {
+                let mut name = path.as_os_str().to_owned();
+                name.push(suffix);
+                PathBuf::from(name)
+            })
+        };
+        [Some(named.to_owned()), real].into_iter().flatten().flat_map(|path| beside(&path)).collect()
+    }
 
     /// Reads the section.
     pub fn read(section: &Section<'_>) -> Option<Self> {

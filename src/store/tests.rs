@@ -325,6 +325,7 @@ async fn a5_a_clock_that_jumps_drops_nothing_forgets_no_id_and_makes_no_leg_stal
         touched: real(),
         account: None,
         collection: None,
+        told_by: Vec::new(),
     };
     store.commit(Commit { legs: vec![leg.clone().into()], ..commit("waits") }).await.unwrap();
     let days = |days: i64| jiff::SignedDuration::from_hours(24 * days);

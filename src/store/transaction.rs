@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::error::StoreError;
 use super::lock::Lock;
 use super::memory::{Added, Memory, Slice};
+use super::presence::Presence;
 use super::time::{self, Time};
 use super::window::{Debtor, Plan, Window};
 use super::writer::{Operation, Work, Written};
@@ -32,6 +33,8 @@ pub(super) struct Scribe {
     pub(super) window: Arc<Window>,
     pub(super) lock: Lock,
     pub(super) time: Arc<Time>,
+    /// Whether what is written now is there later.
+    pub(super) presence: Arc<Presence>,
     version: i64,
     /// What tests have the next transactions fail with.
     #[cfg(test)]
@@ -65,12 +68,18 @@ impl Scribe {
             window: window.into(),
             lock,
             time: time.into(),
+            presence: Arc::default(),
             version,
             #[cfg(test)]
             fault: None,
             #[cfg(test)]
             refuses: None,
         })
+    }
+
+    /// The same, which writes nothing once these files are gone.
+    pub(super) fn watching(self, presence: Presence) -> Self {
+        Self { presence: presence.into(), ..self }
     }
 
     /// Does what a test has asked for.
@@ -127,6 +136,7 @@ impl Scribe {
                 }
             }
         }
+        self.presence.look()?;
         let outcome = self.attempt(operations, slice).await;
         if outcome.is_err() {
             // SQLite may have rolled back by itself; then there is nothing to undo and this fails, as it should.

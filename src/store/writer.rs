@@ -138,6 +138,7 @@ impl Writer {
     }
 
     async fn close(mut self, farewells: Vec<Operation>) {
+        let there = self.scribe.presence.look();
         if self.scribe.lock.is_ours() {
             let (answer, _) = oneshot::channel();
             // What cannot be written stays where it is, and is found there at the next start.
@@ -152,7 +153,8 @@ impl Writer {
         let checkpoint = sqlx::query(opening::FOLD).execute(&mut self.scribe.connection).await;
         let closed = self.scribe.connection.close().await;
         drop(self.scribe.lock);
-        let outcome = checkpoint.and(closed).map(|()| Written::default()).map_err(StoreError::from);
+        let closed = checkpoint.and(closed).map_err(StoreError::from);
+        let outcome = there.and(closed).map(|()| Written::default());
         for farewell in farewells {
             let _ = farewell.answer.send(outcome.clone());
         }

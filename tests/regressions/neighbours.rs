@@ -191,6 +191,27 @@ async fn c9_a_condition_of_a_hundred_kilobytes_is_cut_in_the_log_the_api_and_the
     assert_eq!(asked(&onsip, &bert, Request::Bind), 1, "nobody else's business");
 }
 
+#[tokio::test]
+async fn c2_another_accounts_service_cannot_end_a_call_of_which_it_never_told() {
+    let (onsip, anna) = service_with_anna().await;
+    let eve = account(&onsip, "eve@evil.test");
+    let daemon = Setup::of(&onsip).account("front-desk", &anna).account("stranger", &eve).start_active(2).await;
+    let mut call = onsip.call_in(anna.as_str(), CALLER, 1);
+    let begun = daemon.until_calls(1).await;
+    let (leaf, item) = (leaf(&anna), begun[0]["data"]["item_id"].as_str().unwrap());
+    let (own, event) = (own(&eve), "http://jabber.org/protocol/pubsub#event");
+    for what in [format!("<purge node='{leaf}'/>"), format!("<items node='{leaf}'><retract id='{item}'/></items>")] {
+        let event = format!("<event xmlns='{event}'>{what}</event>");
+        onsip.inject(&eve, &format!("<message xmlns='jabber:client' from='{CALLS}' to='{own}'>{event}</message>"));
+    }
+    daemon.until_count("events_rejected_total", &[("reason", "foreign_leg")], 2).await;
+    onsip.hang_up(&mut call);
+    let calls = daemon.until_calls(2).await;
+    assert_eq!(texts(&calls, "type"), ["com.onsip.call.requested", "com.onsip.call.ended"]);
+    let end = &calls[1]["data"];
+    assert_eq!((end["end_reason"].as_str(), end["account"].as_str()), (Some("retracted"), Some("front-desk")));
+}
+
 /// Whether the ledger shows that the router made a subscription under this full JID, which the server had assigned.
 async fn is_in_the_ledger(daemon: &Daemon, jid: &str) -> bool {
     let database = format!("sqlite://{}", daemon.folder().join("state.db").display());

@@ -419,6 +419,59 @@ async fn d1_d3_d14_check_names_a_folder_that_is_not_there_a_type_that_is_not_nea
 }
 
 #[tokio::test]
+async fn d18_check_and_run_name_a_path_that_would_destroy_the_routers_own_files_or_cannot_be_written() {
+    let refused = async |text: String, key: &str, value: &str, why: &str| {
+        let folder = program::folder(&text);
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("secret"), program::PASSWORD).unwrap();
+        std::fs::write(at("there.jsonl"), "").unwrap();
+        std::fs::hard_link(at("there.jsonl"), at("hard.jsonl")).unwrap();
+        std::fs::hard_link(at("config.toml"), at("hard.toml")).unwrap();
+        std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+        std::os::unix::fs::symlink("onsip-router.db", at("link")).unwrap();
+        for command in ["check", "run"] {
+            let said = program::run(folder.path(), &[command, "--config", "config.toml"]).await;
+            assert_eq!(said.code, Some(78), "{command} {value}: {said:#?}");
+            let mut lines = said.stdout.lines().chain(said.stderr.lines());
+            let named =
+                |line: &str| line.starts_with(&format!("{key}: ")) && line.contains(value) && line.contains(why);
+            assert!(lines.any(named), "{command} {value}: {said:#?}");
+        }
+    };
+    let password = format!("'{}'", program::PASSWORD);
+    let configuration = a_configuration().replace(&password, "{ file = 'secret' }");
+    for (path, why) in [
+        ("onsip-router.db", "the database onsip-router.db (store.url)"),
+        ("./onsip-router.db-wal", "the database"),
+        ("onsip-router.db.lock", "the database"),
+        ("link", "the database"),
+        ("config.toml", "which the configuration is read from"),
+        ("hard.toml", "which the configuration is read from"),
+        ("secret", "which the configuration is read from"),
+        ("/tmp", "is a folder"),
+        ("new/", "is a folder"),
+        ("loop", "circle"),
+        ("/proc/x", "no place for files"),
+        ("/proc/self/mem", "no place for files"),
+        ("secret/x", "no folder"),
+    ] {
+        refused(configuration.replace("events.jsonl", path), "sinks.log.path", path, why).await;
+    }
+    let two = "[sinks.other]\ntype = 'file'\npath = 'hard.jsonl'\n";
+    let two = configuration.replace("events.jsonl", "there.jsonl") + two;
+    refused(two, "sinks.other.path", "", "the same file as that of sinks.log").await;
+    for (path, value, why) in [
+        ("/tmp", "/tmp", "is a folder"),
+        ("nowhere/router.db", "nowhere", "does not exist"),
+        ("config.toml", "config.toml", "which the configuration is read from"),
+        ("/dev/null", "/dev/null", "no regular file"),
+        ("loop", "loop", "circle"),
+    ] {
+        refused(format!("{configuration}[store]\nurl = 'sqlite://{path}'\n"), "store.url", value, why).await;
+    }
+}
+
+#[tokio::test]
 async fn d16_d17_a_sink_has_its_type_in_the_api_under_the_name_of_the_configuration() {
     let (onsip, anna, daemon) = running().await;
     let sinks = daemon.json("/api/v1/sinks").await;

@@ -226,6 +226,42 @@ async fn a7_a_sync_that_fails_ends_the_daemon_and_nothing_is_acknowledged_or_los
 }
 
 #[tokio::test]
+async fn a7_a_database_that_is_removed_or_moved_away_is_missed_and_its_end_is_no_clean_one() {
+    for moved in [true, false] {
+        let (onsip, anna, mut daemon) = running().await;
+        daemon.until_ready().await;
+        let (folder, files) = (daemon.folder().to_owned(), ["state.db", "state.db-wal", "state.db-shm"]);
+        let away = |file: &str| folder.join(format!("{file}.away"));
+        for file in files {
+            let from = folder.join(file);
+            if moved { fs::rename(from, away(file)).unwrap() } else { fs::remove_file(from).unwrap() }
+        }
+        let told = async || {
+            let (status, why) = daemon.readyz().await;
+            (status == 503 && why.contains("the database was removed or moved away")).then_some(())
+        };
+        daemon.until("a router that is not ready", SOON, told).await;
+        let line = daemon.until_logged("was removed or moved away while the router runs", SOON).await;
+        assert!(line.contains(&format!("/proc/{}/fd", daemon.pid())), "{line}");
+        assert!(daemon.count("store_faults_total", &[("kind", "moved")]).await > 0);
+        let mut call = onsip.call_in(anna.as_str(), CALLER, 1);
+        if moved {
+            for file in files {
+                fs::rename(away(file), folder.join(file)).unwrap();
+            }
+            daemon.until_ready().await;
+            daemon.until_calls(1).await;
+            onsip.hang_up(&mut call);
+            daemon.until_calls(2).await;
+            assert!(daemon.terminate().await.success(), "{}", daemon.log());
+        } else {
+            assert_eq!(daemon.terminate().await.code(), Some(1), "{}", daemon.log());
+            assert!(calls(daemon.events(EVENTS)).is_empty(), "nothing is promised that cannot be kept");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a5_a_clock_that_is_put_right_while_events_wait_drops_none() {
     const YEARS: &str = "-63072000";
     let (_built, shim) = shim();
@@ -274,10 +310,10 @@ async fn d2_d6_store_faults_are_told_once_and_name_the_key() {
     let configuration = program::configuration(onsip.addr().port(), &["anna@acme.test"]);
     let of = |url: &str| format!("{configuration}[store]\nurl = \"{url}\"\n");
     let mut daemon = Daemon::spawn(&of("sqlite://nowhere/router.db"), &[]);
-    assert_eq!(daemon.exit(SOON).await.code(), Some(1));
+    assert_eq!(daemon.exit(SOON).await.code(), Some(78));
     let log = daemon.log();
     assert_eq!(log.matches("the folder nowhere does not exist").count(), 1, "{log}");
-    assert_eq!(log.matches("store.url").count(), 2, "once as the key, once in what to do: {log}");
+    assert_eq!(log.matches("store.url").count(), 1, "{log}");
     let mut daemon = Daemon::spawn(&of("sqlite://router.db?mode=rwc"), &[]);
     assert_eq!(daemon.exit(SOON).await.code(), Some(78));
     let log = daemon.log();

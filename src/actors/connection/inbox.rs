@@ -21,6 +21,7 @@ impl Connection {
     pub(super) fn receive_as(&mut self, own: FullJid) {
         self.reception = Some(Arc::new(Reception {
             account: self.name.clone(),
+            domain: self.account.jid.domain().as_str().into(),
             own,
             services: self.account.subscribe.iter().map(|(service, _)| service.clone()).collect(),
             subids: self.subids.clone(),

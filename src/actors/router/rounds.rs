@@ -122,6 +122,7 @@ mod tests {
             notes.iter().map(|parts| Notification { parts: vec![retract(); *parts], ..Notification::default() });
         let reception = Reception {
             account: "front".parse().unwrap(),
+            domain: "b".into(),
             own: FullJid::new("a@b/c").unwrap(),
             services: Vec::new(),
             subids: Vec::new(),

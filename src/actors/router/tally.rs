@@ -120,6 +120,13 @@ impl Tally {
         self.rejected.extend(reached.map(|Rejected { account, reason, n, .. }| (account, reason, n)));
     }
 
+    /// Ends that were ignored, because the account is of a domain that never told of the leg.
+    pub(super) fn foreign(&mut self, account: &AccountName, n: u64) {
+        if n > 0 {
+            self.rejected.push((account.clone(), RejectReason::ForeignLeg, n));
+        }
+    }
+
     /// An event that a message tells of, in the form the queue takes.
     pub(super) fn emit(&mut self, sighting: Sighting<'_>, event: &Event, routes: &Routes) -> CommitEvent {
         let received = event.received_at();

@@ -44,7 +44,10 @@ impl Stage {
             answers.push(answer);
         }
         while line.len() > 0 {
-            match timeout(WITHIN, round(&self.house, &self.routes, line.take())).await.expect("it ends") {
+            match timeout(WITHIN, round(&self.house, &self.routes, &Arc::default(), line.take()))
+                .await
+                .expect("it ends")
+            {
                 Some(done) => line.done(done.reached),
                 None => line.give_up(),
             }
@@ -76,7 +79,8 @@ fn batch(account: &str, items: impl IntoIterator<Item = String>) -> Batch {
         parts: items.into_iter().map(retract).collect(),
         ..Notification::default()
     };
-    let reception = Reception { account: account.parse().unwrap(), own, services: vec![service], subids: Vec::new() };
+    let (account, domain) = (account.parse().unwrap(), "acme.test".into());
+    let reception = Reception { account, domain, own, services: vec![service], subids: Vec::new() };
     Batch::Deliver(Deliver { reception: reception.into(), notes: [note].into(), received: Moment::now() })
 }
 

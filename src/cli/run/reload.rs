@@ -30,7 +30,7 @@ impl Running {
     pub(super) fn read(args: &Args) -> Result<Self, Problems> {
         loop {
             let before = Sources::given(&args.config.paths).fingerprint();
-            let (config, sources) = args.config.load_with_sources();
+            let (config, sources) = args.config.load_to_run();
             let seen = sources.fingerprint();
             if seen.continues(&before) {
                 return Ok(Self { args: args.clone(), config: config?, sources, seen, watch: None });
@@ -121,7 +121,7 @@ impl Running {
 
     fn read_once(&mut self) -> (Result<Config, Problems>, Sources) {
         self.seen = self.sources.fingerprint();
-        self.args.config.load_with_sources()
+        self.args.config.load_to_run()
     }
 
     fn renew_watch(&mut self) {

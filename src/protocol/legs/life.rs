@@ -44,6 +44,7 @@ pub(super) fn unseen_leg(sighting: Sighting<'_>, token: &Token, node: &NodeName,
         touched: sighting.received,
         account: Some(sighting.reception.account.clone()),
         collection: sighting.note.collection.clone(),
+        told_by: vec![sighting.reception.domain.clone()],
     }
 }
 

@@ -24,7 +24,8 @@ impl Legs {
     ) -> Verdict {
         let (there, missing): (Vec<Arc<Leg>>, Vec<Arc<Leg>>) =
             self.live(sighting.service, node).into_iter().partition(|leg| present.contains(&leg.item));
-        for leg in there.into_iter().filter(|leg| leg.touched < sighting.received) {
+        let sign = |leg: &Arc<Leg>| leg.touched < sighting.received && self.may_end(sighting, leg);
+        for leg in there.into_iter().filter(sign).collect::<Vec<_>>() {
             self.changed.insert(leg.token.clone());
             self.table
                 .insert(leg.token.clone(), Leg { touched: sighting.received, ..Arc::unwrap_or_clone(leg) }.into());

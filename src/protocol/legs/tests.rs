@@ -10,11 +10,14 @@ use crate::domain::event::{CallFields, DialogState, Direction, RegistrationField
 
 mod calls;
 mod ends;
+mod foreign;
 mod identity;
 mod interleaving;
 mod items;
 
 const NODE: &str = "/acme.test/ann";
+/// An account of another domain, whose server calls it as one of ours all the same.
+const STRANGER: &str = "stranger";
 
 /// A second of an hour on the first of January.
 fn utc(second: i64) -> Timestamp {
@@ -26,6 +29,7 @@ fn reception(account: &str) -> Reception {
     let service = |name| Service::new(name, "xmpp.test").unwrap();
     Reception {
         account: account.parse().unwrap(),
+        domain: if account == STRANGER { "evil.test" } else { "acme.test" }.into(),
         own: FullJid::new(&format!("{account}@acme.test/router")).unwrap(),
         services: vec![service("active-calls"), service("user-agents"), service("voicemail")],
         subids: Vec::new(),
@@ -70,6 +74,10 @@ struct Store {
     legs: HashMap<Token, Arc<Leg>>,
     calls: HashMap<Token, Call>,
     duplicates: usize,
+    /// Ends that were ignored.
+    foreign: u64,
+    /// Domains without an account any more.
+    removed: Vec<&'static str>,
 }
 
 impl Store {
@@ -115,6 +123,7 @@ impl Store {
                 Verdict::New(new) | Verdict::Partly(new) => events.extend(new),
                 Verdict::Duplicate(_) => self.duplicates += 1,
             }
+            self.foreign += legs.take_foreign();
         }
         self.keep(&events, legs);
         events
@@ -137,7 +146,8 @@ impl Store {
             wanted.legs.iter().filter_map(|token| self.legs.get(token)).chain(on_nodes).cloned().collect();
         let partitions = wanted.calls.iter().chain(legs.iter().map(|leg| &leg.partition));
         let calls = partitions.filter_map(|partition| self.calls.get(partition)).cloned().collect();
-        Legs::recalled(events, legs, calls)
+        let configured = ["acme.test", "evil.test"].into_iter().filter(|domain| !self.removed.contains(domain));
+        Legs::recalled(events, legs, calls, Arc::new(configured.map(Into::into).collect()))
     }
 }
 
