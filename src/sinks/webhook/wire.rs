@@ -188,16 +188,36 @@ mod tests {
     #[test]
     fn d11_a_status_line_says_2xx_however_odd_it_is_and_whatever_follows() {
         let yes = [
-            "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200\r\n", "HTTP/1.0 204 No Content\n", "HTTP/2 200\r\n", "HTTP/1.2 299 Odd\r\n",
-            "HTTP/1.1  200 OK\r\n", "HTTP/1.1 200 O\u{1}K\r\n", "HTTP/1.1 200 ", "\r\n\r\nHTTP/1.1 201 Made\r\nx",
-            "HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 200\r\n",
+            "HTTP/1.0 204 No Content\n",
+            "HTTP/2 200\r\n",
+            "HTTP/1.2 299 Odd\r\n",
+            "HTTP/1.1  200 OK\r\n",
+            "HTTP/1.1 200 O\u{1}K\r\n",
+            "HTTP/1.1 200 ",
+            "\r\n\r\nHTTP/1.1 201 Made\r\nx",
+            "HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n",
             "HTTP/1.1 103 Early Hints\nLink: a\n\nHTTP/1.1 102 \r\nX: y\r\n\r\nHTTP/1.1 202 Yes\r\n",
         ];
         let no = [
-            "", "\r\n", "HTTP/1.1 200", "HTTP/1.1 2000 OK\r\n", "HTTP/1.1 20 OK\r\n", "HTTP/1.1 600 Odd\r\n",
-            "HTTP/1.1 099 Odd\r\n", "HTTP/1.1 500 not 200 OK\r\n", "ICY 200 OK\r\n", "http/1.1 200 OK\r\n",
-            " HTTP/1.1 200 OK\r\n", "HTTP/1.1200 OK\r\n", "HTTP/ 200 OK\r\n", "HTTP/1.1 101 Switching\r\n\r\nHTTP/1.1 200 OK\r\n",
-            "HTTP/1.1 103 Early Hints\r\nHTTP/1.1 200 OK\r\n", "HTTP/1.1 404 No\r\n\r\nHTTP/1.1 200 OK\r\n",
+            "",
+            "\r\n",
+            "HTTP/1.1 200",
+            "HTTP/1.1 2000 OK\r\n",
+            "HTTP/1.1 20 OK\r\n",
+            "HTTP/1.1 600 Odd\r\n",
+            "HTTP/1.1 099 Odd\r\n",
+            "HTTP/1.1 500 not 200 OK\r\n",
+            "ICY 200 OK\r\n",
+            "http/1.1 200 OK\r\n",
+            " HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1200 OK\r\n",
+            "HTTP/ 200 OK\r\n",
+            "HTTP/1.1 101 Switching\r\n\r\nHTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 103 Early Hints\r\nHTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 404 No\r\n\r\nHTTP/1.1 200 OK\r\n",
             "garbage\r\n\r\nHTTP/1.1 200 OK\r\n",
         ];
         for (texts, expected) in [(&yes[..], true), (&no[..], false)] {
