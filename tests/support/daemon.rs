@@ -102,8 +102,7 @@ impl Daemon {
 
     /// The most memory the process ever had, in KiB.
     pub fn peak_memory(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the status of the process");
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the status of the process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its most memory");
         line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
     }
