@@ -40,6 +40,10 @@ const OF_PROMETHEUS: [&str; 3] = ["up", "scrape_duration_seconds", "ALERTS"];
 
 /// Metrics that no board shows, and why.
 const NOT_SHOWN: &[(&str, &str)] = &[
+    (
+        "onsip_router_http_answers_refused_total",
+        "whoever is refused sees the 503; it says that callers ask for much and read little of it",
+    ),
     ("onsip_router_http_connections", "matters only once some are evicted, and then who asks, not how many"),
     (
         "onsip_router_http_connections_evicted_total",

@@ -35,7 +35,7 @@ pub fn enough() -> Result<()> {
     files.map(drop).with_context(|| {
         let allowed = getrlimit(Resource::Nofile).current.map_or("no limit".to_owned(), |limit| limit.to_string());
         format!(
-            "cannot open the {least} files that are needed at least: {allowed} may be open, some of which are already; raise \
+            "cannot open the {least} files that are needed at least: {allowed} may be open, and some are already; raise \
              the limit (LimitNOFILE=, ulimit -n)"
         )
     })

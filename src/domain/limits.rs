@@ -290,7 +290,7 @@ pub const HTTP_PIECE: usize = 16 << 10;
 /// Bytes of all answers that are under way.
 pub const HTTP_ANSWERS: u32 = 64 << 20;
 /// How long a request waits for room for its answer.
-pub const HTTP_ROOM_WAIT: Duration = Duration::from_secs(5);
+pub const HTTP_ROOM_WAIT: Duration = Duration::from_secs(10);
 /// How long an answer may wait for its reader to take any of it while others wait for room.
 pub const HTTP_STALL_PRESSED: Duration = Duration::from_secs(1);
 /// How long the taking of an answer may last while others wait for room.
