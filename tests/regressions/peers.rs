@@ -156,9 +156,8 @@ fn webhook(port: u16) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c2_a_postgres_peer_without_end_costs_neither_memory_nor_the_other_sinks() {
     let asked: &[u8] = b"user\0";
-    let message = |kind: u8, body: &[u8]| {
-        [&[kind][..], &(u32::try_from(body.len()).unwrap() + 4).to_be_bytes(), body].concat()
-    };
+    let message =
+        |kind: u8, body: &[u8]| [&[kind][..], &(u32::try_from(body.len()).unwrap() + 4).to_be_bytes(), body].concat();
     let huge = [&b"E"[..], &i32::MAX.to_be_bytes()].concat();
     let settings: Vec<u8> = (0..3_000).flat_map(|n| message(b'S', format!("k{n}\0v\0").as_bytes())).collect();
     let welcome = message(b'R', &[0; 4]);

@@ -171,7 +171,11 @@ async fn log_in(options: &Options) -> Result<(PgConnection, Bridge), String> {
 }
 
 /// Asks the server for TLS, and insists on it.
-async fn encrypted<S: Stream>(mut stream: S, client: &TlsConnector, name: ServerName<'static>) -> io::Result<TlsStream<S>> {
+async fn encrypted<S: Stream>(
+    mut stream: S,
+    client: &TlsConnector,
+    name: ServerName<'static>,
+) -> io::Result<TlsStream<S>> {
     /// A message of eight bytes, with a code in place of a version of the protocol.
     const REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
     const WILLING: u8 = b'S';

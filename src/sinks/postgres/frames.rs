@@ -52,7 +52,8 @@ impl<S> Framed<S> {
                 let length = u32::from_be_bytes(length);
                 if u64::from(length) > PEER_UNASKED {
                     let kind = char::from(kind).escape_default();
-                    let reason = format!("the server begins a message of {length} bytes (type {kind}), which is too long");
+                    let reason =
+                        format!("the server begins a message of {length} bytes (type {kind}), which is too long");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
                 }
                 self.rest = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(LENGTH);

@@ -55,7 +55,8 @@ impl Courier {
         let own = options.clone();
         let trust = tokio::task::spawn_blocking(move || own.trust()).await.map_err(io::Error::other);
         let trust = trust.flatten().map_err(|fault| failed(&fault))?;
-        let uri = options.endpoint.url().as_str().parse().map_err(|fault: hyper::http::uri::InvalidUri| failed(&fault))?;
+        let uri =
+            options.endpoint.url().as_str().parse().map_err(|fault: hyper::http::uri::InvalidUri| failed(&fault))?;
         Ok(Self { options: options.clone(), uri, client: client(options, trust) })
     }
 
@@ -144,7 +145,9 @@ impl Courier {
     /// With the headers of Standard Webhooks, and who we are.
     fn signed(&self, mut message: Message) -> Result<Message, Failure> {
         let timestamp = Moment::now().utc().as_second();
-        message.headers.insert(USER_AGENT, HeaderValue::from_static(concat!("onsip-router/", env!("CARGO_PKG_VERSION"))));
+        message
+            .headers
+            .insert(USER_AGENT, HeaderValue::from_static(concat!("onsip-router/", env!("CARGO_PKG_VERSION"))));
         message.headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         message.headers.insert(ID, value(&message.id)?);
         message.headers.insert(TIMESTAMP, timestamp.into());
