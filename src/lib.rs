@@ -55,6 +55,8 @@
 //! | when held calls are tried again, and what is told once a sink has caught up | [`retry::flow`], [`retry::catching_up`] |
 //! | what is told of sinks no longer configured, and of what operators do to the queue | `actors/oversight.rs` |
 //! | how a sink keeps its connection, and when it gives it up | `sinks/link.rs` |
+//! | how much and how fast a sink's peer may send | `sinks/throttle.rs`; how that gets below a library that connects by itself: `sinks/relay.rs` |
+//! | when a webhook's answer says 2xx, whatever else is in it | `sinks/webhook/wire.rs` |
 //! | the router's own events that try a sink out | [`domain::canary`], `actors/sink/canary.rs` |
 //! | trusted certificates, and the names in them | [`tls`] |
 //! | which addresses of a name are tried, and which a server may send us to | [`dial`] |

@@ -5,6 +5,9 @@
 //! delivered twice, and again as often as the peer answers so. So the status line is read here, and what the library makes
 //! of the rest matters only for what is told about a refusal.
 //!
+//! Heads that tell of progress only (1xx) are left out of what the library gets: it takes its time with each of them, and a
+//! peer may send them without end.
+//!
 //! Must not know what is posted.
 
 use std::io;
@@ -18,8 +21,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::sinks::relay::Stream;
 use crate::sinks::throttle::Credit;
 
-/// Bytes of a status line that are kept: more than any that is one.
+/// Bytes of a status line within which the status is told.
 const STATUS_LINE: usize = 64;
+/// Bytes that are read with one step.
+const STEP: usize = 16 * 1024;
 
 /// How far the answer to one request has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,33 +52,48 @@ struct Answers {
 impl Answers {
     const NONE: Self = Self { part: Part::Over, success: false };
 
-    /// Follows what the peer sends.
-    fn hear(&mut self, bytes: &[u8]) {
-        for byte in bytes {
+    /// Follows what the peer sends, and adds to `passed` what of it the library is to get.
+    fn hear(&mut self, bytes: &[u8], passed: &mut Vec<u8>) {
+        for (place, byte) in bytes.iter().enumerate() {
             match (&mut self.part, byte) {
-                (Part::Over, _) => return,
+                (Part::Over, _) => return passed.extend_from_slice(&bytes[place..]),
                 (Part::Status(line), b'\r' | b'\n') if line.is_empty() => {} // some begin with empty lines
                 (Part::Status(line), byte) => {
-                    if line.len() < STATUS_LINE {
-                        line.push(*byte);
-                    }
-                    if byte.is_ascii_digit() {
+                    line.push(*byte);
+                    if byte.is_ascii_digit() && line.len() < STATUS_LINE {
                         continue; // the status may have more of them
                     }
                     let status = status(line);
-                    self.success |= matches!(status, Some(200..=299));
-                    if *byte == b'\n' {
-                        // 101 is an answer: nothing follows it that we would understand.
-                        let more = matches!(status, Some(100 | 102..=199));
-                        self.part = Part::Fields { blank: true, more };
+                    // 101 is an answer: nothing follows it that we would understand.
+                    let more = matches!(status, Some(100 | 102..=199));
+                    if more || status.is_some() || *byte == b'\n' || line.len() == STATUS_LINE {
+                        self.success = matches!(status, Some(200..=299));
+                        if !more {
+                            passed.append(line);
+                        }
+                        self.part = Part::Fields { blank: *byte == b'\n', more };
                     }
                 }
                 (Part::Fields { blank: true, more: true }, b'\n') => self.part = Part::Status(Vec::new()),
-                (Part::Fields { blank: true, more: false }, b'\n') => self.part = Part::Over,
-                (Part::Fields { blank, .. }, b'\n') => *blank = true,
-                (Part::Fields { .. }, b'\r') => {}
-                (Part::Fields { blank, .. }, _) => *blank = false,
+                (Part::Fields { blank: true, more: false }, b'\n') => {
+                    passed.push(*byte);
+                    self.part = Part::Over;
+                }
+                (Part::Fields { blank, more }, byte) => {
+                    *blank = *byte == b'\n' || (*blank && *byte == b'\r');
+                    if !*more {
+                        passed.push(*byte);
+                    }
+                }
             }
+        }
+    }
+
+    /// Returns what was held back of a head that has not come to its status, as nothing more will come.
+    fn end(&mut self) -> Vec<u8> {
+        match std::mem::replace(&mut self.part, Part::Over) {
+            Part::Status(line) => line,
+            Part::Over | Part::Fields { .. } => Vec::new(),
         }
     }
 
@@ -127,12 +147,15 @@ impl Wire {
 pub(super) struct Watched {
     stream: Box<dyn Stream>,
     wire: Wire,
+    /// What was read and is to be passed on, from the place on that is not passed on yet.
+    passed: Vec<u8>,
+    place: usize,
 }
 
 impl Watched {
     pub(super) fn new(stream: Box<dyn Stream>, credit: Credit, lines: bool) -> Self {
         let answers = lines.then(|| Arc::new(Mutex::new(Answers::NONE)));
-        Self { stream, wire: Wire { answers, credit } }
+        Self { stream, wire: Wire { answers, credit }, passed: Vec::new(), place: 0 }
     }
 }
 
@@ -146,11 +169,26 @@ impl Connection for Watched {
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        if let Some(mut answers) = this.wire.answers() {
-            answers.hear(&buf.filled()[before..]);
+        if this.wire.answers.is_none() {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
+        while this.place == this.passed.len() {
+            (this.place, this.passed) = (0, Vec::new());
+            let mut bytes = [0; STEP];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut read))?;
+            let Some(mut answers) = this.wire.answers() else { break };
+            if read.filled().is_empty() {
+                this.passed = answers.end();
+                if this.passed.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            answers.hear(read.filled(), &mut this.passed);
+        }
+        let count = buf.remaining().min(this.passed.len() - this.place);
+        buf.put_slice(&this.passed[this.place..this.place + count]);
+        this.place += count;
         Poll::Ready(Ok(()))
     }
 }
@@ -181,8 +219,41 @@ mod tests {
     fn says_success(text: &[u8], size: usize) -> bool {
         let mut answers = Answers::NONE;
         answers.ask();
-        text.chunks(size).for_each(|piece| answers.hear(piece));
+        text.chunks(size).for_each(|piece| drop(heard(&mut answers, piece)));
         answers.success
+    }
+
+    fn heard(answers: &mut Answers, bytes: &[u8]) -> Vec<u8> {
+        let mut passed = Vec::new();
+        answers.hear(bytes, &mut passed);
+        passed
+    }
+
+    #[test]
+    fn c2_heads_that_tell_of_progress_are_left_out_and_all_else_is_passed_on() {
+        let long = format!("HTTP/1.1 {}200 OK\r\n\r\n", " ".repeat(100));
+        for (text, expected) in [
+            (
+                "HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\n\r\nok\r\n\r\n",
+                "HTTP/1.1 200 OK\r\n\r\nok\r\n\r\n",
+            ),
+            ("HTTP/1.1 100\n\nHTTP/1.1 102 \r\n\r\nHTTP/1.1 500\nA: b\n\nno", "HTTP/1.1 500\nA: b\n\nno"),
+            ("HTTP/1.1 101 Switching\r\n\r\nwhatever", "HTTP/1.1 101 Switching\r\n\r\nwhatever"),
+            ("\r\nHTTP/1.1 200", "HTTP/1.1 200"),
+            ("garbage", "garbage"),
+            ("garbage\r\n\r\nHTTP/1.1 103 Early\r\n\r\n", "garbage\r\n\r\nHTTP/1.1 103 Early\r\n\r\n"),
+            (&long, &long),
+            ("", ""),
+        ] {
+            for size in [1, 2, 7, 1000] {
+                let mut answers = Answers::NONE;
+                answers.ask();
+                let mut passed: Vec<u8> =
+                    text.as_bytes().chunks(size).flat_map(|piece| heard(&mut answers, piece)).collect();
+                passed.extend(answers.end());
+                assert_eq!(String::from_utf8_lossy(&passed), expected, "{text:?} by {size}");
+            }
+        }
     }
 
     #[test]
@@ -232,21 +303,21 @@ mod tests {
     #[test]
     fn an_answer_counts_for_its_own_request_only() {
         let mut answers = Answers::NONE;
-        answers.hear(b"HTTP/1.1 200 OK\r\n\r\n");
+        heard(&mut answers, b"HTTP/1.1 200 OK\r\n\r\n");
         assert!(!answers.success, "nothing was asked");
         answers.ask();
-        answers.hear(b"HTTP/1.1 200 OK\r\nContent-Length: 2");
+        heard(&mut answers, b"HTTP/1.1 200 OK\r\nContent-Length: 2");
         answers.ask(); // the rest of the request
         assert!(answers.success);
-        answers.hear(b"\r\n\r\nok");
+        heard(&mut answers, b"\r\n\r\nok");
         assert!(answers.success);
         answers.ask();
         assert!(!answers.success);
-        answers.hear(b"HTTP/1.1 500 No\r\n\r\n");
+        heard(&mut answers, b"HTTP/1.1 500 No\r\n\r\n");
         assert!(!answers.success);
         let wire = Wire { answers: Some(Arc::new(Mutex::new(answers))), credit: Credit::default() };
         wire.answers().unwrap().ask();
-        wire.answers().unwrap().hear(b"HTTP/1.1 200 OK\r\n");
+        heard(&mut wire.answers().unwrap(), b"HTTP/1.1 200 OK\r\n");
         assert!(wire.take_success() && !wire.take_success());
     }
 }
