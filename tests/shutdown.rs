@@ -221,7 +221,7 @@ async fn a_damaged_database_is_named() {
 async fn a_folder_for_the_database_that_is_missing_is_named() {
     let (onsip, anna) = service_with_anna().await;
     let setup = Setup::of(&onsip).account("front-desk", &anna);
-    let log = fails(&setup.store_and_http("sqlite://no/such/folder/state.db", "127.0.0.1:0"), 1).await;
+    let log = fails(&setup.store_and_http("sqlite://no/such/folder/state.db", "127.0.0.1:0"), 78).await;
     assert!(log.contains("store.url") && log.contains("no/such/folder"), "{log}");
     assert_eq!(onsip.observed().connections_ever, 0);
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -22,6 +23,8 @@ mod view;
 const BLACK: &str = "[secret]";
 /// A shorter text is no secret, and would black out half of every answer.
 const SHORTEST: usize = 4;
+/// The same in base64 or hex: less may be the midst of a word.
+const SHORTEST_ENCODED: usize = 6;
 /// So many characters of a secret in a row are recognized wherever they stand: peers cut off what is long.
 const RUN: usize = 8;
 /// The same in base64, and in hex.
@@ -32,9 +35,15 @@ const ENCODED_BEGINNING: usize = 4;
 /// the secret itself.
 const DEPTH: usize = 6;
 
-/// Knows what nobody may read.
+/// Knows what nobody may read. Clones share it: every batch has one.
 #[derive(Clone, Default)]
 pub(super) struct Censor {
+    known: Arc<Known>,
+}
+
+/// What is recognized.
+#[derive(Default)]
+struct Known {
     /// Runs of characters, by fold and length: of each secret all that are [`RUN`] long, or the whole of a shorter one.
     runs: HashMap<(Fold, usize), HashSet<Box<[char]>>>,
     /// What stands before the place where a text was cut off is recognized by the beginning of these.
@@ -42,7 +51,6 @@ pub(super) struct Censor {
 }
 
 /// One way in which a secret may be written.
-#[derive(Clone)]
 struct Form {
     fold: Fold,
     text: Box<[char]>,
@@ -53,46 +61,30 @@ struct Form {
 impl Censor {
     /// Knows `secrets`, in whatever way peers write them.
     pub(super) fn of(secrets: impl IntoIterator<Item = String>) -> Self {
-        let mut censor = Self::default();
+        let mut known = Known::default();
         for secret in secrets.into_iter().filter(|secret| secret.trim().len() >= SHORTEST) {
             // What looks like an escape in the secret itself is undone together with those of the peer.
             for view in views(secret.trim()) {
-                censor.learn(view.chars(), RUN, 1);
+                known.learn(view.chars(), RUN, 1);
             }
             for form in base64(secret.as_bytes()).into_iter().chain(base64(secret.trim().as_bytes())) {
-                censor.learn(form.chars(), ENCODED_RUNS[0], ENCODED_BEGINNING);
+                known.learn(form.chars(), ENCODED_RUNS[0], ENCODED_BEGINNING);
             }
             let hex: String = secret.trim().bytes().map(|byte| format!("{byte:02x}")).collect();
-            censor.learn(hex.chars(), ENCODED_RUNS[1], ENCODED_BEGINNING);
+            known.learn(hex.chars(), ENCODED_RUNS[1], ENCODED_BEGINNING);
         }
-        censor
-    }
-
-    fn learn(&mut self, form: impl Iterator<Item = char>, run: usize, least: usize) {
-        let form: Vec<char> = form.collect();
-        for fold in Fold::ALL {
-            let text: Box<[char]> = form.iter().filter_map(|c| fold.of(*c)).collect();
-            // What is nothing but filler is known only as it stands.
-            let enough = if fold == Fold::Loose { RUN.min(form.len()) } else { SHORTEST };
-            if text.len() < enough.max(SHORTEST) {
-                continue;
-            }
-            let length = run.min(text.len());
-            let runs = self.runs.entry((fold, length)).or_default();
-            runs.extend(text.windows(length).map(Box::from));
-            self.forms.push(Form { fold, text, least });
-        }
+        Self { known: known.into() }
     }
 
     /// Returns `text` without the secrets in it.
     pub(super) fn clean(&self, text: &str) -> String {
-        if self.runs.is_empty() {
+        if self.known.runs.is_empty() {
             return text.to_owned();
         }
         let mut black = vec![false; text.len()];
         for view in views(text) {
             for fold in Fold::ALL {
-                for (first, last) in self.found(&view, fold) {
+                for (first, last) in self.known.found(&view, fold) {
                     black[view.source(first).start..view.source(last).end].fill(true);
                 }
             }
@@ -108,6 +100,34 @@ impl Censor {
             blacked = black[at];
         }
         shown
+    }
+
+    /// The same failure, told without secrets.
+    pub(super) fn tell(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Retry { reason, after } => Failure::Retry { reason: self.clean(&reason), after },
+            Failure::Pause { reason } => Failure::Pause { reason: self.clean(&reason) },
+            Failure::Reject { reason } => Failure::Reject { reason: self.clean(&reason) },
+        }
+    }
+}
+
+impl Known {
+    fn learn(&mut self, form: impl Iterator<Item = char>, run: usize, least: usize) {
+        let form: Vec<char> = form.collect();
+        for fold in Fold::ALL {
+            let text: Box<[char]> = form.iter().filter_map(|c| fold.of(*c)).collect();
+            // What is nothing but filler is known only as it stands.
+            let enough = if fold == Fold::Loose { RUN.min(form.len()) } else { SHORTEST };
+            let shortest = if run == RUN { SHORTEST } else { SHORTEST_ENCODED };
+            if text.len() < enough.max(shortest) {
+                continue;
+            }
+            let length = run.min(text.len());
+            let runs = self.runs.entry((fold, length)).or_default();
+            runs.extend(text.windows(length).map(Box::from));
+            self.forms.push(Form { fold, text, least });
+        }
     }
 
     /// The first and the last character of all that is secret in `view`.
@@ -129,15 +149,6 @@ impl Censor {
             found.extend(known.map(|count| view.widened(places[cut - count], places[cut - 1], false)));
         }
         found
-    }
-
-    /// The same failure, told without secrets.
-    pub(super) fn tell(&self, failure: Failure) -> Failure {
-        match failure {
-            Failure::Retry { reason, after } => Failure::Retry { reason: self.clean(&reason), after },
-            Failure::Pause { reason } => Failure::Pause { reason: self.clean(&reason) },
-            Failure::Reject { reason } => Failure::Reject { reason: self.clean(&reason) },
-        }
     }
 }
 
