@@ -272,7 +272,7 @@ pub const LOG_FOREIGN_SUBJECTS: usize = 64;
 /// Bytes of an answer that a command reads of a daemon.
 pub const DAEMON_ANSWER: usize = 16 << 20;
 /// How long a command reads an answer of a daemon.
-pub const DAEMON_ANSWER_TIME: Duration = Duration::from_secs(60);
+pub const DAEMON_ANSWER_TIME: Duration = Duration::from_mins(1);
 /// Bytes of a refusal that a command reads of a daemon.
 pub const DAEMON_REFUSAL: usize = 64 << 10;
 /// Bytes of an event, or of a line, that a command reads of a daemon's live feed.

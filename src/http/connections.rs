@@ -217,7 +217,7 @@ impl Answering {
 
     /// The same body, under way until it is read to its end or given up.
     pub(super) fn with(self, body: impl MessageBody + 'static) -> BoxBody {
-        BoxBody::new(Body { body: BoxBody::new(body), rest: Bytes::new(), _answering: self })
+        BoxBody::new(Body { whole: BoxBody::new(body), rest: Bytes::new(), _answering: self })
     }
 }
 
@@ -232,7 +232,7 @@ impl Drop for Answering {
 
 /// A body that is handed over in pieces: whoever writes it copies them, and would hold a large one twice.
 struct Body {
-    body: BoxBody,
+    whole: BoxBody,
     rest: Bytes,
     _answering: Answering,
 }
@@ -241,13 +241,13 @@ impl MessageBody for Body {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
-        self.body.size()
+        self.whole.size()
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_next(cx)) {
-                Some(Ok(whole)) => self.rest = whole,
+            match ready!(Pin::new(&mut self.whole).poll_next(cx)) {
+                Some(Ok(piece)) => self.rest = piece,
                 end => return Poll::Ready(end),
             }
         }

@@ -138,13 +138,14 @@ impl Appender {
     fn make_room(&mut self, size: u64, consumers: usize, kind: Kind, events: u32) -> Result<(), LogError> {
         let least = segment::HEADER as u64 + size + self.shared.seal_room(consumers);
         let Some(active) = &self.active else { return self.begin_segment(least) };
-        let (end, last) = (active.position + size, active.capacity.saturating_sub(self.shared.seal_room(consumers)));
+        let limit = active.capacity.saturating_sub(self.shared.seal_room(consumers));
+        let end = active.position + size;
         let is_careless = match kind {
             Kind::Group if events > 0 => end > active.capacity / 2,
-            Kind::Group => end + FOR_RETENTION > last,
+            Kind::Group => end + FOR_RETENTION > limit,
             Kind::Retention | Kind::Index => false,
         };
-        if end > last {
+        if end > limit {
             self.reserve(least.max(self.options.segment_bytes))?;
             self.seal_segment()?;
             return self.begin_segment(least);

@@ -70,8 +70,8 @@ impl Censor {
             for form in base64(secret.as_bytes()).into_iter().chain(base64(secret.trim().as_bytes())) {
                 known.learn(form.chars(), ENCODED_RUNS[0], ENCODED_BEGINNING);
             }
-            let hex: String = secret.trim().bytes().map(|byte| format!("{byte:02x}")).collect();
-            known.learn(hex.chars(), ENCODED_RUNS[1], ENCODED_BEGINNING);
+            let hex: Vec<String> = secret.trim().bytes().map(|byte| format!("{byte:02x}")).collect();
+            known.learn(hex.concat().chars(), ENCODED_RUNS[1], ENCODED_BEGINNING);
         }
         Self { known: known.into() }
     }

@@ -217,7 +217,7 @@ mod tests {
         };
         assert!(fault.to_string().contains("without being asked"), "{fault}");
         assert!((PEER_UNASKED..PEER_UNASKED + STEP).contains(&read), "{read}");
-        let least = Duration::from_secs((PEER_UNASKED - PEER_AT_ONCE) / PEER_RATE) - PAUSE;
+        let least = Duration::from_secs((PEER_UNASKED - PEER_AT_ONCE) / PEER_RATE).saturating_sub(PAUSE);
         assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
         drop(throttled);
         flood.await.unwrap();

@@ -401,8 +401,10 @@ impl Talk<'_> {
         let handled = self.counters.is_on().then(|| self.counters.handled());
         let farewell = async {
             let sent = self.tell(handled).await.is_ok() && self.flush().await.is_ok();
-            let sent = sent && self.stream.shutdown().await.is_ok();
-            while sent {
+            if !sent || self.stream.shutdown().await.is_err() {
+                return;
+            }
+            loop {
                 // That it answers shows that it was there until now.
                 let ends = match self.stream.next().await {
                     Ok(_) => false,

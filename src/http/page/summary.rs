@@ -66,12 +66,12 @@ fn readiness(summary: &Summary) -> String {
 /// What keeps the daemon from being ready, as far as there is room for it.
 fn hindrances(summary: &Summary) -> String {
     let told = summary.reasons.iter().take(REASONS);
-    let mut text: String = told.map(|reason| format!("<p class=\"reason\">{}</p>\n", escaped(reason))).collect();
+    let mut lines: Vec<String> = told.map(|reason| format!("<p class=\"reason\">{}</p>\n", escaped(reason))).collect();
     let more = summary.reasons.len().saturating_sub(REASONS);
     if more > 0 {
-        text += &format!("<p class=\"reason\">and {more} more reasons</p>\n");
+        lines.push(format!("<p class=\"reason\">and {more} more reasons</p>\n"));
     }
-    text
+    lines.concat()
 }
 
 /// Leaves out what there is none of.

@@ -106,8 +106,8 @@ fn group(rng: &mut StdRng) -> Group {
 fn history(seed: u64, lie: Option<Lie>) {
     let (mut rng, disk, mut model) = (StdRng::seed_from_u64(seed), SimulatedDisk::new(seed), Model::new());
     for _ in 0..rng.random_range(2..7) {
-        let seen = Offset(rng.random_range(1..=model.next));
-        let (mut appender, log, _) = open(disk.folder(), options(seen)).unwrap();
+        let checkpoint = Offset(rng.random_range(1..=model.next));
+        let (mut appender, log, _) = open(disk.folder(), options(checkpoint)).unwrap();
         model.check(&log);
         if let Some(lie) = lie {
             disk.lie(lie);

@@ -418,7 +418,9 @@ impl File for Opened {
             return Ok(());
         }
         let content = &mut state.contents[self.1];
-        pending.into_iter().for_each(|change| change.apply(&mut content.on_disk));
+        for change in pending {
+            change.apply(&mut content.on_disk);
+        }
         Ok(())
     }
 }
