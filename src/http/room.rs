@@ -1,8 +1,7 @@
 //! The room for answers: how many bytes of all of them together may be under way.
 //!
 //! An answer takes its room before it is made, as much as the largest one of its path did, and gives back what it does not
-//! need. Who finds none waits a little, while those are let go that do not read theirs. One is made at a time, and health is
-//! told in between: hundreds of large ones in a row would keep it waiting for seconds. Must not know what an answer says.
+//! need. Who finds none waits a little, while those are let go that do not read theirs. Must not know what an answer says.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,8 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use actix_web::body::BodySize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::task::yield_now;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{interval, sleep};
 
 use super::PATHS;
@@ -37,8 +35,6 @@ pub(super) struct Full;
 #[derive(Debug)]
 pub(super) struct Room {
     bytes: Arc<Semaphore>,
-    /// Whose answer is made.
-    turn: Semaphore,
     /// The largest answer so far of each path.
     largest: [AtomicU32; PATHS.len()],
     connections: Arc<Connections>,
@@ -51,16 +47,13 @@ pub(super) struct Taken<'a> {
     room: &'a Room,
     path: usize,
     permit: OwnedSemaphorePermit,
-    /// Until the answer is made. It is never closed.
-    _turn: Option<SemaphorePermit<'a>>,
 }
 
 impl Room {
     /// Room for answers to these connections.
     pub(super) fn new(connections: Arc<Connections>, metrics: Arc<Metrics>) -> Self {
         let bytes = Arc::new(Semaphore::new(HTTP_ANSWERS as usize));
-        let turn = Semaphore::new(1);
-        Self { bytes, turn, largest: std::array::from_fn(|_| AtomicU32::new(UNKNOWN)), connections, metrics }
+        Self { bytes, largest: std::array::from_fn(|_| AtomicU32::new(UNKNOWN)), connections, metrics }
     }
 
     /// Takes room for an answer of `path`; none where it needs none.
@@ -75,9 +68,7 @@ impl Room {
             Ok(permit) => permit,
             Err(_) => answering.waiting(self.wait(wanted)).await.ok_or_else(|| self.refuse())?,
         };
-        let turn = answering.waiting(self.turn.acquire()).await.ok();
-        yield_now().await; // whoever waits for another turn cannot go on, all others can
-        Ok(Some(Taken { room: self, path, permit, _turn: turn }))
+        Ok(Some(Taken { room: self, path, permit }))
     }
 
     async fn wait(&self, wanted: u32) -> Option<OwnedSemaphorePermit> {
@@ -106,7 +97,7 @@ impl Taken<'_> {
     /// # Errors
     /// If it needs more, and there is none.
     pub(super) fn fit(self, size: BodySize, answering: &mut Answering) -> Result<(), Full> {
-        let Self { room, path, mut permit, _turn } = self;
+        let Self { room, path, mut permit } = self;
         let BodySize::Sized(size) = size else { return Ok(()) };
         // One that is larger than all room goes alone.
         let size = u32::try_from(size).unwrap_or(u32::MAX).min(HTTP_ANSWERS);
