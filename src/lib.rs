@@ -33,6 +33,7 @@
 //! | which messages are believed | [`protocol::admission`] |
 //! | what counts as a gap or as blind, and the gap's event | [`protocol::coverage`] |
 //! | which legs a gap or old age has ended | [`protocol::resync`], `protocol/legs/rest.rs` and `ageing.rs` |
+//! | whose word counts about a leg | `protocol/legs/foreign.rs` |
 //! | ids, order and content of events | [`protocol::legs`], [`domain::event`] |
 //! | a setting | the `KEYS` table beside the options it belongs to, e.g. [`xmpp::options`] |
 //! | in which file and line a problem is said to be | [`settings::places`] |
@@ -49,9 +50,11 @@
 //! | how it is known without a look that something is new | `store/sieve.rs`; `recall.rs` fills it |
 //! | what is measured, and beside whom | `benches/` |
 //! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `faults.rs` and `repair.rs` |
+//! | how it is noticed that the database was removed or moved away | `store/presence.rs` |
+//! | which paths would destroy what the router needs, or can hold no file | `config/destinations.rs`, [`settings::target`] |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |
 //! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |
-//! | what of a peer's words is shown, and what is kept out of them | `sinks/excerpt.rs`, `sinks/censor.rs` |
+//! | what of a peer's words is shown, and what is kept out of them | `sinks/excerpt.rs`, `sinks/censor.rs`; how escapes are undone: `sinks/censor/view.rs` |
 //! | when held calls are tried again, and what is told once a sink has caught up | [`retry::flow`], [`retry::catching_up`] |
 //! | what is told of sinks no longer configured, and of what operators do to the queue | `actors/oversight.rs` |
 //! | how a sink keeps its connection, and when it gives it up | `sinks/link.rs` |

@@ -35,7 +35,7 @@ const ENCODED_BEGINNING: usize = 4;
 /// the secret itself.
 const DEPTH: usize = 6;
 
-/// Knows what nobody may read. Clones share it: every batch has one.
+/// Knows what nobody may read. Its clones share that: every batch has one.
 #[derive(Clone, Default)]
 pub(super) struct Censor {
     known: Arc<Known>,
@@ -70,8 +70,9 @@ impl Censor {
             for form in base64(secret.as_bytes()).into_iter().chain(base64(secret.trim().as_bytes())) {
                 known.learn(form.chars(), ENCODED_RUNS[0], ENCODED_BEGINNING);
             }
-            let hex: Vec<String> = secret.trim().bytes().map(|byte| format!("{byte:02x}")).collect();
-            known.learn(hex.concat().chars(), ENCODED_RUNS[1], ENCODED_BEGINNING);
+            let digits =
+                |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'));
+            known.learn(secret.trim().bytes().flat_map(digits), ENCODED_RUNS[1], ENCODED_BEGINNING);
         }
         Self { known: known.into() }
     }

@@ -42,7 +42,10 @@ fn html(text: &str) -> String {
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
 
 /// The secret as it is written by what echoes it.

@@ -171,19 +171,18 @@ impl View {
 
     /// A character reference of HTML; the semicolon may be missing.
     fn reference(&self, at: usize) -> Option<(char, usize)> {
-        let name = |most: usize, from: usize, belongs: fn(char) -> bool| {
-            let name: String = (from..from + most).map_while(|at| self.char(at).filter(|c| belongs(*c))).collect();
-            name
+        let name = |from: usize, belongs: fn(char) -> bool| -> String {
+            (from..from + NAME).map_while(|at| self.char(at).filter(|c| belongs(*c))).collect()
         };
         let ended = |count: usize| count + usize::from(self.char(at + count) == Some(';'));
         if self.char(at + 1)? != '#' {
-            let name = name(NAME, at + 1, |c| c.is_ascii_alphabetic());
+            let name = name(at + 1, |c| c.is_ascii_alphabetic());
             // Without a semicolon it ends where it must: the longest name counts.
             let known = NAMED.iter().filter(|(known, _)| name.starts_with(known)).max_by_key(|(known, _)| known.len());
             return known.map(|(known, c)| (*c, ended(1 + known.len())));
         }
         let (from, radix) = if matches!(self.char(at + 2)?, 'x' | 'X') { (3, 16) } else { (2, 10) };
-        let digits = name(NAME, at + from, |c| c.is_ascii_hexdigit());
+        let digits = name(at + from, |c| c.is_ascii_hexdigit());
         let digits = digits.split(|c: char| !c.is_digit(radix)).next().filter(|digits| !digits.is_empty())?;
         let c = char::from_u32(u32::from_str_radix(digits, radix).ok()?)?;
         Some((c, ended(from + digits.len())))
