@@ -368,7 +368,7 @@ impl StreamHandler<Box<Event>> for Connection {
                 self.end(ctx);
             }
             Event::Down(loss, heard, resumption) => {
-                self.down(&loss, heard.set_back(Moment::now()).utc(), resumption, ctx)
+                self.down(&loss, heard.set_back(Moment::now()).utc(), resumption, ctx);
             }
         }
     }

@@ -144,7 +144,7 @@ pub(super) async fn fold(connection: &mut SqliteConnection, lock: &Lock) -> Resu
     let stamp = stamp_anew(connection, lock).await?;
     let (busy, ..): (i64, i64, i64) = sqlx::query_as(FOLD).fetch_one(connection).await?;
     if busy == 0 {
-        lock.stamp(&[stamp]).map_err(unwritten)?;
+        lock.stamp(&[stamp]).map_err(|error| unwritten(&error))?;
     }
     Ok(())
 }
@@ -157,12 +157,12 @@ async fn stamp_anew(connection: &mut SqliteConnection, lock: &Lock) -> Result<i6
     // stamp of before the first of them.
     let known = lock.stamps();
     let new = [before, stamp].into_iter().filter(|stamp| !known.contains(stamp));
-    lock.stamp(&known.iter().copied().chain(new).collect::<Vec<_>>()).map_err(unwritten)?;
+    lock.stamp(&known.iter().copied().chain(new).collect::<Vec<_>>()).map_err(|error| unwritten(&error))?;
     sqlx::query(SET_STAMP).bind(stamp).execute(connection).await?;
     Ok(stamp)
 }
 
-fn unwritten(error: io::Error) -> StoreError {
+fn unwritten(error: &io::Error) -> StoreError {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(error.to_string().into()),
         _ => StoreError::Io(error.to_string().into()),
