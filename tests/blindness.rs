@@ -186,7 +186,7 @@ async fn a_link_that_answers_pings_and_nothing_else_is_replaced() {
     let daemon = setup.start_active(1).await;
     let before = subids(&onsip, &anna);
     onsip.stall(&anna, Stall::OnlyPings);
-    let deaf = Moment::now().utc();
+    let deaf = Moment::now().utc() + SignedDuration::from_secs(1); // what is on its way may be heard yet
     let pings = asked(&onsip, &anna, Request::Ping);
     daemon.until_count("subscription_probes_total", &[SERVICE, ("outcome", "unanswered")], 1).await;
     assert!(asked(&onsip, &anna, Request::Ping) > pings, "the link looked alive");

@@ -401,20 +401,14 @@ impl Talk<'_> {
         let handled = self.counters.is_on().then(|| self.counters.handled());
         let farewell = async {
             let sent = self.tell(handled).await.is_ok() && self.flush().await.is_ok();
-            if !sent || self.stream.shutdown().await.is_err() {
-                return;
-            }
-            loop {
-                // That it answers shows that it was there until now.
-                let ends = match self.stream.next().await {
-                    Ok(_) => false,
-                    Err(ReadError::Closed | ReadError::CutOff) => true,
+            let mut open = sent && self.stream.shutdown().await.is_ok();
+            while open {
+                match self.stream.next().await {
+                    Ok(_) => {}
+                    Err(ReadError::Closed | ReadError::CutOff) => open = false,
                     Err(_) => return,
-                };
-                self.pulse.hear(Moment::now());
-                if ends {
-                    return;
                 }
+                self.pulse.hear(Moment::now()); // that it answers shows that it was there until now
             }
         };
         let _ = timeout(GOODBYE, farewell).await;

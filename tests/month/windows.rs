@@ -34,10 +34,12 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Holds what the router shows at `now`, and what it has told since the last look, against what came before.
+    /// Holds what the router shows at `now`, and what it has told since the last look, against what came before; `refused`: the
+    /// service refuses its credentials.
     pub fn see(
         &mut self,
         shown: Option<Blind>,
+        refused: bool,
         told: &mut Vec<(Blind, Timestamp)>,
         now: Timestamp,
     ) -> Result<(), String> {
@@ -50,6 +52,9 @@ impl Windows {
                 return Err(format!("{window:?} is told in place of one since {:?} for {:?}", open.since, open.reason));
             }
             self.told += 1;
+        }
+        if let Some(shown) = shown.filter(|shown| refused && shown.reason != GapReason::Refused) {
+            return Err(format!("{shown:?} of an account whose credentials are refused"));
         }
         match (shown, &mut self.open) {
             (None, None) => self.ever = true,

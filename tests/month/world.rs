@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use onsip_router::domain::moment::Moment;
-use onsip_router::domain::status::{GapReason, SubscriptionState};
+use onsip_router::domain::status::{AccountState, GapReason, SubscriptionState};
 use onsip_router::protocol::backoff::Dice;
 use onsip_router::protocol::requests::Reply;
 
@@ -278,7 +278,8 @@ impl World {
             life.refused_since = life.refused_since.filter(|_| life.has(Ailment::Password));
         }
         life.watch.conclude(fine, now, &mut self.tally);
-        verdict = verdict.and(life.windows.see(life.router.blind(), &mut life.router.told, utc));
+        let refused = life.router.state() == AccountState::Refused;
+        verdict = verdict.and(life.windows.see(life.router.blind(), refused, &mut life.router.told, utc));
         if life.watch.is_well(now) && !life.router.covered() {
             verdict = verdict.and(Err("every node delivers and the account does not count as covered".to_owned()));
         }
