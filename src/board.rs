@@ -98,12 +98,10 @@ impl View {
         self.sinks.insert(name.clone(), status);
     }
 
-    /// The configuration does not have this sink any more: it is shown as long as it is owed anything or has dead letters.
+    /// The configuration does not have this sink any more, and it may have something under way yet.
     pub fn leave(&mut self, name: &SinkName) {
         self.unsettled.remove(name);
-        if let Some(before) = self.sinks.remove(name).filter(SinkStatus::holds_anything) {
-            self.sinks.insert(name.clone(), SinkStatus { configured: false, up: false, ..before.into_new("") });
-        }
+        self.sinks.remove(name);
     }
 
     /// Counts the account's subscriptions in `state`, with the reason of the first that has one. All of them are lost
@@ -249,12 +247,6 @@ impl SinkStatus {
     #[must_use]
     pub fn next_try(&self) -> Option<Timestamp> {
         self.retry_at.or(self.held_retry_at)
-    }
-
-    /// Returns whether it is owed anything or has dead letters.
-    #[must_use]
-    pub fn holds_anything(&self) -> bool {
-        self.queued + self.dead > 0
     }
 }
 

@@ -229,7 +229,8 @@ async fn the_api_shows_the_board() {
     assert_eq!(
         daemon.get("/api/v1/sinks").await.json(),
         serde_json::json!([{
-            "name": "log", "type": "file", "kind": "file", "configured": true, "up": true, "last_error": null, "retry_at": null,
+            "name": "log", "type": "file", "state": "up", "next_try": null, "dropped": {"full": 0, "age": 0},
+            "kind": "file", "configured": true, "up": true, "last_error": null, "retry_at": null,
             "held": 0, "held_retry_at": null, "blocking": false, "queued": 3, "bytes": 0, "oldest": null, "dead": 1,
         }])
     );

@@ -255,7 +255,7 @@ impl Fleet {
         for (name, sink) in &old.sinks {
             if new.sinks.get(name).map(|sink| (&sink.options, sink.delivery)) != Some((&sink.options, sink.delivery)) {
                 if !new.sinks.contains_key(name) {
-                    self.house.board.view().leave(name);
+                    self.house.board.view().leave(name); // what it is owed is counted and shown once it has left
                 }
                 if let Some(crew) = self.sinks.remove(name) {
                     // What it is owed stays in the queue.

@@ -74,10 +74,11 @@ impl Fleet {
 
     /// Shows what is owed to sinks that are not configured, and says so of those that are new among them.
     fn show_unconfigured(&mut self, held: Vec<(SinkName, Depth)>) {
-        let held: Vec<_> = held.into_iter().filter(|(sink, _)| !self.has_sink(sink)).collect();
+        // While something of a sink is under way its numbers are not final.
+        let held: Vec<_> =
+            held.into_iter().filter(|(sink, _)| !self.has_sink(sink) && !self.is_leaving(sink)).collect();
         for (sink, depth) in &held {
-            // While something of it is under way the number is not final.
-            if !self.is_leaving(sink) && self.oversight.told.insert(sink.clone()) && depth.events > 0 {
+            if self.oversight.told.insert(sink.clone()) && depth.events > 0 {
                 let (owed, dead, oldest) = (depth.events, depth.dead, depth.oldest.map(tracing::field::display));
                 tracing::warn!(
                     %sink, owed, dead, oldest,

@@ -61,7 +61,7 @@ function subscriptionRow({ account: name, service, node, state, since, lease_unt
   ];
 }
 
-const lost = ({ full, age }) =>
+const droppedOf = ({ full, age }) =>
   [full && `${number(full)} dropped: full`, age && `${number(age)} dropped: too old`].filter(Boolean).map((text) => `, ${text}`);
 
 function sinkRows({ name, type, state, up, blocking, last_error, next_try, held, queued, bytes, oldest, dead, dropped }) {
@@ -71,7 +71,7 @@ function sinkRows({ name, type, state, up, blocking, last_error, next_try, held,
     ["State", [tag(state), ...(blocking ? [" ", tag("full, blocking")] : [])]],
     ["Queue", [number(queued), ...(queued ? [`, ${size(bytes)}`] : []), ...(held ? [`, ${plural(held, "call")} held`] : []), ...soon(next_try)]],
     ["Oldest", moment(oldest)],
-    ["Dead", [dead ? element("b", { class: "bad" }, number(dead)) : "0", ...lost(dropped)]],
+    ["Dead", [dead ? element("b", { class: "bad" }, number(dead)) : "0", ...droppedOf(dropped)]],
   ];
   const fault = last_error && (!up || held || dead) ? [["Newest failure", [last_error], "text"]] : null;
   if (!fault) return [row];
