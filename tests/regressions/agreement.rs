@@ -58,6 +58,7 @@ impl Places {
         self.rows("sinks").for_each(|sink| self.agree_on_sink(sink));
     }
 
+    #[expect(clippy::too_many_lines, reason = "one figure after the other, in each place")]
     fn agree_on_the_whole(&self) {
         let summary = self.summary();
         let (accounts, subscriptions, sinks) = (&summary["accounts"], &summary["subscriptions"], &summary["sinks"]);
@@ -346,8 +347,8 @@ impl Places {
             let about = |line: &&Line| line.field("account") == account["name"] && line.message.starts_with("account ");
             let blind = self.log.iter().rfind(|line| about(line) && !line.field("reason").is_empty());
             let state = self.log.iter().rfind(|line| about(line) && !line.field("state").is_empty());
-            let told = blind.into_iter().chain(state);
-            let other = told.filter(|line| !agrees_on_account(line, account)).next()?;
+            let mut told = blind.into_iter().chain(state);
+            let other = told.find(|line| !agrees_on_account(line, account))?;
             Some(format!("{other:?}, but {account:#}"))
         });
         sinks.chain(accounts).next()

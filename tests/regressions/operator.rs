@@ -169,11 +169,13 @@ async fn c7_requests_sent_ahead_are_all_answered_in_their_order() {
     let (_onsip, _anna, daemon) = running().await;
     let mut stream = TcpStream::connect(daemon.listen()).await.unwrap();
     let paths = ["/livez", "/nothing", "/metrics", "/"];
-    let mut requests = String::new();
-    for number in 0..200 {
-        let end = if number == 199 { "Connection: close\r\n" } else { "" };
-        requests += &format!("GET {}?{number} HTTP/1.1\r\nHost: localhost\r\n{end}\r\n", paths[number % paths.len()]);
-    }
+    let requests: Vec<_> = (0..200)
+        .map(|number| {
+            let end = if number == 199 { "Connection: close\r\n" } else { "" };
+            format!("GET {}?{number} HTTP/1.1\r\nHost: localhost\r\n{end}\r\n", paths[number % paths.len()])
+        })
+        .collect();
+    let requests = requests.concat();
     let (mut from, mut to) = stream.split();
     let mut answers = Vec::new();
     let (sent, read) = tokio::join!(to.write_all(requests.as_bytes()), from.read_to_end(&mut answers));
@@ -233,7 +235,8 @@ async fn a_command_reads_no_answer_without_end() {
             let head = format!("HTTP/1.1 {status}\r\nContent-Length: 107374182400\r\n\r\n[");
             stream.write_all(head.as_bytes()).await.unwrap();
             // Until it is closed.
-            while stream.write_all(&[b'1'; 65_536]).await.is_ok() {}
+            let digits = vec![b'1'; 65_536];
+            while stream.write_all(&digits).await.is_ok() {}
         }
     });
     let nowhere = tempfile::tempdir().unwrap();

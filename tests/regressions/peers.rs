@@ -94,8 +94,11 @@ fn peak(daemon: &Daemon) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
+/// Writes the section of a sink whose peer listens at a port.
+type Section = fn(u16) -> String;
+
 /// Delivers events beside sinks with these peers until each has flooded and failed, and beyond.
-async fn beside(peers: Vec<(Peer, fn(u16) -> String)>) {
+async fn beside(peers: Vec<(Peer, Section)>) {
     let (onsip, anna) = service_with_anna().await;
     let mut setup = Setup::of(&onsip).account("front-desk", &anna);
     let mut floods = Vec::new();
