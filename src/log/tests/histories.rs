@@ -188,7 +188,7 @@ fn each_lie_of_a_disk_is_found_out() {
         Lie::FailedSync,
         Lie::Truncate,
         Lie::Read,
-        Lie::Removed,
+        Lie::Half,
         Lie::Full,
         Lie::Renamed,
     ] {

@@ -53,8 +53,8 @@ pub enum Lie {
     Truncate,
     /// Reading leaves out the last byte.
     Read,
-    /// A removed file is there again after a crash.
-    Removed,
+    /// A sync leaves out the second half of what was written last.
+    Half,
     /// A write to a full disk is said to have succeeded.
     Full,
     /// A renamed file has lost its content in a crash.
@@ -214,12 +214,7 @@ impl State {
     fn rename(&mut self, renaming: Renaming) -> io::Result<()> {
         let crashes = self.operation()?;
         renaming.clone().apply(&mut self.names);
-        if self.lie == Some(Lie::Removed)
-            && let Renaming::Remove(_) = renaming
-        {
-        } else {
-            self.renamings.push(renaming);
-        }
+        self.renamings.push(renaming);
         if crashes { Err(io::Error::other("the machine crashes")) } else { Ok(()) }
     }
 
@@ -406,7 +401,7 @@ impl File for Opened {
         if state.operation()? {
             return Err(io::Error::other("the machine crashes"));
         }
-        let pending = std::mem::take(&mut state.contents[self.1].pending);
+        let mut pending = std::mem::take(&mut state.contents[self.1].pending);
         let fails = state.sync_fails_in == Some(0);
         state.sync_fails_in = state.sync_fails_in.and_then(|left| left.checked_sub(1));
         if fails {
@@ -417,7 +412,11 @@ impl File for Opened {
             state.contents[self.1].pending = pending;
             return Ok(());
         }
+        let halves = state.lie == Some(Lie::Half) && state.rng.random_ratio(1, 4);
         let content = &mut state.contents[self.1];
+        if halves && let Some(Change::Write(_, bytes)) = pending.last_mut() {
+            bytes.truncate(bytes.len() / 2);
+        }
         for change in pending {
             change.apply(&mut content.on_disk);
         }

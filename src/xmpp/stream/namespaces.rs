@@ -80,7 +80,9 @@ impl<'a> Namespaces<'a> {
     /// Enters one of an element that had `count` before its own.
     pub(super) fn declare(&mut self, prefix: &'a str, name: Cow<'a, str>, count: usize) -> Result<(), NotXmpp> {
         let twice = self.inner.iter().skip(count).any(|(other, _)| *other == prefix);
-        if twice || self.inner.len() >= STANZA_NAMESPACES {
+        // Only the default namespace can be taken back (Namespaces in XML 1.0, section 2.2).
+        let empty = name.is_empty() && !prefix.is_empty();
+        if twice || empty || self.inner.len() >= STANZA_NAMESPACES {
             return Err(NotXmpp);
         }
         self.inner.push((prefix, name));
