@@ -35,7 +35,7 @@ const FORBIDDEN: [(&[&str], &str); 10] = [
 const ALLOWED: [(&str, &str, usize, &str); 11] = [
     ("src/actors/router/tests.rs", "sleep", 1, "between two looks at a condition"),
     ("src/actors/sink/tests.rs", "sleep", 1, "between two looks at a condition"),
-    ("src/actors/tests.rs", "sleep", 2, "between two looks at a condition"),
+    ("src/actors/tests.rs", "sleep", 1, "between two looks at a condition"),
     ("src/simulator/over_tcp.rs", "sleep", 3, "between two looks at a condition"),
     ("tests/contract/clauses.rs", "sleep", 1, "the server is killed at some moment"),
     ("tests/contract/mosquitto.rs", "sleep", 1, "between two tries to connect"),

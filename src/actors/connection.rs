@@ -174,10 +174,8 @@ impl Connection {
                 Command::Reauthorized { lapsed } => self.authorized_again(lapsed, ctx),
                 Command::Suspend => self.suspend(ctx),
                 Command::Became(state, why) => {
-                    if state == AccountState::Refused {
-                        let change = self.coverage.refused();
-                        self.cover(change, ctx);
-                    }
+                    let change = self.coverage.credentials(state == AccountState::Refused);
+                    self.cover(change, ctx);
                     chronicle::account(&self.house, &self.name, state, why.as_deref(), self.machine.deadline());
                 }
             }

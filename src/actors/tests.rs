@@ -51,6 +51,19 @@ can_panic!(Connection, Router, SinkActor, Subscription);
 
 const WITHIN: Duration = Duration::from_mins(1);
 
+/// Looks again and again until there is something.
+async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(WITHIN, found).await.expect(what)
+}
+
 struct Stage {
     onsip: Simulator,
     house: Arc<House>,
@@ -150,12 +163,8 @@ async fn what_a_subscription_asks_while_the_connection_is_lost_is_sent_when_it_i
     let mut stage = Stage::set_with(|behaviour| behaviour.resumable_for = Some(Duration::from_mins(1))).await;
     let (name, first) = ("demo-1".parse().unwrap(), stage.accounts[0].clone());
     stage.onsip.cut(&first);
-    let lost = async {
-        while stage.house.board.view().accounts[&name].state == AccountState::Online {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(WITHIN, lost).await.expect("the loss is noticed");
+    let lost = async || (stage.house.board.view().accounts[&name].state != AccountState::Online).then_some(());
+    until("the loss is noticed", lost).await;
     stage.startle(Role::Connection(name), true).await;
     assert!(stage.onsip.until(WITHIN, |onsip| onsip.observed().resumed == 1).await);
     assert!(stage.onsip.until(WITHIN, |onsip| onsip.observed().count(&first, Request::Options) == 1).await);
@@ -185,12 +194,8 @@ async fn a_sink_that_panics_is_rebuilt_and_delivers_what_is_owed() {
     stage.call_arrives(0).await;
     stage.call_arrives(1).await;
     let sink = "console".parse().unwrap();
-    let delivered = async {
-        while stage.house.store.depth(&sink).await.unwrap().events > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(WITHIN, delivered).await.expect("the queue runs empty");
+    let delivered = async || (stage.house.store.depth(&sink).await.unwrap().events == 0).then_some(());
+    until("the queue runs empty", delivered).await;
     assert!(stage.restarts(ActorKind::Sink));
     stage.end().await;
 }
@@ -200,17 +205,11 @@ async fn f1_a_connection_that_panics_leaves_no_coverage_open_that_it_does_not_ha
     let stage = Stage::set().await;
     let name = "demo-1".parse().unwrap();
     let written = async |open| {
-        let written = async {
-            loop {
-                let coverage = stage.house.store.coverage().await.unwrap();
-                let known = coverage.into_iter().find(|row| row.account == name).filter(|row| row.open == open);
-                if let Some(row) = known {
-                    return row;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let row = async || {
+            let coverage = stage.house.store.coverage().await.unwrap();
+            coverage.into_iter().find(|row| row.account == name && row.open == open)
         };
-        timeout(WITHIN, written).await.expect("coverage that is written down")
+        until("coverage is written down", row).await
     };
     let before = written(true).await;
     stage.onsip.behave(&stage.accounts[0], |behaviour| behaviour.login = Login::Fail("temporary-auth-failure"));

@@ -103,6 +103,8 @@ pub struct Coverage {
     interrupted: Option<bool>,
     /// Whether the authorization has run out: without it nothing is sure to arrive.
     lapsed: bool,
+    /// Whether the service refuses the credentials; what was granted before goes on until it ends.
+    refused: bool,
 }
 
 impl Coverage {
@@ -111,7 +113,7 @@ impl Coverage {
     #[must_use]
     pub fn of(nodes: impl IntoIterator<Item = (Service, NodeName)>, blind: Blind) -> Self {
         let nodes = nodes.into_iter().map(|node| (node, Delivery::Stopped)).collect();
-        Self { nodes, sight: Err(blind), interrupted: None, lapsed: false }
+        Self { nodes, sight: Err(blind), interrupted: None, lapsed: false, refused: false }
     }
 
     /// Returns the window that is open, if events cannot arrive now.
@@ -131,8 +133,13 @@ impl Coverage {
         self.conclude(GapReason::Reload, at)
     }
 
-    /// The service refuses the credentials: that is what an open window is told with from now on.
-    pub fn refused(&mut self) -> Option<Change> {
+    /// The service refuses the credentials, or does not any more. An open window is told with that from now on, and so is one
+    /// that opens because there is no new authorization.
+    pub fn credentials(&mut self, refused: bool) -> Option<Change> {
+        self.refused = refused;
+        if !refused {
+            return None;
+        }
         let blind = self.sight.as_mut().err().filter(|blind| blind.reason != GapReason::Refused)?;
         blind.reason = GapReason::Refused;
         Some(Change::Uncovered { since: blind.since, reason: blind.reason })
@@ -243,6 +250,8 @@ impl Coverage {
     /// Opens a window. What was heard last may be older than the end of the one before: two do not overlap.
     fn end(&mut self, reason: GapReason, at: Timestamp) -> Option<Change> {
         let since = at.max(self.sight.ok()?);
+        let refused = self.refused && reason == GapReason::Authorization;
+        let reason = if refused { GapReason::Refused } else { reason };
         self.sight = Err(Blind { since, reason });
         Some(Change::Uncovered { since, reason })
     }
@@ -441,11 +450,20 @@ mod tests {
     #[test]
     fn f6_refused_credentials_are_the_reason_of_the_window_they_keep_open() {
         let mut coverage = one_covered();
-        assert_eq!(coverage.refused(), None, "events arrive");
+        assert_eq!(coverage.credentials(true), None, "events arrive");
         coverage.disconnected(GapReason::Disconnect, at(5));
         let refused = Some(Change::Uncovered { since: at(5), reason: GapReason::Refused });
-        assert_eq!((coverage.refused(), coverage.refused()), (refused, None));
+        assert_eq!((coverage.credentials(true), coverage.credentials(true)), (refused, None));
         assert_eq!(set(&mut coverage, "active-calls", Delivery::Flows, 9), Some(covered(9, &["active-calls"])));
+    }
+
+    #[test]
+    fn f6_an_authorization_that_lapses_because_the_credentials_are_refused_is_told_as_refused() {
+        for (refused, reason) in [(true, GapReason::Refused), (false, GapReason::Authorization)] {
+            let mut coverage = one_covered();
+            assert_eq!((coverage.credentials(true), coverage.credentials(refused)), (None, None));
+            assert_eq!(coverage.lapse(at(5)), Some(Change::Uncovered { since: at(5), reason }));
+        }
     }
 
     #[test]

@@ -421,10 +421,8 @@ impl Router {
                 Command::Suspend => self.suspend(),
                 Command::Became(state, _) => {
                     self.state = state;
-                    if state == AccountState::Refused {
-                        let change = self.coverage.refused();
-                        self.cover(change.as_ref());
-                    }
+                    let change = self.coverage.credentials(state == AccountState::Refused);
+                    self.cover(change.as_ref());
                 }
             }
         }

@@ -53,7 +53,9 @@ impl Windows {
             }
             self.told += 1;
         }
-        if let Some(shown) = shown.filter(|shown| refused && shown.reason != GapReason::Refused) {
+        // What was granted before goes on, and its subscriptions may end for themselves.
+        let other = |shown: &Blind| !matches!(shown.reason, GapReason::Refused | GapReason::Revoked);
+        if let Some(shown) = shown.filter(|shown| refused && other(shown)) {
             return Err(format!("{shown:?} of an account whose credentials are refused"));
         }
         match (shown, &mut self.open) {
