@@ -48,7 +48,7 @@ pub async fn rate(sinks: &str, count: usize) -> Figure {
     queue::commit(&store, commits, async || until_at_most(&store, &healthy, AHEAD).await).await;
     until_at_most(&store, &healthy, 0).await;
     let rate = start.stop(count);
-    fleet.send(Shutdown).await.unwrap();
+    fleet.send(Shutdown { covered: onsip_router::domain::moment::Moment::now() }).await.unwrap();
     store.close().await.unwrap();
     let lines = std::fs::read_to_string(path).unwrap().lines().count();
     assert_eq!(lines, count + 256, "every event is in the file once");
