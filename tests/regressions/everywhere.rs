@@ -319,7 +319,9 @@ async fn a_store_without_room_is_told_everywhere() {
     assert!(full.metric("store_faults_total", &[("kind", "full")]) >= 1.0);
     daemon.until_logged("receiving stops until they can", SOON).await;
     disk.make_room();
-    placed.iter_mut().for_each(|call| onsip.hang_up(call));
+    for call in &mut placed {
+        onsip.hang_up(call);
+    }
     daemon.until_calls(80).await;
     let well = places::until(&daemon, "a store with room", fault(Value::Null)).await;
     assert_eq!((&well.summary()["ready"], &well.summary()["totals"]["received"]), (&true.into(), &80.into()));

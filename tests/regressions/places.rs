@@ -128,12 +128,12 @@ impl Line {
             };
             let value = &rest[key.len() + 1..];
             let mut texts = serde_json::Deserializer::from_str(value).into_iter::<String>();
-            let (text, length) = match value.starts_with('"').then(|| texts.next()).flatten() {
-                Some(Ok(text)) => (text, texts.byte_offset()),
-                Some(Err(_)) | None => {
-                    let word = value.split(' ').next()?;
-                    (word.to_owned(), word.len())
-                }
+            let quoted = value.starts_with('"').then(|| texts.next()).flatten();
+            let (text, length) = if let Some(Ok(text)) = quoted {
+                (text, texts.byte_offset())
+            } else {
+                let word = value.split(' ').next()?;
+                (word.to_owned(), word.len())
             };
             fields.insert(key.to_owned(), text);
             rest = value[length..].trim_start();

@@ -53,8 +53,8 @@ impl Places {
 
     /// The number on a tile of the page, and what stands below it.
     pub fn tile(&self, title: &str) -> (u64, BTreeMap<String, u64>) {
-        let (_, tile) = self.page.split_once(&format!("<div><h2>{title}</h2><p>")).unwrap();
-        let (total, parts) = tile.split("</div>").next().unwrap().split_once("</p>").unwrap();
+        let (_, rest) = self.page.split_once(&format!("<div><h2>{title}</h2><p>")).unwrap();
+        let (total, parts) = rest.split("</div>").next().unwrap().split_once("</p>").unwrap();
         let parts = parts.split("<li").skip(1).map(|part| {
             let part = part.split_once('>').unwrap().1.split("</li>").next().unwrap();
             let (n, word) = part.split_once(' ').unwrap();
