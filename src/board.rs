@@ -166,16 +166,11 @@ pub struct SinkStatus {
     /// Deprecated: the same as `type`.
     #[schemars(extend("deprecated" = true))]
     pub kind: &'static str,
-    /// Whether the configuration has it. One that it has no more is shown as long as it is owed anything or has dead
-    /// letters.
-    pub configured: bool,
-    /// False from a failed delivery until the next that succeeds, and where it is not configured.
-    pub up: bool,
+    /// How it is, in a word; whether it blocks stands beside that. One that is not configured any more is shown as long as it
+    /// is owed anything or has dead letters.
+    pub state: SinkState,
     /// The newest failure. Free of secrets.
     pub last_error: Option<String>,
-    /// Whether it is left alone for an hour because its peer wants no more events; the API tells it as a state.
-    #[serde(skip)]
-    pub resting: bool,
     /// Until when it is left alone as a whole, while it is.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub retry_at: Option<Timestamp>,
@@ -203,10 +198,8 @@ impl SinkStatus {
     pub fn new(kind: &'static str) -> Self {
         Self {
             kind,
-            configured: true,
-            up: true,
+            state: SinkState::Up,
             last_error: None,
-            resting: false,
             retry_at: None,
             held: 0,
             held_retry_at: None,
@@ -223,7 +216,7 @@ impl SinkStatus {
     /// One that the configuration does not have any more.
     #[must_use]
     pub fn not_configured() -> Self {
-        Self { configured: false, up: false, ..Self::new("") }
+        Self { state: SinkState::NotConfigured, ..Self::new("") }
     }
 
     /// The same queue, of a sink of this kind to which nothing has happened.
@@ -232,15 +225,16 @@ impl SinkStatus {
         Self { queued, bytes, oldest, dead, ..Self::new(kind) }
     }
 
-    /// Returns how it is, in a word; whether it blocks stands beside that.
+    /// Returns whether the configuration has it.
     #[must_use]
-    pub fn state(&self) -> SinkState {
-        match (self.configured, self.up, self.resting) {
-            (false, ..) => SinkState::NotConfigured,
-            (true, true, _) => SinkState::Up,
-            (true, false, true) => SinkState::Resting,
-            (true, false, false) => SinkState::Down,
-        }
+    pub fn is_configured(&self) -> bool {
+        self.state != SinkState::NotConfigured
+    }
+
+    /// Returns whether its newest delivery succeeded, if there was any.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == SinkState::Up
     }
 
     /// Returns when anything that failed is tried next, if anything waits for that.

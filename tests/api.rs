@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use onsip_router::board::{AccountStatus, Board, SinkStatus, SubscriptionStatus};
 use onsip_router::domain::event::EventType;
 use onsip_router::domain::moment::Moment;
-use onsip_router::domain::status::{AccountState, GapReason, SubscriptionState};
+use onsip_router::domain::status::{AccountState, GapReason, SinkState, SubscriptionState};
 use onsip_router::feed::Feed;
 use onsip_router::http::api::openapi;
 use onsip_router::http::options::Options;
@@ -71,7 +71,8 @@ impl Daemon {
             view.subscriptions.insert(key, status);
         }
         view.sinks.insert("log".parse().unwrap(), SinkStatus::new("file"));
-        let crm = SinkStatus { up: false, queued: 7, dead: 2, oldest: Some(now), ..SinkStatus::new("webhook") };
+        let crm =
+            SinkStatus { state: SinkState::Down, queued: 7, dead: 2, oldest: Some(now), ..SinkStatus::new("webhook") };
         view.sinks.insert("crm".parse().unwrap(), crm);
         view.store_open = true;
     }

@@ -248,7 +248,7 @@ async fn the_status_names_who_is_blind_and_which_sink_is_down() {
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:#?}");
     assert!(said.shows("accounts       2: 1 online, 1 refused; 1 blind"), "{said:#?}");
     assert_eq!(said.row(&["back", "refused"])[3], "refused");
-    assert!(said.row(&["broken", "file", "down"]).len() == 7 && said.row(&["log", "file", "up"]).len() == 7);
+    assert!(said.row(&["broken", "file", "down"]).len() == 9 && said.row(&["log", "file", "up"]).len() == 9);
     assert!(!said.stdout.contains('\u{1b}'), "{said:#?}");
 
     let said = run(nowhere(), &["status", "--url", &url(&daemon), "--json"]).await;

@@ -89,7 +89,7 @@ impl Fleet {
         }
         self.oversight.told.retain(|sink| held.iter().any(|(held, _)| held == sink));
         let mut view = self.house.board.view();
-        view.sinks.retain(|_, status| status.configured);
+        view.sinks.retain(|_, status| status.is_configured());
         for (sink, depth) in held {
             let Depth { events, bytes, oldest, dead } = depth;
             let status = SinkStatus { queued: events, bytes, oldest, dead, ..SinkStatus::not_configured() };

@@ -278,7 +278,7 @@ impl SinkActor {
         let mut view = self.desk.house.board.view();
         let kind = self.desk.options.kind();
         let status = view.sinks.entry(self.desk.name.clone()).or_insert_with(|| SinkStatus::new(kind));
-        (status.up, status.resting) = (flow.is_up(), flow.is_resting());
+        status.state = flow.state();
         status.held = u64::try_from(flow.held()).unwrap_or(u64::MAX);
         status.held_retry_at = flow.held_until(Moment::now()).map(Moment::utc);
         status.retry_at = flow.down_until().map(Moment::utc);

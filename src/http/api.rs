@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::worst;
 use crate::board::{AccountStatus, Board, SinkStatus, SubscriptionStatus, View};
 use crate::domain::name::{AccountName, NodeName, SinkName};
-use crate::domain::status::{AccountState, SinkState, SubscriptionState};
+use crate::domain::status::{AccountState, SubscriptionState};
 use crate::metrics::Metrics;
 use crate::metrics::totals::Dropped;
 use listing::{Facts, Misunderstood, Wish};
@@ -54,8 +54,10 @@ pub struct Sink {
     pub name: SinkName,
     /// Its `type` in the configuration; empty where it is not configured.
     pub r#type: &'static str,
-    /// How it is, in a word. Whether it blocks stands beside that.
-    pub state: SinkState,
+    /// Whether the configuration has it: a `state` other than `not configured`.
+    pub configured: bool,
+    /// False from a failed delivery until the next that succeeds, and where it is not configured: whether `state` is `up`.
+    pub up: bool,
     /// When anything that failed is tried next, while anything waits for that.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub next_try: Option<Timestamp>,
@@ -72,10 +74,11 @@ impl Sink {
         let row = |(name, status): (&SinkName, &SinkStatus)| Self {
             name: name.clone(),
             r#type: status.kind,
-            state: status.state(),
+            configured: status.is_configured(),
+            up: status.is_up(),
             next_try: status.next_try(),
             // One that is not configured has no series.
-            dropped: if status.configured { metrics.dropped_for(name.as_str()) } else { Dropped::default() },
+            dropped: if status.is_configured() { metrics.dropped_for(name.as_str()) } else { Dropped::default() },
             status: status.clone(),
         };
         view.sinks.iter().map(row).collect()

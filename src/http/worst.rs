@@ -3,7 +3,7 @@
 //! Must not know how it is shown.
 
 use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
-use crate::domain::status::{AccountState, SubscriptionState};
+use crate::domain::status::{AccountState, SinkState, SubscriptionState};
 
 /// The rank of an account, 0 the worst. Refused before waiting: it does not pass by itself.
 pub fn account(status: &AccountStatus) -> u8 {
@@ -30,10 +30,10 @@ pub fn subscription(status: &SubscriptionStatus) -> u8 {
 
 /// The rank of a sink, 0 the worst.
 pub fn sink(status: &SinkStatus) -> u8 {
-    match (status.blocking, status.up) {
-        (true, _) => 0,
-        (false, false) if status.configured => 1,
-        (false, false) => 2,
-        (false, true) => 3,
+    match status.state {
+        _ if status.blocking => 0,
+        SinkState::Down | SinkState::Resting => 1,
+        SinkState::NotConfigured => 2,
+        SinkState::Up => 3,
     }
 }

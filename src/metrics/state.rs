@@ -94,7 +94,7 @@ fn set_sinks(families: &Families, names: &Names, view: &View) {
     families.sink_held_calls.reset();
     families.sink_blocking.reset();
     let show = |name: &str, status: Option<&SinkStatus>| {
-        families.sink_up.with_label_values(&[name]).set(i64::from(status.is_none_or(|status| status.up)));
+        families.sink_up.with_label_values(&[name]).set(i64::from(status.is_none_or(SinkStatus::is_up)));
         families.sink_queue_events.with_label_values(&[name]).set(count(status.map(|status| status.queued)));
         let oldest = status.and_then(|status| status.oldest);
         families.sink_queue_oldest_timestamp.with_label_values(&[name]).set(unix(oldest));
@@ -107,10 +107,10 @@ fn set_sinks(families: &Families, names: &Names, view: &View) {
     for name in names.sinks.iter().filter(|name| !view.sinks.contains_key(name.as_str())) {
         show(name, None);
     }
-    for (name, status) in view.sinks.iter().filter(|(_, status)| status.configured) {
+    for (name, status) in view.sinks.iter().filter(|(_, status)| status.is_configured()) {
         show(name.as_str(), Some(status));
     }
-    let unconfigured = || view.sinks.values().filter(|status| !status.configured);
+    let unconfigured = || view.sinks.values().filter(|status| !status.is_configured());
     families.unconfigured_sink_events.set(count(Some(unconfigured().map(|status| status.queued).sum())));
     families.unconfigured_sink_dead_events.set(count(Some(unconfigured().map(|status| status.dead).sum())));
 }

@@ -8,7 +8,7 @@ use super::table::TABLE;
 use super::*;
 use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
 use crate::domain::event::EventType;
-use crate::domain::status::{AccountState, DeliveryOutcome, GapReason, RejectReason, SubscriptionState};
+use crate::domain::status::{AccountState, DeliveryOutcome, GapReason, RejectReason, SinkState, SubscriptionState};
 use crate::protocol::coverage::Blind;
 
 const NONE: [&str; 0] = [];
@@ -189,7 +189,7 @@ fn a_sink_shows_its_queue() {
     let mut view = View::default();
     let oldest = Timestamp::from_second(5).ok();
     let status = SinkStatus {
-        up: false,
+        state: SinkState::Down,
         queued: 7,
         bytes: 70,
         held: 3,

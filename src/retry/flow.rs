@@ -39,6 +39,7 @@ use super::calls::HeldCalls;
 use super::catching_up::{CatchingUp, CaughtUp};
 use super::outage::{Outage, REST};
 use crate::domain::moment::Moment;
+use crate::domain::status::SinkState;
 
 mod terms;
 
@@ -479,16 +480,14 @@ impl Flow {
         }
     }
 
-    /// Whether the last delivery that told anything succeeded, and so do others.
+    /// Returns how the sink is, in a word.
     #[must_use]
-    pub fn is_up(&self) -> bool {
-        self.up && self.outage.is_none()
-    }
-
-    /// Whether the sink is left alone because its peer asked for that.
-    #[must_use]
-    pub fn is_resting(&self) -> bool {
-        self.outage.as_ref().is_some_and(|outage| outage.resting)
+    pub fn state(&self) -> SinkState {
+        match &self.outage {
+            Some(outage) if outage.resting => SinkState::Resting,
+            None if self.up => SinkState::Up,
+            Some(_) | None => SinkState::Down,
+        }
     }
 
     /// When a sink that takes nothing is tried again, whatever with.

@@ -52,17 +52,18 @@ impl Places {
     pub fn agree(&self) {
         let json = timeless(self.json.clone());
         assert_eq!((&json["summary"], &json["sinks"]), (&self.api["summary"], &self.api["sinks"]), "`status --json`");
-        self.agree_on_the_whole();
+        self.agree_on_sums();
+        self.agree_on_tiles();
+        self.agree_on_the_screen();
         self.rows("accounts").for_each(|account| self.agree_on_account(account));
         self.rows("subscriptions").for_each(|row| self.agree_on_subscription(row));
         self.rows("sinks").for_each(|sink| self.agree_on_sink(sink));
     }
 
-    #[expect(clippy::too_many_lines, reason = "one figure after the other, in each place")]
-    fn agree_on_the_whole(&self) {
+    /// The metrics of the whole, and the sums that the API makes.
+    fn agree_on_sums(&self) {
         let summary = self.summary();
         let (accounts, subscriptions, sinks) = (&summary["accounts"], &summary["subscriptions"], &summary["sinks"]);
-        let totals = |key: &str| whole(&summary["totals"][key]);
         for (state, n) in accounts["states"].as_object().unwrap() {
             self.measures("accounts", &[("state", state)], number(n));
             let there = self.rows("accounts").filter(|account| account["state"] == state.as_str()).count();
@@ -101,13 +102,28 @@ impl Places {
         let (queued, dead) = (number(&sinks["queued"]), number(&sinks["dead"]));
         assert!((together("sink_queue_events", "unconfigured_sink_events") - queued).abs() < 0.5);
         assert!((together("sink_dead_events", "unconfigured_sink_dead_events") - dead).abs() < 0.5);
+    }
 
-        // The page.
-        let word = match (summary["draining"] == true, summary["ready"] == true) {
+    /// Whether the daemon is ready, in a word.
+    fn readiness(&self) -> &'static str {
+        match (self.summary()["draining"] == true, self.summary()["ready"] == true) {
             (true, _) => "stopping",
             (false, true) => "ready",
             (false, false) => "not ready",
-        };
+        }
+    }
+
+    /// A count since the start.
+    fn total(&self, key: &str) -> u64 {
+        whole(&self.summary()["totals"][key])
+    }
+
+    /// The head of the page.
+    fn agree_on_tiles(&self) {
+        let summary = self.summary();
+        let (accounts, subscriptions, sinks) = (&summary["accounts"], &summary["subscriptions"], &summary["sinks"]);
+        let totals = |key: &str| self.total(key);
+        let word = self.readiness();
         assert!(self.page.contains(&format!(">{word}</span></p>")), "the page does not say {word:?}");
         for reason in summary["reasons"].as_array().unwrap().iter().take(4) {
             let shown = format!("<p class=\"reason\">{}</p>", reason.as_str().unwrap());
@@ -153,8 +169,14 @@ impl Places {
         for (title, total, parts) in tiles {
             assert_eq!(self.tile(title), (total, parts), "the tile {title} of the page");
         }
+    }
 
-        // The screen.
+    /// The head of the screen of `status`.
+    fn agree_on_the_screen(&self) {
+        let summary = self.summary();
+        let (accounts, subscriptions) = (&summary["accounts"], &summary["subscriptions"]);
+        let totals = |key: &str| self.total(key);
+        let word = self.readiness();
         assert!(self.screen.lines().next().unwrap().ends_with(&format!(": {word}")), "{}", self.screen);
         let listed = |of: &Value| {
             let parts: Vec<_> = present(&of["states"]).into_iter().map(|(word, n)| format!("{n} {word}")).collect();
@@ -347,8 +369,7 @@ impl Places {
             let about = |line: &&Line| line.field("account") == account["name"] && line.message.starts_with("account ");
             let blind = self.log.iter().rfind(|line| about(line) && !line.field("reason").is_empty());
             let state = self.log.iter().rfind(|line| about(line) && !line.field("state").is_empty());
-            let mut told = blind.into_iter().chain(state);
-            let other = told.find(|line| !agrees_on_account(line, account))?;
+            let other = blind.into_iter().chain(state).find(|line| !agrees_on_account(line, account))?;
             Some(format!("{other:?}, but {account:#}"))
         });
         sinks.chain(accounts).next()

@@ -162,7 +162,7 @@ async fn a_stuck_call_holds_back_no_other_and_a_rejected_event_not_its_own() {
     stage.peer(|peer| peer.poison.clear());
     stage
         .until("the stuck one follows, in order", |peer, status| {
-            peer.got.len() == 6 && peer.got[3..] == ["s1", "s2", "s3"] && status.queued == 0 && status.up
+            peer.got.len() == 6 && peer.got[3..] == ["s1", "s2", "s3"] && status.queued == 0 && status.is_up()
         })
         .await;
     assert!(stage.text().contains("sink_dead_events{sink=\"crm\"} 1"));
@@ -191,12 +191,12 @@ async fn a_dead_sink_is_probed_with_a_few_events_and_then_gets_everything_in_ord
     let stage = Stage::set(delivery(), &[], false).await;
     stage.peer(|peer| peer.down = true);
     stage.commit(&events).await;
-    stage.until("it is down", |_, status| !status.up && status.retry_at.is_some()).await;
+    stage.until("it is down", |_, status| !status.is_up() && status.retry_at.is_some()).await;
     let tried = stage.peer(|peer| peer.tried.len());
     stage.until("a probe", |peer, _| peer.tried.len() > tried).await;
     assert!(stage.peer(|peer| peer.tried.len()) <= tried + 2 * crate::retry::outage::PROBE, "not hammered");
     stage.peer(|peer| peer.down = false);
-    stage.until("all are through", |peer, status| peer.got.len() == 300 && status.up && status.queued == 0).await;
+    stage.until("all are through", |peer, status| peer.got.len() == 300 && status.is_up() && status.queued == 0).await;
     let mut newest = BTreeMap::new();
     for id in stage.peer(|peer| peer.got.clone()) {
         let call = id.parse::<usize>().unwrap() % 40;
@@ -212,7 +212,7 @@ async fn a_sink_that_hangs_is_given_up_and_opened_anew() {
     stage.until("the failure is told", |_, status| status.last_error.is_some()).await;
     let error = stage.house.board.view().sinks[&name()].last_error.clone().unwrap();
     assert_eq!(error, "no answer within 100ms");
-    stage.until("the one in its place delivers", |_, status| status.up && status.queued == 0).await;
+    stage.until("the one in its place delivers", |_, status| status.is_up() && status.queued == 0).await;
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
 }
 
@@ -221,7 +221,7 @@ async fn a_peer_that_wants_no_more_is_left_alone_until_a_reload() {
     let stage = Stage::set(delivery(), &[], false).await;
     stage.peer(|peer| peer.gone = true);
     stage.commit(&[("a", "a"), ("b", "b")]).await;
-    stage.until("it rests", |_, status| status.retry_at.is_some() && !status.up).await;
+    stage.until("it rests", |_, status| status.retry_at.is_some() && !status.is_up()).await;
     let tried = stage.peer(|peer| peer.tried.len());
     stage.commit(&[("c", "c")]).await;
     stage.until("the newcomer waits too", |_, status| status.queued == 3).await;

@@ -137,7 +137,7 @@ pub async fn show(board: web::Data<Board>, metrics: web::Data<Metrics>) -> HttpR
 pub fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Moment) -> Summary {
     let reasons = view.not_ready();
     let sinks = || view.sinks.values();
-    let configured = sinks().filter(|status| status.configured).count();
+    let configured = sinks().filter(|status| status.is_configured()).count();
     Summary {
         version: metrics.build.version.clone(),
         commit: metrics.build.commit.clone(),
@@ -161,7 +161,7 @@ pub fn summary(view: &View, metrics: &Metrics, last_minute: LastMinute, now: Mom
         sinks: Sinks {
             total: configured,
             unconfigured: view.sinks.len() - configured,
-            up: sinks().filter(|status| status.up).count(),
+            up: sinks().filter(|status| status.is_up()).count(),
             blocking: sinks().filter(|status| status.blocking).count(),
             queued: sinks().map(|status| status.queued).sum(),
             oldest: sinks().filter_map(|status| status.oldest).min(),

@@ -39,7 +39,7 @@ pub fn table(sinks: &[Sink], now: Timestamp) -> String {
 }
 
 fn state(sink: &Sink) -> String {
-    let state = badge(mood(sink.state), sink.state.as_str());
+    let state = badge(mood(sink.status.state), sink.status.state.as_str());
     if sink.status.blocking { state + &badge(Mood::Bad, "full, blocking") } else { state }
 }
 

@@ -65,13 +65,10 @@ fn readiness(summary: &Summary) -> String {
 
 /// What keeps the daemon from being ready, as far as there is room for it.
 fn hindrances(summary: &Summary) -> String {
-    let told = summary.reasons.iter().take(REASONS);
-    let mut lines: Vec<String> = told.map(|reason| format!("<p class=\"reason\">{}</p>\n", escaped(reason))).collect();
+    let told = summary.reasons.iter().take(REASONS).map(|reason| escaped(reason));
     let more = summary.reasons.len().saturating_sub(REASONS);
-    if more > 0 {
-        lines.push(format!("<p class=\"reason\">and {more} more reasons</p>\n"));
-    }
-    lines.concat()
+    let more = (more > 0).then(|| format!("and {more} more reasons"));
+    told.chain(more).map(|reason| format!("<p class=\"reason\">{reason}</p>\n")).collect::<Vec<_>>().concat()
 }
 
 /// Leaves out what there is none of.

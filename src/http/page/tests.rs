@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::board::{AccountStatus, SinkStatus, SubscriptionStatus};
-use crate::domain::status::{AccountState, GapReason, SubscriptionState};
+use crate::domain::status::{AccountState, GapReason, SinkState, SubscriptionState};
 use crate::protocol::coverage::Blind;
 
 const EVIL: &str = "<script>alert(\"x\")</script> & 'so on'";
@@ -34,7 +34,7 @@ fn whatever_text_the_board_holds_is_shown_and_not_obeyed() {
     let subscription = SubscriptionStatus { state, since, why, subid: None, lease_until: None, renewed: None };
     view.subscriptions.insert(("front".parse().unwrap(), EVIL.to_owned(), EVIL.into()), subscription);
     let last_error = Some(EVIL.to_owned());
-    let sink = SinkStatus { up: false, last_error, ..SinkStatus::new("file") };
+    let sink = SinkStatus { state: SinkState::Down, last_error, ..SinkStatus::new("file") };
     view.sinks.insert("log".parse().unwrap(), sink);
     let page = page(&view, now());
     assert!(!page.contains("<script>alert") && !page.contains("'so on'"));
