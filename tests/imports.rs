@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 11] = [
     &["app"],
     &["actors"],
     &["config"],
-    &["xmpp", "store", "sinks", "http"],
+    &["xmpp", "log", "store", "sinks", "http"],
     &["metrics", "otel"],
     &["board", "feed"],
     &["protocol", "routing", "retry", "tls", "dial"],

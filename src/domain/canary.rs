@@ -56,6 +56,11 @@ impl Canary {
         self.due
     }
 
+    /// Passes over the one that is due at `now`: an earlier one waits among other events.
+    pub fn pass_over(&mut self, now: Moment) {
+        self.due = now + self.every.min(REPLACED);
+    }
+
     /// Returns the one that is due at `now`. While an earlier one is `waiting` the next is due soon and takes its place, so that
     /// none grows old: late is what somebody waits for.
     pub fn next(&mut self, waiting: bool, now: Moment) -> Option<Event> {

@@ -58,25 +58,38 @@ impl SinkActor {
 }
 
 impl Desk {
-    /// Removes the canaries that are still owed, and says whether there were any.
-    async fn drop_canaries(&self) -> Result<bool, StoreError> {
-        let (store, partition) = (&self.house.store, Canary::partition_of(&self.name));
-        let waiting = store.of_calls(&self.name, &[partition.into()], WAITING).await?;
-        if waiting.is_empty() {
-            return Ok(false);
-        }
-        store.discard(&self.name, waiting.iter().map(|owed| owed.position).collect()).await?;
-        Ok(true)
+    /// Returns the positions of the canaries that are still owed.
+    async fn waiting_canaries(&self) -> Result<Vec<i64>, StoreError> {
+        let partition = Canary::partition_of(&self.name);
+        let waiting = self.house.store.of_calls(&self.name, &[partition.into()], WAITING).await?;
+        Ok(waiting.iter().map(|owed| owed.position).collect())
     }
 
-    /// Commits the canary that is due, in place of an earlier one that is still owed. Says whether it did.
+    /// Removes the canaries that are still owed.
+    async fn drop_canaries(&self) -> Result<(), StoreError> {
+        let waiting = self.waiting_canaries().await?;
+        if !waiting.is_empty() {
+            self.house.store.discard(&self.name, waiting).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits the canary that is due. It takes the place of one that is still owed, if nothing else is; among other events
+    /// that one keeps its place, for it may be the only one of them that the sink takes. Says whether it committed any.
     async fn commit_canary(&self, canary: &mut Canary) -> Result<bool, StoreError> {
         if Moment::now() < canary.due() {
             return Ok(false);
         }
         let (store, partition) = (&self.house.store, canary.partition());
-        let waiting = self.drop_canaries().await?;
-        let Some(event) = canary.next(waiting, Moment::now()) else { return Ok(false) };
+        let waiting = self.waiting_canaries().await?;
+        if !waiting.is_empty() {
+            if store.depth(&self.name).await?.events > waiting.len() as u64 {
+                canary.pass_over(Moment::now());
+                return Ok(false);
+            }
+            store.discard(&self.name, waiting.clone()).await?;
+        }
+        let Some(event) = canary.next(!waiting.is_empty(), Moment::now()) else { return Ok(false) };
         let event = CommitEvent {
             id: event.id.clone(),
             partition,
