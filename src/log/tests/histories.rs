@@ -189,7 +189,7 @@ fn each_lie_of_a_disk_is_found_out() {
         Lie::Truncate,
         Lie::Read,
         Lie::Half,
-        Lie::Full,
+        Lie::Gone,
         Lie::Renamed,
     ] {
         let mut rng = StdRng::seed_from_u64(7);

@@ -55,8 +55,8 @@ pub enum Lie {
     Read,
     /// A sync leaves out the second half of what was written last.
     Half,
-    /// A write to a full disk is said to have succeeded.
-    Full,
+    /// The newest segment is gone after a crash.
+    Gone,
     /// A renamed file has lost its content in a crash.
     Renamed,
 }
@@ -186,6 +186,10 @@ impl SimulatedDisk {
                 content.on_disk[end / SECTOR * SECTOR..].fill(0);
             }
             content.seen.clone_from(&content.on_disk);
+        }
+        if *lie == Some(Lie::Gone) {
+            let newest = names_on_disk.keys().rfind(|name| name.ends_with(".segment")).cloned();
+            newest.map(|name| names_on_disk.remove(&name));
         }
         state.names.clone_from(names_on_disk);
         (state.crash_in, state.sync_fails_in, state.crashed, state.room) = (None, None, false, u64::MAX);
@@ -378,9 +382,8 @@ impl File for Opened {
         if more > 0 && state.used() + more > state.room {
             // As much as there is room for is written all the same.
             let cut = state.rng.random_range(0..=bytes.len());
-            let lies = state.lie == Some(Lie::Full);
             state.change(self.1, Change::Write(position, bytes[..cut].to_vec()))?;
-            return if lies { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) };
+            return Err(io::ErrorKind::StorageFull.into());
         }
         if state.lie == Some(Lie::Place) && state.rng.random_ratio(1, 20) {
             position += 8;
