@@ -161,7 +161,6 @@ pub struct SubscriptionStatus {
 
 /// One sink.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in the API too")]
 pub struct SinkStatus {
     /// Deprecated: the same as `type`.
     #[schemars(extend("deprecated" = true))]
