@@ -50,7 +50,7 @@ pub struct Config {
     pub otel: otel::options::Options,
     /// What an operator should put right, and yet keeps nothing from running.
     pub warnings: Vec<Problem>,
-    /// What may well be meant so and is worth a second look; `check` tells it.
+    /// Warnings: each may well be meant so and is worth a second look. `check` and `run` tell them.
     pub notes: Vec<Problem>,
 }
 

@@ -87,7 +87,7 @@ impl Changes {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Shutdown {
-    /// What came before was received; what comes after it may not be.
+    /// Until then everything that came was received; later messages may not be.
     pub covered: Moment,
 }
 

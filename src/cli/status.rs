@@ -192,7 +192,7 @@ fn counts(total: u64, states: &BTreeMap<String, u64>) -> String {
     if there.is_empty() { total.to_string() } else { format!("{total}: {}", there.join(", ")) }
 }
 
-/// What an operator did to the queues, as far as anything.
+/// Says in words how many events an operator took out of the queues or put back; nothing where there are none.
 fn by_operator(totals: &Totals) -> String {
     let done = [(totals.revived, "owed again"), (totals.purged, "purged"), (totals.purged_dead, "dead purged")];
     let done: Vec<_> = done.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();

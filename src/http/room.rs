@@ -24,7 +24,7 @@ const UNKNOWN: u32 = 256 << 10;
 /// How often a waiting request has those let go that do not read.
 const GLANCE: Duration = Duration::from_millis(250);
 
-/// What needs no room: health is always told, and the live feed has places of its own.
+/// Paths that need no room: health is always told, and the live feed has places of its own.
 const FREE: [&str; 3] = ["/livez", "/readyz", "/api/v1/events"];
 
 /// There is no room.

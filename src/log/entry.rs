@@ -35,7 +35,7 @@ pub struct Entry {
 /// All that one commit appends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// What it changes besides, as the store wrote it.
+    /// Other changes of the same commit, as the store wrote them.
     pub changes: Vec<u8>,
     /// Its events, in order.
     pub entries: Vec<Entry>,

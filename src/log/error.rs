@@ -1,4 +1,4 @@
-//! What can go wrong with the log, by what is to be done about it.
+//! The errors of the log, told apart by how the caller has to go on.
 
 use std::fmt::Display;
 use std::io;
@@ -42,7 +42,7 @@ pub enum OpenError {
     Io {
         /// The file, or `.` for the folder.
         name: String,
-        /// What the system says.
+        /// The system's error.
         fault: io::Error,
     },
     /// A file is none of a log.
@@ -123,7 +123,7 @@ pub enum ReadError {
     Io {
         /// The file.
         name: String,
-        /// What the system says.
+        /// The system's error.
         fault: io::Error,
     },
     /// A record is not there any more as it was written.

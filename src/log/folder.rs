@@ -61,7 +61,7 @@ impl Directory {
     /// Opens the folder at `path`, and makes it if it is absent.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn open(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         Ok(Self(path.to_owned()))

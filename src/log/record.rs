@@ -28,7 +28,7 @@ pub(super) const ALIGNMENT: usize = 8;
 
 const MAGIC: [u8; 4] = *b"RECD";
 
-/// What a record holds.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The events of one commit, and what else it changed.

@@ -19,12 +19,12 @@ pub(super) struct Records<'a> {
     position: u64,
     /// Where the last one ends at the latest.
     limit: u64,
-    /// What was read, from the byte `used` on not yet handed out.
+    /// Bytes that were read; from the byte `used` on they are not handed out yet.
     buffer: Vec<u8>,
     used: usize,
 }
 
-/// What comes next in a segment.
+/// The next thing in a segment.
 #[derive(Debug)]
 pub(super) enum Next<'a> {
     /// A record, where it begins and what its body is.

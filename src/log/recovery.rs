@@ -24,7 +24,7 @@ use super::segment::{self, Header, HeaderFault, Index};
 use super::shared::{Known, Segment, Shared};
 use super::{Log, Offset, Options, SPARE};
 
-/// What a crash tore off.
+/// A record that a crash left in part, and that was cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// The segment.
@@ -140,11 +140,11 @@ fn sealed(segment: &Segment) -> Result<Option<(Index, u64)>, OpenError> {
 /// The segment that was written last.
 struct Newest {
     known: Known,
-    /// What is behind its records; nothing where it is sealed.
+    /// The bytes behind its records; none where it is sealed.
     rest: Option<Rest>,
 }
 
-/// What is behind the last valid record of a segment.
+/// The bytes behind the last valid record of a segment.
 struct Rest {
     /// Where the last byte is that is not zero, if there is one.
     torn: Option<u64>,

@@ -122,7 +122,7 @@ pub struct Share {
     pub bytes: u64,
 }
 
-/// What is known of the records of a segment without reading them.
+/// The index of a segment: it tells of its records without their being read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Index {
     /// The offset after its last event.

@@ -1,4 +1,4 @@
-//! What the appender and the readers share: which segments there are, how far they are written, and the newest events.
+//! The state that the appender and the readers share: the segments, how far they are written, and the newest events.
 //!
 //! Everything in it is on the disk. Must not know how that got there.
 

@@ -90,7 +90,7 @@ impl Metrics {
         }
     }
 
-    /// What was dropped for a configured sink.
+    /// Returns how many events were dropped for a configured sink, by reason.
     pub fn dropped_for(&self, sink: &str) -> Dropped {
         let count = |reason: DropReason| self.sink_dropped.with_label_values(&[sink, reason.as_str()]).get();
         Dropped { full: count(DropReason::Full), age: count(DropReason::Age) }

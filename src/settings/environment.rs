@@ -12,7 +12,7 @@ use super::{Environment, Key, Kind, Type};
 /// What the names of these variables begin with.
 pub const PREFIX: &str = "ONSIP_ROUTER__";
 
-/// What the names of all variables begin with that may be meant for the program.
+/// The beginning of the names of all variables that may be meant for the program.
 const OURS: &str = "ONSIP_ROUTER_";
 
 /// Where commands find the token of a daemon.

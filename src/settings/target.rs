@@ -1,4 +1,4 @@
-//! What a path that is to be written to means: which file it is, however it is spelt, and whether a file can be there at all.
+//! Paths that are to be written to: which file each means, however it is spelt, and whether a file can be there at all.
 //!
 //! Must not know what is written.
 

@@ -41,12 +41,12 @@ pub(super) struct Censor {
     known: Arc<Known>,
 }
 
-/// What is recognized.
+/// The secrets, in the forms in which they are recognized.
 #[derive(Default)]
 struct Known {
     /// Runs of characters, by fold and length: of each secret all that are [`RUN`] long, or the whole of a shorter one.
     runs: HashMap<(Fold, usize), HashSet<Box<[char]>>>,
-    /// What stands before the place where a text was cut off is recognized by the beginning of these.
+    /// The end of a text that was cut off is recognized by the beginning of these.
     forms: Vec<Form>,
 }
 
@@ -170,7 +170,7 @@ fn views(text: &str) -> Vec<View> {
     views
 }
 
-/// What of `secret` stands in the base64 of anything that ends with it, such as `Bearer SECRET` or `user:SECRET`: that
+/// Returns the part of `secret` in the base64 of anything that ends with it, such as `Bearer SECRET` or `user:SECRET`: that
 /// depends on how many bytes are before it.
 fn base64(secret: &[u8]) -> Vec<String> {
     let at = |before: usize| {

@@ -49,7 +49,7 @@ impl Credit {
     }
 }
 
-/// What may be read now.
+/// How many bytes may be read now, and what that follows from.
 #[derive(Debug)]
 struct Allowance {
     left: u64,
@@ -118,7 +118,7 @@ impl<S> Throttled<S> {
         Self { stream, allowance: Allowance::new(), credit, begun: Instant::now(), pause: None }
     }
 
-    /// What lets the peer send more.
+    /// Returns the credit, by which others let the peer send more.
     pub(super) fn credit(&self) -> Credit {
         self.credit.clone()
     }

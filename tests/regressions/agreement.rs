@@ -1,4 +1,4 @@
-//! What it means that the places agree: the page, the metrics, `status` and the log against the API.
+//! Holds the page, the metrics, `status` and the log against the API: this is what agreeing means.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ fn whole(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value}"))
 }
 
-/// What there is of each, but for what there is none of.
+/// Returns the counts that are not zero.
 fn present(counts: &Value) -> BTreeMap<String, u64> {
     let counts = counts.as_object().unwrap().iter().map(|(word, n)| (word.clone(), whole(n)));
     counts.filter(|(_, n)| *n > 0).collect()

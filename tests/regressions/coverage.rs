@@ -176,7 +176,7 @@ async fn f6_an_account_whose_subscription_waits_for_approval_says_so() {
     assert_eq!(asked(&onsip, &anna, Request::Subscribe), 1);
 }
 
-/// What the account's only subscription says, once it is so; the account tells of it too.
+/// Returns the account's only subscription, once it is so; the account tells of it too.
 async fn only_subscription(daemon: &Daemon, state: &str, text: &str) -> (Told, Value) {
     let is = |places: &Places| {
         let mut rows = places.subscriptions(ACCOUNT);

@@ -102,7 +102,7 @@ fn silent() -> Receiver {
     Receiver::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), |_| std::future::pending::<Answer>())
 }
 
-/// What the row says of the queue: queued, held, dead, dropped for being too much and too old.
+/// Returns the row's numbers of the queue: queued, held, dead, dropped for being too much and too old.
 fn counts(row: &Value) -> [u64; 5] {
     let dropped = &row["dropped"];
     [&row["queued"], &row["held"], &row["dead"], &dropped["full"], &dropped["age"]].map(|n| n.as_u64().unwrap())

@@ -19,12 +19,12 @@ const FLOOD: usize = 400 << 20;
 const INFO: &str = "INFO {\"server_id\":\"x\",\"server_name\":\"x\",\"version\":\"2.10.0\",\"proto\":1,\"host\":\"127.0.0.1\",\
                     \"port\":4222,\"headers\":true,\"max_payload\":1048576,\"jetstream\":true}\r\n";
 
-/// What a hostile peer does.
+/// A hostile peer.
 #[derive(Clone, Debug)]
 struct Peer {
     /// Said as soon as somebody connects.
     greeting: &'static str,
-    /// What it waits for before it goes on; whatever else is asked is answered with a sign of life.
+    /// The request it waits for before it goes on; any other one is answered with a sign of life.
     until: &'static [u8],
     /// Said then.
     beginning: Vec<u8>,

@@ -12,14 +12,14 @@ use crate::support::daemon::Daemon;
 use crate::support::metrics::Metrics;
 use crate::support::program;
 
-/// What stood in the places at one moment.
+/// All places as they were at one moment.
 pub struct Places {
     pub api: Value,
     pub metrics: Metrics,
     pub page: String,
-    /// What `status` printed.
+    /// The output of `status`.
     pub screen: String,
-    /// What `status --json` printed.
+    /// The output of `status --json`.
     pub json: Value,
     pub log: Vec<Line>,
 }
@@ -60,7 +60,7 @@ pub async fn account_everywhere(daemon: &Daemon, name: &str, what: &str, wish: i
     Told { row: places.account(name).cloned().unwrap(), places }
 }
 
-/// What all places say of one thing.
+/// One thing, as all places show it.
 pub struct Told {
     /// As the API has it.
     pub row: Value,
@@ -94,7 +94,7 @@ async fn read(daemon: &Daemon) -> Option<Places> {
     Some(Places { api: before, metrics, page: page.body, screen: screen.stdout, json, log })
 }
 
-/// What the API says, without what changes by itself.
+/// Returns the API's answers, without the values that change by themselves.
 async fn api(daemon: &Daemon) -> Option<Value> {
     let mut all = json!({});
     for path in ["summary", "accounts", "subscriptions", "sinks"] {
@@ -153,7 +153,7 @@ impl Line {
 }
 
 impl Places {
-    /// What the API lists.
+    /// The lists of the API.
     pub fn rows(&self, list: &str) -> impl Iterator<Item = &Value> {
         self.api[list].as_array().unwrap().iter()
     }

@@ -86,7 +86,7 @@ async fn posted(stream: &mut TcpStream) -> bool {
     true
 }
 
-/// What comes of a webhook that answers so and closes the connection.
+/// Delivers to a webhook that answers so and closes the connection.
 async fn answered(answer: String) -> Result<(), Failure> {
     let talk = async move |mut stream: TcpStream| {
         assert!(posted(&mut stream).await);

@@ -86,7 +86,7 @@ impl Repeats {
         Some(line)
     }
 
-    /// What is held back of the same owner, in the order it was said: it goes before a newer line about it.
+    /// Returns the lines that are held back of the same owner, in the order they were said: they go before a newer one.
     pub(super) fn before(&mut self, owner: Option<u64>, now: Moment) -> Vec<Line> {
         let held = owner.map(|owner| self.take(owner, now)).unwrap_or_default();
         in_order(held, now)
@@ -105,7 +105,7 @@ impl Repeats {
         lines
     }
 
-    /// What was held back for long enough, and whatever else is held back of the same owners, in the order it was said.
+    /// Returns the lines that were held back for long enough, and all others of the same owners, in the order they were said.
     pub(super) fn due(&mut self, now: Moment) -> Vec<Line> {
         let (mut due, mut owners) = (Vec::new(), BTreeSet::new());
         self.said.retain(|key, said| {

@@ -245,7 +245,7 @@ fn f11_the_lines_of_client_libraries_are_not_written_and_all_others_are() {
     }
 }
 
-/// What is written, second by second, of what is said: seconds, account, and whether it comes on line or waits.
+/// Returns the lines that are written, second by second, of those that are `said`: seconds, account, and on line or not.
 fn written(said: &[(u64, &str, bool)], seconds: u64) -> Vec<(String, bool)> {
     let mut repeats = Repeats::within(Duration::from_secs(10));
     let mut written = Vec::new();

@@ -19,7 +19,7 @@ pub(super) struct Stream {
     rest: Vec<u8>,
     id: Option<String>,
     data: Option<String>,
-    /// What is read now is longer than any event of ours: the line, and the event that it is part of.
+    /// Whether the line that is read now, and the event that it is part of, are longer than any event of ours.
     long_line: bool,
     long_event: bool,
 }

@@ -62,7 +62,7 @@ pub struct Summary {
 pub struct Store {
     /// Whether it is open.
     pub open: bool,
-    /// What keeps it from being written, while something does: events cannot be committed, or deliveries not be settled.
+    /// The fault because of which events cannot be committed or deliveries not be settled, while there is one.
     pub fault: Option<StoreFault>,
 }
 

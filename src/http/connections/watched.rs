@@ -26,7 +26,7 @@ pub(in crate::http) struct Watched {
     gate: Gate,
 }
 
-/// What lets one request through at a time.
+/// Lets one request through at a time.
 #[derive(Debug, Default)]
 struct Gate {
     heads: Heads,
@@ -42,7 +42,7 @@ impl Watched {
         Self { stream, connection, number, all, gate: Gate::default() }
     }
 
-    /// What it is known by.
+    /// Returns the connection it belongs to.
     pub(in crate::http) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }

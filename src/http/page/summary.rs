@@ -63,7 +63,7 @@ fn readiness(summary: &Summary) -> String {
     }
 }
 
-/// What keeps the daemon from being ready, as far as there is room for it.
+/// Shows the reasons for which the daemon is not ready, as far as there is room for them.
 fn hindrances(summary: &Summary) -> String {
     let told = summary.reasons.iter().take(REASONS).map(|reason| escaped(reason));
     let more = summary.reasons.len().saturating_sub(REASONS);

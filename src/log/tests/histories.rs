@@ -25,7 +25,7 @@ fn options(seen: Offset) -> Options {
 struct Model {
     groups: Vec<(Offset, i64, Group)>,
     next: u64,
-    /// What was being appended when the machine failed: it may be there as a whole.
+    /// The group that was being appended when the machine failed: it may be there as a whole.
     unanswered: Option<(i64, Group)>,
     /// Events before this one were given up, or may have been.
     given_up: Offset,
@@ -220,7 +220,7 @@ fn four_segments() -> (SimulatedDisk, Model) {
     (disk, model)
 }
 
-/// What opening says, and that it leaves everything as it was.
+/// Returns the error with which opening ends, and holds it to leaving everything as it was.
 fn refusal(disk: &SimulatedDisk, options: Options) -> String {
     let all = |disk: &SimulatedDisk| -> Vec<_> { disk.names().into_iter().map(|name| disk.content(&name)).collect() };
     let before = all(disk);

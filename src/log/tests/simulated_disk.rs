@@ -1,6 +1,6 @@
 //! A disk in memory that behaves as badly as a disk may, and the same way for the same seed.
 //!
-//! What was written and not synced may be there after a crash, or not, or any part of it. What was synced is there. A change
+//! After a crash, writes that were not synced may be there, or not, or any part of them; synced ones are there. A change
 //! of a name is there once the folder was synced; of those that were not, the first few are. A failed sync throws away what
 //! was written. After a crash every operation fails until [`SimulatedDisk::restart`].
 
@@ -36,7 +36,7 @@ struct State {
     lie: Option<Lie>,
 }
 
-/// What a disk, or code that uses it wrongly, may do that it must not: planted to see that the tests find it.
+/// A fault of a disk, or of code that uses it wrongly, planted to see that the tests find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// A file is not synced.
@@ -147,7 +147,7 @@ impl SimulatedDisk {
         content.on_disk[byte] ^= 1 << bit;
     }
 
-    /// What is in a file.
+    /// Returns the content of a file.
     pub fn content(&self, name: &str) -> Vec<u8> {
         let state = self.state();
         state.contents[state.names[name]].seen.clone()
@@ -258,7 +258,7 @@ impl Change {
         }
     }
 
-    /// What of it is on the disk after a crash.
+    /// Returns the part of it that is on the disk after a crash.
     fn half_done(self, rng: &mut StdRng) -> Vec<Self> {
         let Self::Write(at, bytes) = self else { return if rng.random() { vec![self] } else { Vec::new() } };
         match rng.random_range(0..5) {

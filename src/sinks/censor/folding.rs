@@ -1,4 +1,4 @@
-//! What counts as the same character: peers change the case, break lines, and write base64 in two alphabets.
+//! Characters that count as the same: peers change the case, break lines, and write base64 in two alphabets.
 
 use crate::domain::printable::is_hidden;
 
@@ -27,7 +27,7 @@ impl Fold {
     }
 }
 
-/// What base64 has in one alphabet only or at its end, what stands for a blank in forms, and what escapes begin with.
+/// The signs of base64 that one alphabet only has or that end it, the blank of forms, and the beginnings of escapes.
 pub(super) const fn is_filler(c: char) -> bool {
     matches!(c, '+' | '-' | '=' | '\\')
 }

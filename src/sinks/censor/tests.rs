@@ -1,4 +1,4 @@
-//! What a peer may write, and what of it is shown.
+//! Texts that a peer may write, and how they are shown.
 
 use std::fmt::Write as _;
 

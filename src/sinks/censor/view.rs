@@ -93,7 +93,7 @@ impl View {
         (chars.len() < self.chars.len()).then_some(Self { chars })
     }
 
-    /// What the escape at `at` stands for, and how many characters it takes.
+    /// Returns the character that the escape at `at` stands for, and how many characters it takes.
     fn escape(&self, at: usize) -> Option<(char, usize)> {
         match self.char(at)? {
             '%' => self.bytes(at),

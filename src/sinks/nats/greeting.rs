@@ -1,4 +1,4 @@
-//! What a NATS server says first, TLS, which begins behind it, and the client library's way to what is made of both.
+//! The greeting of a NATS server, TLS, which begins behind it, and the client library's way to both.
 //!
 //! The library takes no stream, and reads on while its server sends. So the connection is made here, to each address in
 //! turn, throttled and encrypted; the library gets a way to it, at whose other end it finds a server that asks for no TLS
@@ -24,7 +24,7 @@ const INFO: &[u8] = b"INFO ";
 /// A server that has introduced itself.
 pub(super) struct Greeted {
     stream: Box<dyn Stream>,
-    /// What it has said, without a word of TLS.
+    /// Its greeting, without a word of TLS.
     said: Vec<u8>,
 }
 

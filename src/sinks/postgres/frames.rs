@@ -90,7 +90,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
 mod tests {
     use super::*;
 
-    /// What comes of `bytes` that come in pieces of `size`.
+    /// Follows `bytes` that come in pieces of `size`.
     fn followed(bytes: &[u8], size: usize) -> io::Result<()> {
         let mut framed = Framed::new(());
         bytes.chunks(size).try_for_each(|piece| framed.look(piece))

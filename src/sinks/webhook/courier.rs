@@ -183,7 +183,7 @@ impl Courier {
     }
 }
 
-/// What is known of the connection that a request went out on, if one did.
+/// Returns the wire that a request went out on, if one did.
 fn wire(connection: &CaptureConnection) -> Option<Wire> {
     let mut known = Extensions::new();
     connection.connection_metadata().as_ref()?.get_extras(&mut known);

@@ -1,4 +1,4 @@
-//! What an answer says as it comes in, byte by byte, beside the client library: whether its status line says 2xx.
+//! Reads an answer as it comes in, byte by byte, beside the client library: whether its status line says 2xx.
 //!
 //! The library gives up on an answer with anything odd in it: an odd `Content-Length`, a header that none can be, an end too
 //! early. But a peer that says 2xx has taken the event, whatever is wrong with the rest; one that is posted again is
@@ -147,7 +147,7 @@ impl Wire {
 pub(super) struct Watched {
     stream: Box<dyn Stream>,
     wire: Wire,
-    /// What was read and is to be passed on, from the place on that is not passed on yet.
+    /// Bytes that were read and are to be passed on, and the place of the first that is not passed on yet.
     passed: Vec<u8>,
     place: usize,
 }

@@ -14,7 +14,7 @@ use crate::support::condition::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::stage::*;
 
-/// What the database holds of an account: whether it is covered, and until when it was.
+/// Reads an account's coverage from the database: whether it is covered, and until when it was.
 async fn written(daemon: &Daemon, account: &str) -> Option<(bool, Timestamp)> {
     let url = format!("sqlite://{}?mode=ro", daemon.folder().join("state.db").display());
     let mut database = SqliteConnection::connect(&url).await.ok()?;

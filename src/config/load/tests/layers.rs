@@ -116,7 +116,7 @@ fn tables_nested_without_end_are_refused() {
     }
 }
 
-/// What is warned of where this variable is set.
+/// Returns the warnings where this variable is set.
 fn warned(variable: &str, value: &str) -> Option<String> {
     let mut config = load(&[BASE], [(variable, value)]).unwrap();
     config.warnings.pop().map(|problem| problem.to_string())

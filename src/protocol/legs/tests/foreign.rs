@@ -1,14 +1,14 @@
-//! What an account of another domain says of a leg.
+//! Accounts of another domain cannot end or change a leg of which they never told.
 
 use super::*;
 
 impl Store {
-    /// What a message of another account than the usual one brings.
+    /// Returns the events of a message that another account than the usual one received.
     fn says(&mut self, account: &str, received: i64, parts: Vec<Part>) -> Vec<Event> {
         self.batch(&[(account, "active-calls", received, Notification { parts, ..Notification::default() })])
     }
 
-    /// What the answer to a request for items brings, that shows no leg of the leaf.
+    /// Returns the events of an answer to a request for items that shows no leg of the leaf.
     fn shows_nothing(&mut self, account: &str, received: i64) -> Vec<Event> {
         let parts = vec![Part::Rest { node: NODE.into(), present: Vec::new(), told_by: None }];
         let asked = Some(utc(received - 1));
