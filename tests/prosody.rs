@@ -177,7 +177,8 @@ async fn five_hundred_accounts_log_in_with_scram_over_tls_and_come_back_after_th
     assert!(forgotten > 0.0, "a server that was killed has nothing to resume");
     assert!(daemon.metric("connects_total", &[("outcome", "online")]).await >= 2.0 * f64::from(ACCOUNTS));
     let most = server.most_handshakes();
-    assert!((1..=CONCURRENT_LOGINS).contains(&most), "{most} handshakes at once");
+    let taken_over = daemon.metric("logins_taken_over_total", &[]).await;
+    assert!(most >= 1 && most as f64 <= CONCURRENT_LOGINS as f64 + taken_over, "{most} at once, {taken_over} taken over");
 }
 
 #[tokio::test]

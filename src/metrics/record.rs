@@ -232,10 +232,11 @@ impl Metrics {
         self.router_batches_waiting.set(gauge(waiting));
     }
 
-    /// How many log-ins are under way, and how many wait for their turn.
-    pub fn logins(&self, under_way: usize, waiting: usize) {
+    /// How many log-ins are under way, how many wait for their turn, and how many slots were taken over since the last call.
+    pub fn logins(&self, under_way: usize, waiting: usize, taken_over: usize) {
         self.logins_under_way.set(gauge(under_way));
         self.logins_waiting.set(gauge(waiting));
+        self.logins_taken_over.inc_by(taken_over as u64);
     }
 
     /// How many messages are read and not yet on the disk.

@@ -251,6 +251,9 @@ table! {
         "Attempts to log in that have begun and not ended, those included that the server keeps waiting.";
     logins_waiting: IntGauge = "logins_waiting" [],
         "Attempts to log in that wait for their turn.";
+    logins_taken_over: IntCounter = "logins_taken_over_total" [],
+        "Attempts to log in that lost their turn to another: the server answered nobody for a second, or the other one had lost its \
+        session. They go on, so that there are for a moment more attempts at once than `xmpp.concurrent_logins`.";
     messages_in_hand: IntGauge = "messages_in_hand" [],
         "Room taken by messages that are read and not yet on the disk, over all accounts, in units of 2 KiB of the events that \
         come out of them; a usual message takes one, and there are 2,048.";

@@ -179,7 +179,13 @@ impl LoginQueue {
     /// How many are under way, with a slot or without.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        self.holding.len() + self.without
+        self.holding.len() + self.without_slot()
+    }
+
+    /// How many are under way without a slot, since another attempt took theirs over.
+    #[must_use]
+    pub fn without_slot(&self) -> usize {
+        self.without
     }
 
     /// Whether there is a slot for an attempt of this urgency, if need be by taking one over.
@@ -274,7 +280,7 @@ mod tests {
         assert_eq!(queue.turns(at(0)), [failing]);
         let lost = queue.enter("b.test", Urgency::Lost);
         assert_eq!(queue.turns(at(1)), [lost]);
-        assert_eq!((queue.under_way(), queue.waiting()), (2, 0));
+        assert_eq!((queue.under_way(), queue.without_slot(), queue.waiting()), (2, 1, 0));
         queue.leave(failing, false, at(1));
         queue.leave(lost, true, at(1));
         assert_eq!(queue.under_way(), 0);

@@ -33,11 +33,14 @@ struct Server {
 }
 
 impl Server {
-    fn tell(&mut self) {
+    /// Tells whose turn it is. Returns how many slots were taken over for that.
+    fn tell(&mut self) -> usize {
+        let before = self.queue.without_slot();
         for ticket in self.queue.turns(Moment::now()) {
             // One that is given up at this moment leaves by itself.
             let _ = self.told.remove(&ticket).map(|told| told.send(()));
         }
+        self.queue.without_slot() - before
     }
 }
 
@@ -73,8 +76,8 @@ impl Logins {
             .or_insert_with(|| Server { queue: LoginQueue::new(self.inner.slots), told: BTreeMap::new() });
         let ticket = of.queue.enter(domain, urgency);
         of.told.insert(ticket, told);
-        of.tell();
-        self.show(&servers);
+        let taken_over = of.tell();
+        self.show(&servers, taken_over);
         (Turn { logins: self.clone(), server: server.to_owned(), ticket, online: false }, turn_comes)
     }
 
@@ -84,29 +87,28 @@ impl Logins {
 
     fn tell(&self, server: &str) {
         let mut servers = self.servers();
-        if let Some(of) = servers.get_mut(server) {
-            of.tell();
-        }
-        self.show(&servers);
+        let taken_over = servers.get_mut(server).map_or(0, Server::tell);
+        self.show(&servers, taken_over);
     }
 
     fn leave(&self, turn: &Turn) {
         let mut servers = self.servers();
+        let mut taken_over = 0;
         if let Some(of) = servers.get_mut(&turn.server) {
             of.told.remove(&turn.ticket);
             of.queue.leave(turn.ticket, turn.online, Moment::now());
-            of.tell();
+            taken_over = of.tell();
             if of.queue.waiting() + of.queue.under_way() == 0 {
                 servers.remove(&turn.server);
             }
         }
-        self.show(&servers);
+        self.show(&servers, taken_over);
     }
 
-    fn show(&self, servers: &BTreeMap<String, Server>) {
+    fn show(&self, servers: &BTreeMap<String, Server>, taken_over: usize) {
         if let Some(metrics) = &self.inner.metrics {
             let sum = |of: fn(&LoginQueue) -> usize| servers.values().map(|server| of(&server.queue)).sum();
-            metrics.logins(sum(LoginQueue::under_way), sum(LoginQueue::waiting));
+            metrics.logins(sum(LoginQueue::under_way), sum(LoginQueue::waiting), taken_over);
         }
     }
 
