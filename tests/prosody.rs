@@ -178,7 +178,10 @@ async fn five_hundred_accounts_log_in_with_scram_over_tls_and_come_back_after_th
     assert!(daemon.metric("connects_total", &[("outcome", "online")]).await >= 2.0 * f64::from(ACCOUNTS));
     let most = server.most_handshakes();
     let taken_over = daemon.metric("logins_taken_over_total", &[]).await;
-    assert!(most >= 1 && most as f64 <= CONCURRENT_LOGINS as f64 + taken_over, "{most} at once, {taken_over} taken over");
+    assert!(
+        most >= 1 && most as f64 <= CONCURRENT_LOGINS as f64 + taken_over,
+        "{most} at once, {taken_over} taken over"
+    );
 }
 
 #[tokio::test]
