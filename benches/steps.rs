@@ -26,7 +26,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("router.db").display());
-    let store = runtime.block_on(Store::open(&Options { url })).unwrap();
+    let store = runtime.block_on(Store::open(&Options::at(url))).unwrap();
     let mut count = 0;
     group.bench_function("commit", |bencher| {
         bencher.iter_batched(

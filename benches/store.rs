@@ -32,7 +32,7 @@ fn say(what: &str, count: usize, took: Duration) {
 async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("router.db").display());
-    let store = Store::open(&Options { url }).await.unwrap();
+    let store = Store::open(&Options::at(url)).await.unwrap();
     let log: SinkName = "log".parse().unwrap();
 
     let commits: Vec<_> = (0..200).map(|n| events(&format!("one {n}"), 1)).collect();

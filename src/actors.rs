@@ -78,6 +78,7 @@ impl House {
     /// A house without inhabitants.
     #[must_use]
     pub fn new(store: Store, metrics: Arc<Metrics>, board: Arc<Board>, feed: Feed) -> Self {
+        store.observe(&metrics);
         Self {
             store,
             metrics,
@@ -123,8 +124,7 @@ impl House {
 
     /// Tells how much waits in the store.
     pub fn measure_store(&self) {
-        let (packed, changes) = self.store.kept();
-        self.metrics.store_load(self.store.waiting(), packed, changes);
+        self.metrics.store_load(self.store.waiting());
     }
 
     /// Returns once no sink wants receiving to stop.

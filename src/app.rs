@@ -30,8 +30,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const MEASURING: Duration = Duration::from_secs(10);
 /// How often it is looked whether the database is where it was opened.
 const LOOKING: Duration = Duration::from_secs(1);
-/// How often old rows are pruned.
-const PRUNING: Duration = Duration::from_mins(10);
+/// How often the store writes down what may be written down later, and lets go of what nobody needs.
+const UPKEEP: Duration = Duration::from_millis(500);
 /// How long the store gets to close.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -143,7 +143,7 @@ impl App {
         fleet.send(Apply(config)).await.map_err(|_| StartError::Actors)?.map_err(StartError::Xmpp)?;
         board.view().store_open = true;
         let upkeep = [
-            actix::spawn(prune(Arc::clone(&house))),
+            actix::spawn(keep_up(Arc::clone(&house))),
             actix::spawn(stay_covered(Arc::clone(&house))),
             actix::spawn(measure(Arc::clone(&house))),
             actix::spawn(watch_over(Arc::clone(&house))),
@@ -299,6 +299,7 @@ async fn watch_over(house: Arc<House>) {
 async fn measure(house: Arc<House>) {
     loop {
         house.measure_store();
+        house.store.measure();
         match house.store.room().await {
             Ok(Room { used, free, size }) => house.metrics.store_room(used, free, size),
             Err(fault) => tracing::debug!(%fault, "the room for the database could not be measured"),
@@ -325,17 +326,21 @@ async fn remember(house: Arc<House>) {
     }
 }
 
-async fn prune(house: Arc<House>) {
+/// Has the store write down what may be written down later, and let go of what nobody needs.
+async fn keep_up(house: Arc<House>) {
+    let mut failing = None;
     loop {
-        if let Err(fault) = house.store.prune(Moment::now().utc()).await {
-            tracing::warn!(%fault, "old rows could not be pruned");
+        tokio::time::sleep(UPKEEP).await;
+        match house.store.keep_up().await {
+            Ok(()) => failing = None,
+            Err(StoreError::Closed) => return,
+            Err(fault) => {
+                // It is tried again and again; what events meet is told where they do.
+                if failing.replace(fault.fault()) != Some(fault.fault()) {
+                    tracing::warn!(%fault, "the store could not be kept in order; it is tried again");
+                    house.store_failed(&fault);
+                }
+            }
         }
-        if let Err(fault) = house.store.learn_keys().await {
-            tracing::warn!(%fault, "the keys of what is known could not be read; everything is looked for");
-        }
-        if let Err(fault) = house.store.shrink().await {
-            tracing::warn!(%fault, "free room could not be given back");
-        }
-        tokio::time::sleep(PRUNING).await;
     }
 }

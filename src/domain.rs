@@ -4,6 +4,7 @@
 
 pub mod canary;
 pub mod event;
+pub mod fingerprint;
 pub mod host;
 pub mod identity;
 pub mod leg;

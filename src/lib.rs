@@ -41,16 +41,17 @@
 //! | TCP, TLS, log-in | [`xmpp`] |
 //! | XML, what of it is refused, and how much of it is kept | `xmpp/stream/` |
 //! | which message says what | [`protocol::notification`] |
-//! | tables, pruning | [`store`] and `migrations/` |
+//! | how the durable middle works | [`store`]; the log: [`log`], the small database: [`state`] and `migrations/`, the past: [`generations`] |
+//! | which events a sink is owed, and what it reads next | `store/consumer.rs` |
 //! | how much of anything may come from outside | [`domain::limits`] |
 //! | what goes into one commit of all that waits | `actors/router/rounds.rs`; what a refused or failed one does: `router.rs` |
 //! | by which time things grow old in the store | `store/time.rs`, [`domain::moment::SteadyTime`] |
-//! | what one commit writes, and what it decides from memory | `store/transaction.rs`; `window.rs`, `memory.rs` |
-//! | how legs and ids get from the journal into their tables | `store/journal.rs`, `posting.rs` |
-//! | how it is known without a look that something is new | `store/sieve.rs`; `recall.rs` fills it |
+//! | what one commit writes | `store/committer.rs`, `changes.rs` |
+//! | what is remembered of legs, calls and ids, and when that is written down | `store/remembered.rs`, `checkpoint.rs` |
+//! | which segments are removed, and when | `store/checkpoint.rs` |
 //! | what is measured, and beside whom | `benches/` |
-//! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `faults.rs` and `repair.rs` |
-//! | how it is noticed that the database was removed or moved away | `store/presence.rs` |
+//! | what an operator sees and does of the queue | `cli/queue.rs`; `store/inspection.rs`, `operator.rs` and `repair.rs` |
+//! | how it is noticed that the store was removed or moved away | `store/presence.rs`, `state/presence.rs` |
 //! | which paths would destroy what the router needs, or can hold no file | `config/destinations.rs`, [`settings::target`] |
 //! | where events go | a file in [`sinks`] and two lines in `sinks.rs` |
 //! | what a topic, subject or key of a sink is made of | `sinks/template.rs` |
@@ -81,8 +82,8 @@
 //! # Who may know whom
 //!
 //! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
-//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`, `dial`} →
-//! `settings` → `domain`.
+//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`log`, `state`, `generations`} → {`protocol`, `routing`, `retry`, `tls`,
+//! `dial`, `disk`} → `settings` → `domain`.
 //! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
 
 pub mod actors;
@@ -91,8 +92,10 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod dial;
+pub mod disk;
 pub mod domain;
 pub mod feed;
+pub mod generations;
 pub mod http;
 pub mod log;
 pub mod metrics;
@@ -106,6 +109,7 @@ mod seed;
 pub mod settings;
 pub mod simulator;
 pub mod sinks;
+pub mod state;
 pub mod store;
 pub mod tls;
 pub mod xmpp;

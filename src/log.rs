@@ -5,7 +5,8 @@
 //! * What was answered with `Ok` is on the disk: after any crash it is there, once, whole and in its order. What was not
 //!   answered is there as a whole or not at all.
 //! * An offset never changes, and none is given twice. They begin at 1 and have no holes.
-//! * What a disk has damaged is found and told, never passed over: each record has a checksum of its own.
+//! * What a disk has damaged is found and told, never passed over: each record has a checksum of its own. It holds up nothing:
+//!   which events are damaged is known, and all others are read.
 //! * After a failed sync, and after a write that failed for anything but a full disk, nothing is appended any more. What is
 //!   on the disk then only the next start can tell.
 //! * On a full disk appending fails, and nothing else: what is there can be read, and there is room left for the records
@@ -40,25 +41,30 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::identity::StoreId;
+
 mod appender;
+mod damage;
 mod entry;
 mod error;
-mod folder;
 mod record;
 mod records;
 mod recovery;
+mod repair;
 mod segment;
 mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use appender::Appender;
+pub use damage::Lost;
 pub use entry::{ConsumerNumber, Entry, Group, Read};
 pub use error::{LogError, OpenError, ReadError};
-pub use folder::{Directory, File, Folder};
-pub use recovery::{Torn, open};
-pub use segment::FORMAT;
+pub use recovery::{Torn, open, open_to_read};
+pub use repair::repair;
+pub use segment::{FORMAT, Share};
 
+use damage::Found;
 use shared::Shared;
 
 /// The name of the file that is reserved for the next segment.
@@ -82,10 +88,6 @@ impl fmt::Display for Offset {
     }
 }
 
-/// The number that a store draws when it is made, so that nothing of another store is ever taken for its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoreId(pub u128);
-
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -97,6 +99,23 @@ pub struct Options {
     pub tail_bytes: usize,
     /// The offset before which the state has seen all events. A log that ends before it has lost some.
     pub seen: Offset,
+}
+
+/// What a segment holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The name of its file.
+    pub name: String,
+    /// The first event that it may hold.
+    pub first: Offset,
+    /// The first event that it does not hold any more.
+    pub end: Offset,
+    /// Bytes up to the end of its records.
+    pub bytes: u64,
+    /// When its newest group was committed (microseconds since 1970, UTC), if it has any.
+    pub newest: Option<i64>,
+    /// How much of it each consumer was given.
+    pub shares: Vec<Share>,
 }
 
 /// The log, to read it. Clones are the same one.
@@ -123,30 +142,68 @@ impl Log {
     }
 
     /// Returns events from `from` on, or from the oldest that is left, in order: as many as have about `bytes` bytes of JSON,
-    /// and at least one, unless there is none. Newer ones come from memory, older ones from the disk.
+    /// and at least one, unless there is none. Newer ones come from memory, older ones from the disk. What is damaged is among
+    /// them, and says so.
     ///
     /// # Errors
-    /// If a record is damaged, or the system refuses to read it.
+    /// If the system refuses to read it.
     pub fn read(&self, from: Offset, bytes: usize) -> Result<Vec<Arc<Read>>, ReadError> {
         self.0.read(from, bytes)
     }
 
+    /// Returns events from `from` on as [`Log::read`] does, if that is in memory, and nothing where the disk would have to be
+    /// read.
+    #[must_use]
+    pub fn read_tail(&self, from: Offset, bytes: usize) -> Option<Vec<Arc<Read>>> {
+        self.0.read_tail(from, bytes)
+    }
+
+    /// Returns the segments as they are, the oldest first.
+    #[must_use]
+    pub fn extents(&self) -> Vec<Extent> {
+        self.0.extents()
+    }
+
+    /// Reads all records that are there, and says what is damaged and was not repaired, or cannot be read.
+    #[must_use]
+    pub fn check(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        for span in self.0.sources(Offset(0)) {
+            let looked = damage::look(&span, |found| {
+                if let Found::Lost(lost @ Lost { moved: false, .. }) = found {
+                    told.push(lost.to_string());
+                }
+                ControlFlow::Continue(())
+            });
+            told.extend(looked.err().map(|fault| fault.to_string()));
+        }
+        told
+    }
+
     /// Shows the groups of which an event, or what they changed, may lie at `from` or beyond, in order, until `visit` has
-    /// seen enough: the offset of the first event, when it was committed (microseconds since 1970, UTC), and the group.
+    /// seen enough: the offset of the first event, when it was committed (microseconds since 1970, UTC), and the group. Returns
+    /// what of all that is damaged.
     ///
     /// # Errors
-    /// If a record is damaged, or the system refuses to read it.
+    /// If the system refuses to read it.
     pub fn replay(
         &self,
         from: Offset,
         mut visit: impl FnMut(Offset, i64, Group) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        for (segment, position, end) in self.0.sources(from) {
-            let visit = |header: record::Header, group| visit(header.first, header.committed, group);
-            if shared::groups(&segment, (position, end), visit)?.is_break() {
+    ) -> Result<Vec<Lost>, ReadError> {
+        let mut damaged = Vec::new();
+        for span in self.0.sources(from) {
+            let looked = damage::look(&span, |found| match found {
+                Found::Group(header, group) => visit(header.first, header.committed, group),
+                Found::Lost(lost) => {
+                    damaged.push(lost);
+                    ControlFlow::Continue(())
+                }
+            })?;
+            if looked.is_break() {
                 break;
             }
         }
-        Ok(())
+        Ok(damaged)
     }
 }

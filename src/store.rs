@@ -1,212 +1,154 @@
-//! What outlives the process: the subscription ledger, the legs, and the delivery queue, in one SQLite database.
+//! What outlives the process: every event until all sinks have it, what is remembered between events, and the subscription
+//! ledger.
 //!
-//! One writer puts whatever waits into one transaction (`synchronous = FULL`) and answers after its commit; a few
-//! read-only connections read beside it. One process owns the database.
+//! # How it works
 //!
-//! What is new is in memory and on the disk as it was committed: events in packs (`window.rs`), and what is remembered in
-//! the journal (`memory.rs`). The owner decides from memory, and the database only writes that down. What lasts, fails or is
-//! asked for singly becomes rows. Must not know XMPP, actors or sinks' insides.
+//! * Every event lies once, in the order of its commit, in the **event log** ([`crate::log`]): files that are only appended
+//!   to. Whatever waits to be committed goes into one record, which is written and synced as a whole (`committer.rs`); then
+//!   everyone is answered. The record also says what it changes besides: legs, calls, coverage, and what sinks are through
+//!   with (`changes.rs`).
+//! * Each sink has a **consumer** (`consumer.rs`): which events it is through with, as ranges of offsets. All others for it
+//!   are owed. It reads them from the log by itself, the newest from memory; a sick one costs the others nothing.
+//! * What is **remembered** (`remembered.rs`) is made of the records and of nothing else: the legs and calls that live are in
+//!   memory, the ids, legs and calls of the past in generations ([`crate::generations`]).
+//! * The **state** ([`crate::state`]) is a small database: the ledger, dead letters, and a **checkpoint** (`checkpoint.rs`)
+//!   of all that the log has changed up to an offset. A start reads it, and then the records after it (`opening.rs`).
+//! * **Retention** removes whole segments: those that every consumer is through with, that the checkpoint has seen, and that
+//!   are older than `store.keep` or more than `store.keep_bytes`.
+//!
+//! What was answered with `Ok` is on the disk, but for acknowledgements: these are written down within a second, and after a
+//! crash what they were for is delivered again. One process owns the store. Must not know XMPP, actors or sinks' insides.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use jiff::Timestamp;
-use sqlx::SqlitePool;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::domain::identity::Token;
-use crate::domain::leg::{Call, Leg};
-use crate::domain::name::{AccountName, NodeName, SinkName, Subid};
+use crate::domain::leg::{Call, EndedLeg, Leg};
+use crate::domain::name::{AccountName, NodeName};
+use crate::log::Offset;
+use crate::metrics::Metrics;
+use crate::state::State;
 
-mod checksum;
-mod coverage;
-mod dead;
+mod changes;
+mod checkpoint;
+mod committer;
+mod consumer;
+mod consumers;
 mod delivery;
 mod error;
-mod faults;
 mod inspection;
-mod journal;
-mod key;
-mod ledger;
-mod lock;
-mod log;
-mod memory;
 mod opening;
+mod operator;
 pub mod options;
-mod packing;
-mod picking;
-mod posting;
 mod presence;
-mod pruning;
 mod queue;
-mod recall;
+mod remembered;
 mod repair;
-mod room;
-mod rows;
-mod settling;
-mod shedding;
-mod sieve;
 #[cfg(test)]
 mod tests;
 mod time;
-mod transaction;
-mod window;
-mod writer;
 
-pub use delivery::{Beside, Bounds, CommitEvent, DeadLetter, Depth, Owed, Pick, Settlement, Shed};
+pub use crate::state::{Coverage, DeadLetter, LedgerEntry, Room};
+pub use delivery::{Bounds, CommitEvent, Depth, Done, Owed, Pick, Settlement, Shed};
 pub use error::{OpenError, StoreError};
-pub use inspection::{Found, Part, Standing, Wanted};
+pub use inspection::{Found, Kept, Part, Standing, Wanted};
 pub use repair::{RepairError, Repaired};
-pub use room::Room;
 
-use ledger::LedgerKey;
-use lock::{Lock, Watch};
-use memory::Memory;
-use opening::Opened;
+use committer::{Operation, Shared, WAITING, Work};
+use opening::Place;
 use options::Options;
-use presence::Presence;
-use time::Time;
-use transaction::Scribe;
-use window::Window;
-use writer::{Operation, WAITING, Work, Writer, Written};
 
-/// Steps of one shrinking, 1 MiB each, so that it ends also where room becomes free as fast as it is given back.
-const SHRINKING: usize = 4096;
-
-/// The database, open. Clones share it.
-///
-/// What was answered with `Ok` is on the disk, and every later read sees it.
+/// The store, open. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: mpsc::Sender<Operation>,
-    readers: SqlitePool,
-    memory: Arc<Memory>,
-    window: Arc<Window>,
-    ownership: Arc<Ownership>,
-    time: Arc<Time>,
-    presence: Arc<Presence>,
-    path: Arc<Path>,
+    state: State,
+    shared: Arc<Shared>,
+    committer: mpsc::Sender<Operation>,
+    access: Access,
+    place: Arc<Place>,
+    closing: Arc<AtomicBool>,
+    /// The last checkpoint has seen all events before this offset. Locked while one is written.
+    checkpointed: Arc<Mutex<Offset>>,
+    /// Consumers with a lower number than this one are in the last checkpoint.
+    consumers_written: Arc<AtomicU32>,
+    segment_bytes: u64,
+    /// How long, in microseconds, and up to how many bytes events are kept that nobody is owed.
+    keep: (i64, u64),
 }
 
-/// Whether we own the database, and what the owner has seen of those who change it beside us.
-#[derive(Debug)]
-struct Ownership {
-    ours: bool,
-    /// Whether nothing may be written at all.
-    reads: bool,
-    watch: Watch,
-    touched: Mutex<Option<SystemTime>>,
-    /// Whether somebody asked to close it: who finds it gone without that has found a fault.
-    closing: AtomicBool,
-    /// What the writer ended with, if it was not asked to.
-    fault: Arc<OnceLock<StoreError>>,
+/// What a process may do with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Everything: it owns the store.
+    Owner,
+    /// Read it, and ask the owner for something.
+    Beside,
 }
 
 impl Store {
     /// The bound of [`Store::waiting`]; further callers wait for a place.
     pub const WAITING: usize = WAITING;
 
-    /// Opens the database, makes it if it is absent, and owns it until [`Store::close`] or the end of the process.
+    /// Opens the store, makes it if it is absent, and owns it until [`Store::close`] or the end of the process.
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
-        let mut opened = opening::open(options).await?;
-        match journal::remember(&mut opened.writer).await {
-            Ok(memory) => Self::begin(opened, memory).await,
-            Err(fault) => Err(OpenError::Corrupt { path: opened.path, detail: fault.to_string() }),
-        }
+        opening::open(options).await
     }
 
-    /// Opens an existing database for a command of the operator, also while a router owns it. Makes nothing, migrates
-    /// nothing, and keeps no router from starting.
+    /// Opens an existing store for a command of the operator, also while a router owns it: as it is now. Makes nothing, and
+    /// keeps no router from starting. What changes the store is asked of its owner, if there is one.
     pub async fn beside(options: &Options) -> Result<Self, OpenError> {
-        Self::begin(opening::beside(options).await?, Memory::default()).await
+        opening::beside(options).await
     }
 
-    /// Opens an existing database only to look at how much each sink is owed, and at dead letters, also while a router owns
-    /// it. Writes nothing. Anything else asked of it gets [`StoreError::Closed`].
-    pub async fn to_read(options: &Options) -> Result<Self, OpenError> {
-        let (path, readers) = opening::to_read(options).await?;
-        let time = async { Time::of(&mut *readers.acquire().await?, false).await }.await;
-        let time = time.map_err(|fault| OpenError::of(path.clone(), fault))?;
-        let (writer, _) = mpsc::channel(1);
-        let ownership = Ownership {
-            ours: false,
-            reads: true,
-            watch: Lock::watch_of(&path),
-            touched: Mutex::default(),
-            closing: AtomicBool::new(true),
-            fault: Arc::default(),
-        };
-        let (memory, window, presence) = Default::default();
-        let (ownership, time, path) = (ownership.into(), time.into(), path.into());
-        Ok(Self { writer, readers, memory, window, ownership, time, presence, path })
+    /// Opens an existing store for a command of the operator that changes it: as its owner, or beside a router that is.
+    pub async fn for_operator(options: &Options) -> Result<Self, OpenError> {
+        opening::for_operator(options).await
     }
 
-    /// The writer has a thread of its own: between two of its statements it must not wait for anybody's turn.
-    async fn begin(opened: Opened, memory: Memory) -> Result<Self, OpenError> {
-        let Opened { path, writer: connection, readers, lock } = opened;
-        let (ours, watch) = (lock.is_ours(), lock.watch());
-        let touched = Mutex::new(watch.touched());
-        let fault = Arc::new(OnceLock::new());
-        let closing = AtomicBool::new(false);
-        let ownership = Ownership { ours, reads: false, touched, watch, closing, fault: Arc::clone(&fault) };
-        let scribe = match Scribe::new(connection, lock, memory).await {
-            Ok(scribe) => scribe.watching(if ours { Presence::of(&path) } else { Presence::default() }),
-            Err(fault) => return Err(OpenError::of(path, fault)),
-        };
-        let (writer, inbox) = mpsc::channel(WAITING);
-        let (memory, window) = (Arc::clone(&scribe.memory), Arc::clone(&scribe.window));
-        let (time, presence) = (Arc::clone(&scribe.time), Arc::clone(&scribe.presence));
-        let writing = Writer { scribe, readers: readers.clone(), inbox, fault }.run();
-        let begun = tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
-            std::thread::Builder::new().name("store".to_owned()).spawn(move || runtime.block_on(writing))
-        });
-        match begun {
-            Ok(_) => {
-                let (ownership, path) = (ownership.into(), path.into());
-                Ok(Self { writer, readers, memory, window, ownership, time, presence, path })
-            }
-            Err(fault) => Err(OpenError::Io { path, detail: fault.to_string() }),
+    fn new(
+        state: State,
+        shared: Arc<Shared>,
+        committer: mpsc::Sender<Operation>,
+        access: Access,
+        place: &Place,
+        options: &Options,
+    ) -> Self {
+        let keep = i64::try_from(options.keep.as_micros()).unwrap_or(i64::MAX);
+        Self {
+            state,
+            shared,
+            committer,
+            access,
+            place: Arc::new(place.clone()),
+            closing: Arc::default(),
+            checkpointed: Arc::default(),
+            consumers_written: Arc::default(),
+            segment_bytes: opening::segment_bytes(options),
+            keep: (keep, options.keep_bytes),
         }
     }
 
-    /// Makes rows of all packs, for those who look at single events.
-    async fn unpack(&self) -> Result<(), StoreError> {
-        match self.write(Work::Unpack).await {
-            // Whoever looks on from beside a full disk sees what there is room for.
-            Err(StoreError::Full(_)) if !self.ownership.ours => Ok(()),
-            outcome => outcome.map(drop),
-        }
-    }
-
-    /// The newest part of the queue, where we own it; after an operator changed something, as it is then. Else there are
-    /// only rows.
-    async fn window(&self) -> Result<Option<&Window>, StoreError> {
-        let Ownership { ours, reads, watch, touched, .. } = &*self.ownership;
-        if *reads {
-            return Ok(None);
-        }
-        let now = watch.touched();
-        let before = std::mem::replace(&mut *touched.lock().unwrap_or_else(PoisonError::into_inner), now);
-        if !ours || before != now {
-            self.unpack().await?;
-        }
-        Ok(ours.then_some(&*self.window))
-    }
-
-    /// What of `recall` is known.
+    /// Returns what of `recall` is known.
     pub async fn recall(&self, recall: Recall) -> Result<Recalled, StoreError> {
         // What is known there may be known nowhere else.
-        self.presence.told()?;
-        let mut recalled = recall::recall(&self.readers, &self.memory, &recall).await?;
-        self.time.recalled(&mut recalled);
+        self.shared.presence.told()?;
+        let (mut recalled, sought) = self.shared.remembered.recall(&recall);
+        if !sought.is_empty() {
+            let shared = Arc::clone(&self.shared);
+            let found = tokio::task::spawn_blocking(move || {
+                sought.find(shared.remembered.generations(), &mut recalled).map(|()| recalled)
+            });
+            recalled = found.await.map_err(|_| StoreError::Gone)??;
+        }
+        self.shared.time.recalled(&mut recalled);
         Ok(recalled)
     }
 
-    /// Live legs of a service (short name) untouched since `ringing`, or since `answered` where they were answered; the
+    /// Returns live legs of a service (short name) untouched since `ringing`, or since `answered` where they were answered; the
     /// oldest first, at most `limit`.
     pub async fn stale(
         &self,
@@ -215,120 +157,44 @@ impl Store {
         answered: Timestamp,
         limit: u32,
     ) -> Result<Vec<Leg>, StoreError> {
-        self.post().await?;
-        let [ringing, answered] = [ringing, answered].map(|limit| self.time.inside(limit));
-        if self.time.is_unsettled() {
+        let [ringing, answered] = [ringing, answered].map(|limit| self.shared.time.inside(limit));
+        if self.shared.time.is_unsettled() {
             return Ok(Vec::new());
         }
-        let mut legs = recall::stale(&self.readers, service, ringing, answered, limit.into()).await?;
-        self.time.legs(&mut legs);
+        let (shared, service) = (Arc::clone(&self.shared), service.to_owned());
+        let stale =
+            tokio::task::spawn_blocking(move || shared.remembered.stale(&service, ringing, answered, limit as usize));
+        let stale = stale.await.map_err(|_| StoreError::Gone)?;
+        let mut legs: Vec<Leg> = stale.into_iter().map(Arc::unwrap_or_clone).collect();
+        self.shared.time.legs(&mut legs);
         Ok(legs)
     }
 
-    /// How many legs of a service (short name) are live.
+    /// Returns how many legs of a service (short name) are live.
     pub async fn live(&self, service: &str) -> Result<u64, StoreError> {
-        self.post().await?;
-        recall::live(&self.readers, service).await
+        let (shared, service) = (Arc::clone(&self.shared), service.to_owned());
+        tokio::task::spawn_blocking(move || shared.remembered.live(&service)).await.map_err(|_| StoreError::Gone)
     }
 
     /// Writes `commit` and says of each of its events whether it is new. One that is not is owed to nobody.
     pub async fn commit(&self, mut commit: Commit) -> Result<Vec<bool>, StoreError> {
-        self.time.commit(&mut commit);
-        self.window.room().await;
-        Ok(self.write(Work::Commit(commit)).await?.new)
+        self.shared.time.commit(&mut commit);
+        self.work(Work::Commit(commit)).await
     }
 
-    /// What is owed to `sink` beyond the position `after` (0: from the beginning), in queue order.
-    pub async fn due(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<Owed>, StoreError> {
-        self.pick(sink, &Pick { after, until: i64::MAX, without: Vec::new(), first_below: None, limit }).await
-    }
-
-    /// What is owed to `sink` and asked for by `pick`, in queue order.
-    pub async fn pick(&self, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
-        let mut owed = picking::pick(self, sink, pick).await?;
-        self.time.owed(&mut owed);
-        Ok(owed)
-    }
-
-    /// What is owed to `sink` of these calls (partition keys), in queue order.
-    pub async fn of_calls(&self, sink: &SinkName, calls: &[Arc<str>], limit: usize) -> Result<Vec<Owed>, StoreError> {
-        let mut owed = picking::of_calls(self, sink, calls, limit).await?;
-        self.time.owed(&mut owed);
-        Ok(owed)
-    }
-
-    /// The newest position owed to `sink`, if anything is.
-    pub async fn newest(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
-        picking::newest(self, sink).await
-    }
-
-    /// Takes the oldest events from `sink`, a few hundred at most, while it is beyond `bounds`. They are lost to it.
-    pub async fn shed(&self, sink: &SinkName, bounds: Bounds) -> Result<Shed, StoreError> {
-        let received = self.time.inside(bounds.received);
-        let received = if self.time.is_unsettled() { Timestamp::MIN } else { received };
-        Ok(self.write(Work::Shed(sink.clone(), Bounds { received, ..bounds })).await?.shed)
-    }
-
-    /// Remembers how deliveries to `sink` ended. A position that is not owed is left alone.
-    pub async fn settle(&self, sink: &SinkName, settlements: Vec<(i64, Settlement)>) -> Result<(), StoreError> {
-        if settlements.is_empty() {
-            return Ok(());
-        }
-        self.write(Work::Settle(sink.clone(), settlements)).await.map(drop)
-    }
-
-    /// How much is owed to `sink`, at a cost that does not grow with it.
-    pub async fn depth(&self, sink: &SinkName) -> Result<Depth, StoreError> {
-        Ok(self.time.depth(picking::depth(self, sink).await?))
-    }
-
-    /// The sinks that are owed anything, configured or not.
-    pub async fn sinks(&self) -> Result<Vec<SinkName>, StoreError> {
-        queue::sinks(&self.readers).await
-    }
-
-    /// Returns what operators did to the queues since this was last asked; nothing where we do not own the database.
-    pub async fn done_beside(&self) -> Result<BTreeMap<SinkName, Beside>, StoreError> {
-        self.window().await?;
-        Ok(self.window.take_beside())
-    }
-
-    /// The dead letters of `sink` beyond the position `after` (0: from the beginning), in queue order.
-    pub async fn dead(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        let mut letters = dead::list(&self.readers, sink, after, limit).await?;
-        self.time.dead(&mut letters);
-        Ok(letters)
-    }
-
-    /// Makes dead letters owed again at their old positions, as if never tried. Says how many there were.
-    pub async fn revive(&self, sink: &SinkName, positions: Vec<i64>) -> Result<u64, StoreError> {
-        Ok(self.write(Work::Revive(sink.clone(), positions)).await?.changed)
-    }
-
-    /// Takes events from `sink` for good, owed or dead. Says how many there were.
-    pub async fn discard(&self, sink: &SinkName, positions: Vec<i64>) -> Result<u64, StoreError> {
-        Ok(self.write(Work::Discard(sink.clone(), positions)).await?.changed)
-    }
-
-    /// Looks through everything and says what is wrong, one line each; takes as long as the database is large.
-    pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
-        self.unpack().await?;
-        faults::look(&self.readers).await
-    }
-
-    /// The whole subscription ledger.
+    /// Returns the whole subscription ledger.
     pub async fn ledger(&self) -> Result<Vec<LedgerEntry>, StoreError> {
-        ledger::read(&self.readers, None).await
+        Ok(self.state.ledger().await?)
     }
 
-    /// One account's part of the subscription ledger.
+    /// Returns one account's part of the subscription ledger.
     pub async fn ledger_of(&self, account: &AccountName) -> Result<Vec<LedgerEntry>, StoreError> {
-        ledger::read(&self.readers, Some(account)).await
+        Ok(self.state.ledger_of(account).await?)
     }
 
     /// Writes a line of the ledger over the one of the same account, service, node and JID.
     pub async fn write_ledger(&self, entry: LedgerEntry) -> Result<(), StoreError> {
-        self.write(Work::WriteLedger(entry)).await.map(drop)
+        Ok(self.state.write_ledger(entry).await?)
     }
 
     /// Removes a line of the ledger.
@@ -339,18 +205,12 @@ impl Store {
         node: &NodeName,
         jid: &str,
     ) -> Result<(), StoreError> {
-        let key = LedgerKey {
-            account: account.clone(),
-            service: service.to_owned(),
-            node: node.as_str().to_owned(),
-            jid: jid.to_owned(),
-        };
-        self.write(Work::ForgetLedger(key)).await.map(drop)
+        Ok(self.state.forget_ledger(account, service, node, jid).await?)
     }
 
     /// Returns until when each account's events could arrive.
     pub async fn coverage(&self) -> Result<Vec<Coverage>, StoreError> {
-        coverage::all(&self.readers).await
+        Ok(self.shared.remembered.coverage())
     }
 
     /// Says until when the events of accounts that are covered could arrive, as the clock reads at `now`.
@@ -359,131 +219,135 @@ impl Store {
         delivered: Vec<(AccountName, Timestamp)>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.write(Work::ExtendCoverage(delivered, now)).await.map(drop)
+        self.shared.remembered.hear(&delivered.iter().cloned().collect(), Some(now));
+        Ok(self.state.hear(delivered, now).await?)
     }
 
-    /// Forgets what is too old at `now`: event ids and untouched calls after 7 days, ended legs after 24 h.
-    pub async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.post().await?;
-        let now = self.time.inside(now);
-        if self.time.is_unsettled() {
-            return Ok(());
-        }
-        while self.write(Work::Prune(now)).await?.more {}
-        Ok(())
+    /// Has it measured how groups are written.
+    pub fn observe(&self, metrics: &Arc<Metrics>) {
+        let _ = self.shared.metrics.set(Arc::clone(metrics));
     }
 
-    /// Reads which keys there are, unless that is known, so that nobody looks for what is new. Takes a second for some
-    /// million of them; meanwhile everybody looks.
-    pub async fn learn_keys(&self) -> Result<(), StoreError> {
-        if self.ownership.ours && self.memory.knows_too_little() {
-            recall::learn(&self.readers, &self.memory).await?;
-        }
-        Ok(())
+    /// Measures how large the log is.
+    pub fn measure(&self) {
+        let Some(metrics) = self.shared.metrics.get() else { return };
+        let extents = self.shared.log.extents();
+        let bytes = extents.iter().map(|extent| extent.bytes).sum();
+        let oldest = extents.first().and_then(|extent| timestamp(extent.newest?).ok());
+        metrics.log_size(bytes, extents.len(), oldest, self.shared.remembered.young());
     }
 
-    /// Puts what is in the journal into its tables, in small steps.
-    async fn post(&self) -> Result<(), StoreError> {
-        while self.write(Work::Post).await?.more {}
-        Ok(())
-    }
-
-    /// Gives room that is free inside the database back to the disk, and empties the log. In small steps, between which
-    /// others write.
-    pub async fn shrink(&self) -> Result<(), StoreError> {
-        for _ in 0..SHRINKING {
-            if !self.write(Work::Shrink).await?.more {
-                break;
-            }
-        }
-        self.write(Work::Fold).await.map(drop)
-    }
-
-    /// Operations that wait for the writer; at most [`Store::WAITING`].
+    /// Returns how many operations wait to be written; at most [`Store::WAITING`].
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.writer.max_capacity() - self.writer.capacity()
+        self.committer.max_capacity() - self.committer.capacity()
     }
 
-    /// Events kept in packs, and changes kept in the journal.
-    #[must_use]
-    pub fn kept(&self) -> (usize, usize) {
-        (self.window.len(), self.memory.len())
-    }
-
-    /// How much room it takes, and how much there is.
+    /// Returns how much room it takes, and how much there is.
     ///
     /// # Errors
     /// What the system says.
     pub async fn room(&self) -> io::Result<Room> {
-        let path = Arc::clone(&self.path);
-        tokio::task::spawn_blocking(move || room::measure(&path)).await?
+        let mut room = self.state.room().await?;
+        room.used += self.shared.log.extents().iter().map(|extent| extent.bytes).sum::<u64>();
+        room.used += self.shared.remembered.generations().counts().disk_bytes;
+        Ok(room)
     }
 
-    /// Looks whether the files of the database are where they were opened.
+    /// Looks whether the files of the store are where they were opened.
     pub async fn look(&self) -> Result<(), StoreError> {
-        let presence = Arc::clone(&self.presence);
-        tokio::task::spawn_blocking(move || presence.look()).await.unwrap_or(Ok(()))
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.presence.look()).await.unwrap_or(Ok(()))?;
+        Ok(self.state.look().await?)
     }
 
-    /// Finishes what waits, folds the log into the database and lets go of it. Later calls get [`StoreError::Closed`].
+    /// Finishes what waits, writes a checkpoint and lets go of the store. Later calls get [`StoreError::Closed`].
     pub async fn close(&self) -> Result<(), StoreError> {
-        if self.writer.is_closed() {
+        if self.access == Access::Beside {
+            return Ok(self.state.close().await?);
+        }
+        if self.committer.is_closed() {
             return Err(self.gone());
         }
-        self.ownership.closing.store(true, Ordering::Relaxed);
-        self.write(Work::Close).await.map(drop)
+        self.closing.store(true, Ordering::Relaxed);
+        let written = match self.work(Work::Close).await {
+            Ok(_) => self.write_down().await,
+            Err(fault) => Err(fault),
+        };
+        let written = match written {
+            // The log has all of it: the next start reads a little more.
+            Err(StoreError::Full(_)) => Ok(()),
+            outcome => outcome,
+        };
+        let state = self.state.close().await.map_err(StoreError::from);
+        written.and(state)
     }
 
-    /// Whether it was closed, or is being.
+    /// Returns whether it was closed, or is being.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.ownership.closing.load(Ordering::Relaxed)
+        self.closing.load(Ordering::Relaxed)
     }
 
-    /// Why nobody writes any more.
+    /// Returns why nobody writes any more.
     fn gone(&self) -> StoreError {
-        match self.ownership.fault.get() {
+        match self.shared.fault.get() {
             Some(fault) => fault.clone(),
-            None if self.is_closed() => StoreError::Closed,
+            None if self.is_closed() || self.access == Access::Beside => StoreError::Closed,
             None => StoreError::Gone,
         }
     }
 
+    /// Fails where nothing can be written any more: what is only in memory then is believed by nobody.
+    fn alive(&self) -> Result<(), StoreError> {
+        if self.committer.is_closed() { Err(self.gone()) } else { self.shared.presence.told() }
+    }
+
     /// Returns once nobody writes any more, with the reason.
     pub async fn ended(&self) -> StoreError {
-        self.writer.closed().await;
-        self.gone()
+        tokio::select! {
+            () = self.committer.closed() => self.gone(),
+            fault = self.state.ended() => if self.is_closed() { StoreError::Closed } else { fault.into() },
+        }
     }
 
-    /// From now on every transaction fails like this, or goes as it may.
+    /// From now on every group fails like this, or goes as it may.
     #[cfg(test)]
     pub(crate) async fn fail_with(&self, fault: Option<StoreError>) {
-        let _ = self.write(Work::Fail(fault)).await;
+        let _ = self.work(Work::Fail(fault)).await;
     }
 
-    /// From now on every transaction is refused that holds an event with this text.
+    /// From now on every group is refused that holds an event with this text.
     #[cfg(test)]
     pub(crate) async fn refuse(&self, text: &'static str) {
-        let _ = self.write(Work::Refuse(text)).await;
+        let _ = self.work(Work::Refuse(text)).await;
     }
 
     /// Has the thread that writes panic.
     #[cfg(test)]
     pub(crate) async fn startle(&self) {
-        let _ = self.write(Work::Panic).await;
+        let _ = self.work(Work::Panic).await;
     }
 
-    async fn write(&self, work: Work) -> Result<Written, StoreError> {
+    async fn work(&self, work: Work) -> Result<Vec<bool>, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.writer.send(Operation { work, answer }).await.map_err(|_| self.gone())?;
+        self.committer.send(Operation { work, answer }).await.map_err(|_| self.gone())?;
         answered.await.map_err(|_| self.gone())?
     }
 }
 
-/// A time as the database holds it: microseconds UTC.
+/// A time as it is written down: microseconds since 1970, UTC.
 fn timestamp(micros: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(micros).map_err(|error| error::unreadable("time", &error))
+}
+
+/// The position of an event in the queue is its offset in the log.
+fn position(offset: Offset) -> i64 {
+    i64::try_from(offset.0).unwrap_or(i64::MAX)
+}
+
+fn offset(position: i64) -> Offset {
+    Offset(u64::try_from(position).unwrap_or_default())
 }
 
 /// What the router asks the store before it decides about a batch.
@@ -506,8 +370,10 @@ pub struct Recall {
 pub struct Recalled {
     /// Those of the asked event ids that were committed before.
     pub events: Vec<Token>,
-    /// The legs, live and recently ended; also the live ones of the asked nodes, and each leg once.
+    /// The live legs; also those of the asked nodes, and each leg once.
     pub legs: Vec<Arc<Leg>>,
+    /// The legs that have ended lately.
+    pub ended: Vec<(Token, EndedLeg)>,
     /// The calls; also those of all legs in `legs`.
     pub calls: Vec<Call>,
     /// The coverage of those of the asked accounts that ever were covered.
@@ -525,40 +391,4 @@ pub struct Commit {
     pub calls: Vec<Call>,
     /// Coverage to write, at most one line per account.
     pub coverage: Vec<Coverage>,
-}
-
-/// Until when an account's events could reach us.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coverage {
-    /// The account.
-    pub account: AccountName,
-    /// Whether they still can, as far as was written down.
-    pub open: bool,
-    /// Until when they could, at least.
-    pub until: Timestamp,
-    /// Why they cannot any more (label values of `gaps_total`).
-    pub reason: Option<String>,
-}
-
-/// One line of the subscription ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerEntry {
-    /// The account.
-    pub account: AccountName,
-    /// Short service name.
-    pub service: String,
-    /// The node subscribed to.
-    pub node: NodeName,
-    /// The full JID that holds the subscription.
-    pub jid: String,
-    /// Its subid, once known.
-    pub subid: Option<Subid>,
-    /// Its state as the machine names it (label values of `subscriptions`).
-    pub state: String,
-    /// End of the lease.
-    pub lease_until: Option<Timestamp>,
-    /// When it was last renewed or made.
-    pub renewed: Option<Timestamp>,
-    /// Whether this router made it, under a resource that the server had assigned in place of the one asked for.
-    pub assigned: bool,
 }

@@ -8,15 +8,15 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use onsip_router::simulator::{Simulator, Traffic};
-use onsip_router::store::Store;
 use onsip_router::store::options::Options;
+use onsip_router::store::{Kept, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
-use sqlx::{Connection, SqliteConnection};
 
 use support::condition::SOON;
 use support::daemon::Daemon;
@@ -77,27 +77,33 @@ impl Scene {
     /// Looks into a copy of what the dead daemon left, so that finding its way back stays the task of the next one.
     async fn read(&mut self) {
         let copy = tempfile::tempdir().unwrap();
-        for name in ["state.db", "state.db-wal"] {
-            let from = self.daemon.folder().join(name);
-            // A clean end leaves no log.
-            if from.exists() {
-                fs::copy(from, copy.path().join(name)).unwrap();
+        copy_all(self.daemon.folder(), copy.path());
+        let url = format!("sqlite://{}", copy.path().join("state.db").display());
+        let store = Store::open(&Options::at(url)).await.unwrap();
+        loop {
+            let kept = store.kept(self.newest, 1 << 20).await.unwrap();
+            let Some(last) = kept.last() else { break };
+            self.newest = last.position;
+            for Kept { position, id, .. } in kept {
+                assert!(
+                    self.committed.insert(id.to_string()),
+                    "{id} was committed twice, the second time as {position}"
+                );
             }
         }
-        let url = format!("sqlite://{}", copy.path().join("state.db").display());
-        // A store that was opened and closed in good order has everything in its tables.
-        let store = Store::open(&Options { url: url.clone() }).await.unwrap();
         store.close().await.unwrap();
-        let mut database = SqliteConnection::connect(&url).await.unwrap();
-        let seen: Vec<(i64, String)> =
-            sqlx::query_as("SELECT number, lower(hex(id)) FROM seen WHERE number > ?1 ORDER BY number")
-                .bind(self.newest)
-                .fetch_all(&mut database)
-                .await
-                .unwrap();
-        self.newest = seen.last().map_or(self.newest, |(number, _)| *number);
-        for (number, id) in seen {
-            assert!(self.committed.insert(id.clone()), "{id} was committed twice, the second time as {number}");
+    }
+}
+
+/// Copies what is in a folder and in those below it.
+fn copy_all(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy_all(&file.path(), &to);
+        } else {
+            fs::copy(file.path(), to).unwrap();
         }
     }
 }

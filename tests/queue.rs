@@ -19,6 +19,7 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use support::condition::SOON;
+use support::folder::killed;
 use support::program::{Said, configuration, folder, run};
 use support::receiver::{Receiver, status};
 use support::stage::*;
@@ -36,7 +37,9 @@ fn sink(name: &str) -> SinkName {
 }
 
 fn options(folder: &Path) -> Options {
-    Options { url: format!("sqlite://{}", folder.join("onsip-router.db").display()) }
+    // Small segments: one is copied again and again.
+    let url = format!("sqlite://{}", folder.join("onsip-router.db").display());
+    Options { keep_bytes: 0, ..Options::at(url) }
 }
 
 fn event(n: usize) -> CommitEvent {
@@ -59,9 +62,12 @@ fn event(n: usize) -> CommitEvent {
 async fn stopped() -> TempDir {
     let folder = folder(&configuration(1, &[ANNA]));
     let store = Store::open(&options(folder.path())).await.unwrap();
-    store.commit(Commit { events: (0..EVENTS_MADE).map(event).collect(), ..Commit::default() }).await.unwrap();
+    for n in 0..EVENTS_MADE {
+        store.commit(Commit { events: vec![event(n)], ..Commit::default() }).await.unwrap();
+    }
+    let due = store.due(&sink("former"), 0, 10).await.unwrap();
     let dead = |position: i64| (position, Settlement::Dead { reason: format!("400 Bad Request {position}") });
-    store.settle(&sink("former"), (1..=10).map(dead).collect()).await.unwrap();
+    store.settle(&sink("former"), due.iter().map(|owed| dead(owed.position)).collect()).await.unwrap();
     store.close().await.unwrap();
     folder
 }
@@ -70,6 +76,17 @@ async fn execute(folder: &Path, statement: &'static str) {
     let mut connection = SqliteConnection::connect(&options(folder).url).await.unwrap();
     sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
+}
+
+/// The only segment of the log.
+fn segment(folder: &Path) -> PathBuf {
+    folder.join("onsip-router.events/log/0000000001.segment")
+}
+
+/// The only generation.
+fn generation(folder: &Path) -> PathBuf {
+    let mut files = fs::read_dir(folder.join("onsip-router.events/generations")).unwrap();
+    files.next().unwrap().unwrap().path()
 }
 
 fn database(folder: &Path) -> PathBuf {
@@ -186,89 +203,81 @@ async fn a_retry_wants_a_selection_and_names_what_is_no_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_inside_an_event_is_found_and_the_event_moved_aside() {
+async fn a_flipped_bit_inside_an_event_is_found_and_its_bytes_are_moved_aside() {
     let folder = stopped().await;
-    let path = database(folder.path());
+    let path = segment(folder.path());
     let mut bytes = fs::read(&path).unwrap();
     let text = b"sip:+12125550003@x";
-    // Also where the database keeps what is left of earlier pages.
-    let found = bytes.windows(text.len()).enumerate().filter(|(_, window)| window == text);
-    for at in found.map(|(at, _)| at).collect::<Vec<_>>() {
-        bytes[at + 8] ^= 1;
-    }
+    let at = bytes.windows(text.len()).position(|window| window == text).unwrap();
+    bytes[at + 8] ^= 1;
     fs::write(&path, &bytes).unwrap();
 
+    let name = path.file_name().unwrap().to_str().unwrap();
     let checked = queue(folder.path(), &["check"]).await;
     assert_eq!(checked.code, Some(1), "{checked:#?}");
-    assert!(checked.stdout.starts_with("position 4: the event is not what was written\n1 fault: "), "{checked:#?}");
-    let shown = queue(folder.path(), &["show", "4"]).await;
-    assert!(shown.code == Some(0) && shown.stdout.contains("\ndamaged: "), "{shown:#?}");
-    let listed = queue(folder.path(), &["list", "--sink", "former"]).await;
-    assert_eq!(listed.code, Some(0), "{listed:#?}");
+    let said = format!("{}{}", checked.stdout, checked.stderr);
+    assert!(said.contains(name) && said.contains("damaged") && said.contains("--repair"), "{checked:#?}");
 
     let repaired = queue(folder.path(), &["check", "--repair"]).await;
     assert_eq!(repaired.code, Some(0), "{repaired:#?}");
-    assert!(repaired.stdout.contains("repaired: position 4: the damaged event was moved to "), "{repaired:#?}");
-    assert!(repaired.stdout.contains("lost to former, log"), "{repaired:#?}");
+    assert!(repaired.stdout.contains(&format!("repaired: {name}: ")), "{repaired:#?}");
+    assert!(repaired.stdout.contains("event 4 ") && repaired.stdout.contains("moved to "), "{repaired:#?}");
     assert!(repaired.stdout.ends_with("\nok: no fault is left\n"), "{repaired:#?}");
-    let aside = fs::read_to_string(folder.path().join("onsip-router.db.damaged.jsonl")).unwrap();
-    let aside: Value = serde_json::from_str(aside.trim_end()).unwrap();
-    assert_eq!((&aside["position"], &aside["sinks"]), (&4.into(), &serde_json::json!(["former", "log"])));
-    assert!(aside["body"].as_str().unwrap().contains("5550003@x"), "{aside}");
-    let listed = queue(folder.path(), &["list"]).await;
-    assert_eq!(listed.row(&["log"])[2], "39");
-    assert_eq!(listed.row(&["former"])[5], "9");
+    let aside = fs::read(folder.path().join("onsip-router.events/damaged").join(name)).unwrap();
+    assert!(aside.windows(9).any(|window| window == b"5550003@x"), "the bytes as they were");
     let again = queue(folder.path(), &["check", "--repair"]).await;
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), "ok: no fault was found\n"));
+
+    // It is owed still, and becomes a dead letter; what was one already has a copy of the event.
+    let shown = queue(folder.path(), &["show", "4"]).await;
+    assert!(shown.code == Some(0) && shown.stdout.contains("\ndamaged: "), "{shown:#?}");
+    let listed = queue(folder.path(), &["list"]).await;
+    assert_eq!(listed.row(&["log"])[2], "40");
+    assert_eq!(listed.row(&["former"])[5], "10");
+    let all = content(folder.path()).await.unwrap();
+    assert_eq!(all.len(), 2 * EVENTS_MADE - 1);
+    assert!(!all.contains_key(&("log".to_owned(), 4)) && all.contains_key(&("former, dead".to_owned(), 4)));
 }
 
 #[tokio::test]
-async fn wrong_counters_and_rows_that_lack_each_other_are_repaired() {
+async fn lines_of_the_database_that_are_not_what_was_written_are_repaired() {
     let folder = stopped().await;
-    let damage = "PRAGMA foreign_keys = OFF; UPDATE sinks SET owed = owed + 7, bytes = 1 WHERE name = 'log'; \
-        DELETE FROM events WHERE position IN (5, 12); INSERT INTO owed (sink, position) VALUES (99, 3), (2, 12); \
-        INSERT INTO events (position, debtors, id, partition, received, body) VALUES (1000, 0, 'x', 'p', 0, '{}'); \
-        UPDATE events SET body = 'cut off', checksum = NULL WHERE position = 20; \
-        INSERT INTO legs (token, service, node, partition, touched, body) VALUES ('t', 's', 'n', 'p', 0, '{}')";
+    let damage = "UPDATE dead SET body = 'cut off' WHERE offset = 5; \
+        UPDATE dead SET reason = 'another' WHERE offset = 7; \
+        INSERT INTO legs (token, body, checksum) VALUES ('t', x'7b7d', 0); \
+        INSERT INTO calls (partition, body, checksum) VALUES ('p', x'7b7d', 0)";
     execute(folder.path(), damage).await;
     let checked = queue(folder.path(), &["check"]).await;
     assert_eq!(checked.code, Some(1), "{checked:#?}");
-    for fault in [
-        "sink log: counts 47 owed, there are 38",
-        "position 5: dead, but the event is missing",
-        "position 12: owed, but the event is missing",
-        "position 3: owed to a sink that is missing",
-        "position 1000: the event is owed to nobody",
-        "position 20: the event is no event",
-        "leg 1: is not what was written",
-    ] {
-        assert!(checked.stdout.contains(fault), "{fault}: {checked:#?}");
+    let said = format!("{}{}", checked.stdout, checked.stderr);
+    for fault in ["dead letter 5 of", "dead letter 7 of", "leg ", "call "] {
+        assert!(said.contains(fault), "{fault}: {checked:#?}");
     }
     let repaired = queue(folder.path(), &["check", "--repair"]).await;
     assert_eq!(repaired.code, Some(0), "{repaired:#?}");
-    for done in [
-        "leg 1: removed",
-        "2 removed from what is owed",
-        "1 removed from the dead letters",
-        "sink log: counted anew",
-        "sink former: counted anew",
-        "position 20: the damaged event was moved to",
-    ] {
-        assert!(repaired.stdout.contains(&format!("repaired: {done}")), "{done}: {repaired:#?}");
+    for done in ["repaired: dead letter 5 of", "repaired: dead letter 7 of", "repaired: leg ", "repaired: call "] {
+        assert!(repaired.stdout.contains(done), "{done}: {repaired:#?}");
     }
+    let aside = fs::read_to_string(folder.path().join("onsip-router.db.damaged.jsonl")).unwrap();
+    let aside: Vec<Value> = aside.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&aside[0]["offset"], &aside[0]["body"]), (&5.into(), &"cut off".into()));
+    assert_eq!((&aside[1]["offset"], &aside[1]["reason"]), (&7.into(), &"another".into()));
     assert_eq!(queue(folder.path(), &["check"]).await.code, Some(0));
     let listed = queue(folder.path(), &["list"]).await;
-    assert_eq!((listed.row(&["log"])[2].as_str(), listed.row(&["former"])[5].as_str()), ("37", "9"), "{listed:#?}");
+    assert_eq!(listed.row(&["log"])[2], "40");
+    // They are gone as dead letters, and are not owed again.
+    assert_eq!(listed.row(&["former"])[2..6], ["30", &listed.row(&["former"])[3], "2025-10-09T08:53:20Z", "8"]);
 }
 
 #[tokio::test]
 async fn an_index_that_does_not_fit_its_table_is_made_anew() {
     let folder = stopped().await;
     let damage = "PRAGMA writable_schema = ON; \
-        UPDATE sqlite_schema SET sql = 'CREATE INDEX events_of_call ON events (id)' WHERE name = 'events_of_call'";
+        UPDATE sqlite_schema SET sql = 'CREATE INDEX dead_by_age ON dead (consumer, offset, died, bytes)' \
+        WHERE name = 'dead_by_age'";
     execute(folder.path(), damage).await;
     let checked = queue(folder.path(), &["check"]).await;
-    assert!(checked.code == Some(1) && checked.stdout.contains("missing from index events_of_call"), "{checked:#?}");
+    assert!(checked.code == Some(1) && checked.stdout.contains("missing from index dead_by_age"), "{checked:#?}");
     let repaired = queue(folder.path(), &["check", "--repair"]).await;
     let expected = "repaired: the indexes were made anew from their tables\nok: no fault is left\n";
     assert_eq!((repaired.code, repaired.stdout.as_str()), (Some(0), expected), "{repaired:#?}");
@@ -280,7 +289,7 @@ async fn a_torn_database_is_refused_by_name_with_what_to_do() {
     let folder = stopped().await;
     let path = database(folder.path());
     let whole = fs::read(&path).unwrap();
-    for length in [whole.len() - 1, whole.len() - 8192, whole.len() / 2, 8192] {
+    for length in [whole.len() - 1, whole.len() - 4096, whole.len() / 2, 4096] {
         fs::write(&path, &whole[..length]).unwrap();
         for arguments in [&["check"][..], &["check", "--repair"]] {
             let said = queue(folder.path(), arguments).await;
@@ -312,7 +321,8 @@ async fn content(folder: &Path) -> Option<BTreeMap<(String, i64), (String, Strin
             all.insert((sink.to_string(), owed.position), (owed.id.to_string(), owed.body.to_string()));
         }
         for dead in store.dead(&sink, 0, 1000).await.ok()?.into_iter().filter(|dead| dead.intact) {
-            all.insert((format!("{sink}, dead"), dead.position), (dead.id.to_string(), dead.body.to_string()));
+            let position = i64::try_from(dead.offset).ok()?;
+            all.insert((format!("{sink}, dead"), position), (dead.id.to_string(), dead.body.to_string()));
         }
     }
     store.close().await.ok()?;
@@ -321,57 +331,65 @@ async fn content(folder: &Path) -> Option<BTreeMap<(String, i64), (String, Strin
 
 #[tokio::test]
 async fn a_bit_flipped_anywhere_is_found_or_changes_nothing_and_no_repair_makes_up_anything() {
-    let folder = stopped().await;
-    let whole = fs::read(database(folder.path())).unwrap();
-    let before = content(folder.path()).await.unwrap();
+    let original = stopped().await;
+    let before = content(original.path()).await.unwrap();
     assert_eq!(before.len(), 2 * EVENTS_MADE);
-    let (mut found, mut mended) = (0, 0);
-    for (n, at) in (0..whole.len()).step_by(whole.len() / 300).enumerate() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut bytes = whole.clone();
-        bytes[at + n % 7] ^= 1 << (n % 8);
-        fs::write(database(folder.path()), &bytes).unwrap();
-        let faults = match Store::beside(&options(folder.path())).await {
-            Ok(store) => {
-                let faults = store.faults().await;
-                let _ = store.close().await;
-                faults.unwrap_or_else(|fault| vec![fault.to_string()])
+    for (file, flips) in
+        [(database(original.path()), 200), (segment(original.path()), 60), (generation(original.path()), 50)]
+    {
+        let whole = fs::read(&file).unwrap();
+        // What is reserved and not written yet is none of it.
+        let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        let (mut found, mut mended) = (0, 0);
+        for (n, at) in (0..used).step_by(used / flips).enumerate() {
+            let folder = killed(original.path());
+            let mut bytes = whole.clone();
+            let at = (at + n % 7).min(used - 1);
+            bytes[at] ^= 1 << (n % 8);
+            fs::write(folder.path().join(file.strip_prefix(original.path()).unwrap()), &bytes).unwrap();
+            let faults = Store::check(&options(folder.path())).await.unwrap_or_else(|fault| vec![fault.to_string()]);
+            let named = format!("byte {at} of {}", file.display());
+            if faults.is_empty() {
+                assert_eq!(content(folder.path()).await.as_ref(), Some(&before), "{named}: nothing was found");
+                continue;
             }
-            Err(refused) => vec![refused.to_string()],
-        };
-        if faults.is_empty() {
-            assert_eq!(content(folder.path()).await.as_ref(), Some(&before), "byte {at}: nothing was found");
-            continue;
+            found += 1;
+            if let Ok(repaired) = Store::repair(&options(folder.path())).await
+                && repaired.left.is_empty()
+            {
+                mended += 1;
+                let after = content(folder.path()).await;
+                let after = after.unwrap_or_else(|| panic!("{named}: {faults:#?} {repaired:#?}, and it does not open"));
+                let made_up: Vec<_> = after.iter().filter(|(key, value)| before.get(key) != Some(value)).collect();
+                assert!(made_up.is_empty(), "{named}: {faults:#?} {repaired:#?} {made_up:#?}");
+                let store = Store::open(&options(folder.path())).await.unwrap();
+                assert_eq!(store.faults().await, Ok(vec![]), "{named}: {repaired:#?}");
+            }
         }
-        found += 1;
-        if let Ok(repaired) = Store::repair(&options(folder.path())).await
-            && repaired.left.is_empty()
-        {
-            mended += 1;
-            let after = content(folder.path()).await.unwrap();
-            let made_up: Vec<_> = after.iter().filter(|(key, value)| before.get(key) != Some(value)).collect();
-            assert!(made_up.is_empty(), "byte {at}: {faults:#?} {repaired:#?} {made_up:#?}");
-        }
+        println!("{}: {found} found, {mended} repaired", file.display());
+        assert!(found > 20 && mended > 0, "{}: {found} found, {mended} repaired", file.display());
     }
-    assert!(found > 20 && mended > 0, "{found} found, {mended} repaired");
 }
 
 /// It stands in the table and in its index, and nothing says which of two is right.
 #[tokio::test]
 async fn a_sink_whose_name_is_in_doubt_gets_none_by_a_repair() {
-    let folder = stopped().await;
-    let whole = fs::read(database(folder.path())).unwrap();
+    let original = stopped().await;
+    let whole = fs::read(database(original.path())).unwrap();
     let places = whole.windows(6).enumerate().filter(|(_, text)| *text == b"former");
     let mut doubted = 0;
     for (at, _) in places {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = killed(original.path());
         let mut bytes = whole.clone();
         bytes[at + 2] = b'v';
         fs::write(database(folder.path()), &bytes).unwrap();
         let repaired = Store::repair(&options(folder.path())).await.unwrap();
-        doubted += usize::from(repaired.left.iter().any(|line| line.contains("sqlite_autoindex_sinks")));
+        doubted += usize::from(!repaired.left.is_empty());
+        if let Ok(store) = Store::beside(&options(folder.path())).await {
+            assert_eq!(store.holding().await, Ok(vec![sink("former"), sink("log")]), "{repaired:?}");
+        }
     }
-    assert_eq!(doubted, 2);
+    assert!(doubted >= 1);
 }
 
 #[tokio::test]

@@ -4,6 +4,9 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +22,6 @@ use onsip_router::xmpp::login::Credential;
 use onsip_router::xmpp::options::{Options, Tls};
 use onsip_router::xmpp::session::{self, Bounds, Event, Plan, Received, Session};
 use serde_json::Value;
-use sqlx::{Connection as _, SqliteConnection};
 
 use support::condition::SOON;
 use support::daemon::Daemon;
@@ -175,35 +177,57 @@ async fn an_answer_on_its_way_when_the_connection_broke_arrives_after_the_resump
     assert_eq!(daemon.count("requests_timed_out_total", &[]).await, 0);
 }
 
-/// Keeps everybody else from writing to the database until it is let go.
-async fn stall_the_disk(daemon: &Daemon) -> SqliteConnection {
-    let path = daemon.folder().join("state.db");
-    let mut database = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-    sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut database).await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.unwrap();
-    database
+/// A disk that finishes no sync as long as this lives: strace keeps the thread that commits in its system call.
+struct StalledDisk(Child);
+
+impl StalledDisk {
+    async fn of(daemon: &Daemon) -> Self {
+        let threads =
+            fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().map(|thread| thread.unwrap().path());
+        let commits =
+            |thread: &PathBuf| fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "store");
+        let thread = threads.into_iter().find(commits).unwrap();
+        let strace = Command::new("strace")
+            .args(["-qq", "-o", "/dev/null", "-e", "inject=fdatasync:delay_enter=600s", "-p"])
+            .arg(thread.file_name().unwrap())
+            .spawn()
+            .unwrap();
+        let stalled = Self(strace);
+        let traced = format!("TracerPid:\t{}\n", stalled.0.id());
+        let is_traced = async || fs::read_to_string(thread.join("status")).ok()?.contains(&traced).then_some(());
+        daemon.until("strace to hold the thread", SOON, is_traced).await;
+        stalled
+    }
+}
+
+impl Drop for StalledDisk {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[tokio::test]
 async fn what_is_not_on_the_disk_is_not_acknowledged_and_survives_the_end_of_the_router_at_the_service() {
     let (onsip, anna, mut daemon) = resumable(KEPT, "").await;
     onsip.style(|style| style.store_offline = true);
-    let database = stall_the_disk(&daemon).await;
+    let stalled = StalledDisk::of(&daemon).await;
     let heard = onsip.observed().acknowledgements;
     let mut call = onsip.call_in(anna.as_str(), CALLER, 1);
     until_observed(&onsip, &daemon, "an answer", SOON, |saw| saw.acknowledgements > heard).await;
     assert_eq!(onsip.look(|board| board.unacknowledged(&anna)), 1, "it is not committed");
-    database.close().await.unwrap();
+    drop(stalled);
     assert!(onsip.until(SOON, |board| board.unacknowledged(&anna) == 0).await, "it is: {}", daemon.log());
     daemon.until_calls(1).await;
 
-    let database = stall_the_disk(&daemon).await;
+    let stalled = StalledDisk::of(&daemon).await;
     let heard = onsip.observed().acknowledgements;
     onsip.hang_up(&mut call);
     until_observed(&onsip, &daemon, "an answer", SOON, |saw| saw.acknowledgements > heard).await;
-    daemon.kill9().await;
+    daemon.signal("KILL").await;
+    drop(stalled); // who traces a thread has to let go of it before it can end
+    daemon.exit(SOON).await;
     assert_eq!(onsip.look(|board| board.unacknowledged(&anna)), 1);
-    database.close().await.unwrap();
     daemon.start_again().await;
     let told = daemon.until_calls(2).await;
     assert_eq!(texts(&told, "type"), ["com.onsip.call.requested", "com.onsip.call.ended"]);

@@ -91,7 +91,7 @@ async fn a_service_that_does_not_answer_an_unsubscribe_holds_up_no_stop() {
 /// The accounts of the lines in the ledger of a daemon that has stopped.
 async fn ledger(daemon: &Daemon) -> Vec<String> {
     let url = format!("sqlite://{}", daemon.folder().join("state.db").display());
-    let store = Store::open(&Options { url }).await.unwrap();
+    let store = Store::open(&Options::at(url)).await.unwrap();
     let lines = store.ledger().await.unwrap().into_iter().map(|entry| entry.account.to_string()).collect();
     store.close().await.unwrap();
     lines

@@ -11,23 +11,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use onsip_router::domain::event::{CallFields, Direction};
+use onsip_router::domain::fingerprint::Fingerprint;
 use onsip_router::domain::identity::Token;
-use onsip_router::domain::leg::{Call, Leg};
+use onsip_router::domain::leg::{Call, EndedLeg, Leg};
+use onsip_router::domain::moment::Moment;
 use onsip_router::domain::name::SinkName;
+use onsip_router::state;
 use onsip_router::store::options::Options;
 use onsip_router::store::{
-    Bounds, Commit, CommitEvent, Depth, LedgerEntry, OpenError, Pick, Recall, Settlement, Store, StoreError,
+    Bounds, Commit, CommitEvent, Depth, LedgerEntry, OpenError, Part, Pick, Recall, Settlement, Store, StoreError,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, SqliteConnection};
 
+use support::folder::{killed, size};
 use support::seed;
 
 fn options(folder: &Path) -> Options {
-    Options { url: format!("sqlite://{}", folder.join("router.db").display()) }
+    Options::at(format!("sqlite://{}", folder.join("router.db").display()))
 }
 
 async fn open(folder: &Path) -> Store {
@@ -85,7 +86,7 @@ fn shared(legs: impl IntoIterator<Item = Leg>) -> Vec<Arc<Leg>> {
 }
 
 fn call(name: &str, sequence: u64) -> Call {
-    Call { partition: token(name), sequence, answered_by: Some(token("leg")) }
+    Call { partition: token(name), sequence, answered_by: Some(Fingerprint::from(&token("leg"))), newest: 0 }
 }
 
 #[tokio::test]
@@ -94,7 +95,7 @@ async fn what_was_committed_is_due_in_order_until_it_is_settled() {
     let store = open(folder.path()).await;
     let events = vec![event("one", &["log", "crm"]), event("two", &["crm"]), event("three", &["log"])];
     assert_eq!(store.commit(of_events(events.clone())).await, Ok(vec![true, true, true]));
-    assert_eq!(store.sinks().await, Ok(vec![sink("crm"), sink("log")]));
+    assert_eq!(store.holding().await, Ok(vec![sink("crm"), sink("log")]));
 
     let due = store.due(&sink("log"), 0, 10).await.unwrap();
     assert_eq!(due.iter().map(|owed| &owed.id).collect::<Vec<_>>(), [&events[0].id, &events[2].id]);
@@ -102,7 +103,10 @@ async fn what_was_committed_is_due_in_order_until_it_is_settled() {
     assert_eq!(store.due(&sink("log"), due[0].position, 10).await.unwrap()[0].id, events[2].id);
     assert_eq!(store.due(&sink("log"), 0, 1).await.unwrap().len(), 1);
     let bytes = (events[0].body.len() + events[2].body.len()) as u64;
-    assert_eq!(store.depth(&sink("log")).await, Ok(Depth { events: 2, bytes, oldest: Some(at(0)), dead: 0 }));
+    assert_eq!(
+        store.depth(&sink("log")).await,
+        Ok(Depth { events: 2, bytes, oldest: Some(at(0)), dead: 0, pending: 2 })
+    );
 
     store.settle(&sink("log"), vec![(due[0].position, Settlement::Delivered)]).await.unwrap();
     let due = store.due(&sink("log"), 0, 10).await.unwrap();
@@ -110,7 +114,7 @@ async fn what_was_committed_is_due_in_order_until_it_is_settled() {
     assert_eq!(store.due(&sink("crm"), 0, 10).await.unwrap().len(), 2, "the other sink is still owed both");
     store.settle(&sink("log"), vec![(due[0].position, Settlement::Delivered)]).await.unwrap();
     assert_eq!(store.depth(&sink("log")).await, Ok(Depth::default()));
-    assert_eq!(store.sinks().await, Ok(vec![sink("crm")]));
+    assert_eq!(store.holding().await, Ok(vec![sink("crm")]));
 }
 
 #[tokio::test]
@@ -179,8 +183,8 @@ async fn legs_and_calls_are_recalled_as_they_were_last_written() {
 
     let asked = Recall { legs: vec![token("two")], calls: vec![token("other")], ..Recall::default() };
     let recalled = store.recall(asked).await.unwrap();
-    assert_eq!(recalled.legs, shared([leg("two", "/a/x", Some(at(5)))]));
-    assert_eq!(recalled.calls.len(), 2);
+    assert_eq!(recalled.ended, [(token("two"), EndedLeg::of(&leg("two", "/a/x", None), at(5)))]);
+    assert_eq!((recalled.legs, recalled.calls), (vec![], vec![call("other", 7)]));
 }
 
 #[tokio::test]
@@ -238,31 +242,6 @@ async fn the_ledger_holds_one_line_per_subscription() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_forgotten_and_no_more() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    let mut late = leg("late", "/a/x", Some(at(100)));
-    late.partition = token("late call");
-    let calls = vec![call("call", 1), call("late call", 2)];
-    let many = (0..1200).map(|n| event(&n.to_string(), &[])).collect();
-    let legs = vec![leg("old", "/a/x", Some(at(0))), late.clone()];
-    store.commit(Commit { events: many, legs: shared(legs), calls, ..Commit::default() }).await.unwrap();
-    store.commit(of_events(vec![CommitEvent { received: at(100), ..event("new", &[]) }])).await.unwrap();
-    let everything = || Recall {
-        events: (0..1200).map(|n| token(&n.to_string())).chain([token("new")]).collect(),
-        legs: vec![token("old"), token("late")],
-        calls: vec![token("call"), token("late call")],
-        ..Recall::default()
-    };
-    store.prune(at(50) + Duration::from_hours(24)).await.unwrap();
-    let left = store.recall(everything()).await.unwrap();
-    assert_eq!((left.events.len(), left.legs, left.calls.len()), (1201, shared([late]), 2));
-    store.prune(at(101) + Duration::from_hours(7 * 24)).await.unwrap();
-    let left = store.recall(everything()).await.unwrap();
-    assert_eq!((left.events.len(), left.legs.len(), left.calls.len()), (0, 0, 0));
-}
-
-#[tokio::test]
 async fn many_callers_at_once_are_all_answered() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
@@ -300,66 +279,96 @@ async fn a_database_has_one_owner_until_it_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let second = Store::open(&options(folder.path())).await;
-    assert!(matches!(second, Err(OpenError::Locked { .. })), "{second:?}");
+    let is_locked =
+        |opened: &Result<Store, OpenError>| matches!(opened, Err(OpenError::State(state::OpenError::Locked { .. })));
+    assert!(is_locked(&second), "{second:?}");
     std::os::unix::fs::symlink(folder.path().join("router.db"), folder.path().join("link.db")).unwrap();
-    let link = Options { url: format!("sqlite://{}", folder.path().join("link.db").display()) };
-    assert!(matches!(Store::open(&link).await, Err(OpenError::Locked { .. })));
+    let link = Options::at(format!("sqlite://{}", folder.path().join("link.db").display()));
+    assert!(is_locked(&Store::open(&link).await));
     std::fs::hard_link(folder.path().join("router.db"), folder.path().join("hard.db")).unwrap();
-    let hard = Options { url: format!("sqlite://{}", folder.path().join("hard.db").display()) };
-    assert!(matches!(Store::open(&hard).await, Err(OpenError::Locked { .. })));
-    assert!(matches!(Store::beside(&hard).await, Err(OpenError::Locked { .. })));
+    let hard = Options::at(format!("sqlite://{}", folder.path().join("hard.db").display()));
+    let beside = Store::beside(&hard).await;
+    assert!(is_locked(&Store::open(&hard).await) && is_locked(&beside), "{beside:?}");
 
     store.commit(of_events(vec![event("a", &["log"])])).await.unwrap();
     let (late, closed) = tokio::join!(store.commit(of_events(vec![event("b", &["log"])])), store.close());
     assert_eq!((late, closed), (Ok(vec![true]), Ok(())));
     assert_eq!(store.commit(Commit::default()).await, Err(StoreError::Closed));
     assert!(store.due(&sink("log"), 0, 1).await.is_err());
-    assert!(!folder.path().join("router.db-wal").exists(), "a closed database is one file");
+    assert_eq!(size(&folder.path().join("router.db-journal")), 0, "nothing of it is left unfinished");
     let store = open(folder.path()).await;
     assert_eq!(store.depth(&sink("log")).await.unwrap().events, 2);
 }
 
 #[tokio::test]
-async fn an_operator_may_look_at_dead_letters_revive_and_discard_them_beside_the_owner() {
+async fn an_operator_may_look_at_dead_letters_retry_and_purge_them_beside_the_owner() {
     let folder = tempfile::tempdir().unwrap();
     let absent = Store::beside(&options(folder.path())).await.map(drop);
-    assert!(matches!(absent, Err(OpenError::Absent { .. })), "{absent:?}");
+    assert!(matches!(absent, Err(OpenError::State(state::OpenError::Absent { .. }))), "{absent:?}");
     let (store, log) = (open(folder.path()).await, sink("log"));
     store.commit(of_events(vec![event("a", &["log"]), event("b", &["log"]), event("c", &["log"])])).await.unwrap();
     let due = store.due(&log, 0, 10).await.unwrap();
     let dead = due.iter().map(|owed| (owed.position, Settlement::Dead { reason: "410 Gone".to_owned() }));
     store.settle(&log, dead.collect()).await.unwrap();
 
-    let beside = Store::beside(&options(folder.path())).await.unwrap();
+    let beside = Store::for_operator(&options(folder.path())).await.unwrap();
     let letters = beside.dead(&log, 0, 10).await.unwrap();
     assert_eq!(letters.iter().map(|letter| &letter.id).collect::<Vec<_>>(), [&token("a"), &token("b"), &token("c")]);
     assert_eq!((letters[0].attempts, letters[0].reason.as_str(), &letters[0].body), (1, "410 Gone", &due[0].body));
-    assert_eq!(beside.revive(&log, vec![letters[1].position, 99]).await, Ok(1));
-    assert_eq!(beside.discard(&log, vec![letters[0].position, 99]).await, Ok(1));
+    let positions = vec![i64::try_from(letters[1].offset).unwrap(), 99];
+    assert_eq!(served(&store, beside.retry(&log, Some(positions))).await, Ok(1));
+    assert_eq!(served(&store, beside.purge(&log, Part::Dead)).await, Ok(2));
     assert_eq!(beside.faults().await, Ok(vec![]));
     beside.close().await.unwrap();
 
-    assert_eq!(store.due(&log, 0, 10).await, Ok(vec![due[1].clone()]));
-    assert_eq!(
-        store.depth(&log).await,
-        Ok(Depth { events: 1, bytes: due[1].body.len() as u64, oldest: Some(at(0)), dead: 1 })
-    );
-    store.settle(&log, vec![(due[1].position, Settlement::Delivered)]).await.unwrap();
-    assert_eq!(store.discard(&log, vec![due[2].position]).await, Ok(1));
+    let again = store.due(&log, 0, 10).await.unwrap();
+    assert_eq!((again.len(), &again[0].id, &again[0].body, again[0].attempts), (1, &due[1].id, &due[1].body, 0));
+    assert!(again[0].position > due[2].position, "it comes after all that was there");
+    let depth = store.depth(&log).await.unwrap();
+    assert_eq!((depth.events, depth.bytes, depth.dead), (1, due[1].body.len() as u64, 0));
+    let dead = Settlement::Dead { reason: "410 Gone".to_owned() };
+    store.settle(&log, vec![(again[0].position, dead)]).await.unwrap();
+    assert_eq!(store.depth(&log).await, Ok(Depth { dead: 1, ..Depth::default() }));
+    assert_eq!(store.purge(&log, Part::Dead).await, Ok(1));
     assert_eq!(store.depth(&log).await, Ok(Depth::default()));
     assert_eq!(store.faults().await, Ok(vec![]));
+}
+
+/// Waits for what an operator has asked for, with an owner that looks for it.
+async fn served<T>(owner: &Store, asked: impl Future<Output = T>) -> T {
+    let serve = async {
+        loop {
+            owner.serve_operators().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = asked => answer,
+        () = serve => unreachable!("it goes on for ever"),
+    }
 }
 
 #[tokio::test]
 async fn positions_are_never_used_again() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    store.commit(of_events(vec![event("a", &["log"])])).await.unwrap();
-    let first = store.due(&sink("log"), 0, 1).await.unwrap()[0].position;
-    store.settle(&sink("log"), vec![(first, Settlement::Delivered)]).await.unwrap();
-    store.prune(at(0) + Duration::from_hours(24 * 30)).await.unwrap();
-    store.commit(of_events(vec![event("a", &["log"])])).await.unwrap();
-    assert_eq!(store.due(&sink("log"), first, 1).await.unwrap().len(), 1);
+    let options = Options { keep: Duration::ZERO, keep_bytes: 0, ..options(folder.path()) };
+    let mut store = Store::open(&options).await.unwrap();
+    let large = |n: usize| CommitEvent { body: "x".repeat(300_000).into(), ..event(&n.to_string(), &["log"]) };
+    let mut before = 0;
+    for n in 0..12 {
+        store.commit(of_events(vec![large(n)])).await.unwrap();
+        let due = store.due(&sink("log"), 0, 2).await.unwrap();
+        assert!(due.len() == 1 && due[0].position > before, "{n}: {due:?} after {before}");
+        before = due[0].position;
+        store.settle(&sink("log"), vec![(before, Settlement::Delivered)]).await.unwrap();
+        store.checkpoint().await.unwrap();
+        store.keep_up().await.unwrap();
+        if n % 3 == 0 {
+            store.close().await.unwrap();
+            store = Store::open(&options).await.unwrap();
+        }
+    }
+    assert!(size(folder.path()) < 12 * 300_000, "what was delivered is gone");
 }
 
 #[tokio::test]
@@ -386,9 +395,15 @@ async fn a_queue_beyond_its_bounds_loses_its_oldest_and_no_other_queue_does() {
     }
     assert_eq!((full, age), (600, 100), "the oldest go while there are too many bytes, then those that are too old");
     assert!(steps > 1, "in small steps");
-    assert_eq!(store.depth(&log).await.unwrap(), Depth { events: 300, bytes: 30_000, oldest: Some(at(700)), dead: 0 });
+    let left = Depth { events: 300, bytes: 30_000, oldest: Some(at(700)), dead: 0, pending: 0 };
+    assert_eq!(Depth { pending: 0, ..store.depth(&log).await.unwrap() }, left);
     assert_eq!(store.depth(&crm).await.unwrap().events, 1000);
-    assert_eq!(store.faults().await, Ok(vec![]), "the counters are right");
+    store.close().await.unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(Depth { pending: 0, ..store.depth(&log).await.unwrap() }, left);
+    let due = store.due(&log, 0, 1000).await.unwrap();
+    assert_eq!((due.len(), due[0].received), (300, at(700)));
+    assert_eq!(store.due(&crm, 0, 2000).await.unwrap().len(), 1000);
 }
 
 #[tokio::test]
@@ -421,26 +436,26 @@ async fn a_part_of_the_queue_leaves_calls_out_and_lets_none_overtake() {
 #[tokio::test]
 async fn an_empty_queue_is_small_also_after_many_events() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, log) = (open(folder.path()).await, sink("log"));
-    let size = || -> u64 {
-        let files = std::fs::read_dir(folder.path()).unwrap();
-        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
-    };
-    assert!(size() < 1 << 20, "{}", size());
+    let options = Options { keep: Duration::ZERO, keep_bytes: 0, ..options(folder.path()) };
+    let (store, log) = (Store::open(&options).await.unwrap(), sink("log"));
+    assert!(size(folder.path()) < 1 << 20, "{}", size(folder.path()));
     for round in 0..50 {
         let large = |n: usize| CommitEvent { body: "x".repeat(700).into(), ..event(&format!("{round} {n}"), &["log"]) };
         store.commit(of_events((0..1000).map(large).collect())).await.unwrap();
         let due = store.due(&log, 0, 1000).await.unwrap();
         store.settle(&log, due.iter().map(|owed| (owed.position, Settlement::Delivered)).collect()).await.unwrap();
     }
-    store.shrink().await.unwrap();
-    assert!(size() < 10 << 20, "50,000 ids and no bodies: {}", size());
-    store.prune(at(1) + Duration::from_hours(8 * 24)).await.unwrap();
-    store.shrink().await.unwrap();
-    assert!(size() < 1 << 20, "{}", size());
+    assert!(size(folder.path()) > 30 << 20, "{}", size(folder.path()));
+    store.checkpoint().await.unwrap();
+    store.keep_up().await.unwrap();
+    // The segment that is written, the room for the next one, and 50,000 ids.
+    assert!(size(folder.path()) < 5 << 20, "{}", size(folder.path()));
+    let used = store.room().await.unwrap().used;
+    assert!(used <= size(folder.path()) && used > 50_000 * 12, "{used}");
+    assert_eq!(store.commit(of_events(vec![event("7 7", &["log"])])).await, Ok(vec![false]));
 }
 
-/// More than is kept in packs, and much more than is kept of it in memory.
+/// Much more than is kept in memory.
 #[tokio::test]
 async fn a_sink_far_behind_gets_everything_in_order_while_another_keeps_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -475,91 +490,73 @@ async fn a_sink_far_behind_gets_everything_in_order_while_another_keeps_up() {
     assert_eq!(store.faults().await, Ok(vec![]));
 }
 
-/// More than waits in the journal, so that some of it is posted and some is not.
 #[tokio::test]
 async fn what_is_remembered_is_found_wherever_it_is_and_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
+    let mut folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path()).await;
     let name = |round: i64, n: i64| format!("{round} {n}");
+    // What ended long ago is forgotten. Times are remembered in seconds.
+    let lately = Timestamp::from_second(Moment::now().utc().as_second()).unwrap();
     // As many as are looked at of one node.
     let node = |round: i64| format!("/a/x{}", round % 4);
     for round in 0..30 {
         let events = (0..700).map(|n| event(&name(round, n), &[])).collect();
-        let legs = (0..250).map(|n| leg(&name(round, n), &node(round), (n % 2 == 0).then(|| at(n))));
+        let legs = (0..250).map(|n| leg(&name(round, n), &node(round), (n % 2 == 0).then_some(lately)));
         // One leg and one call change in every round.
         let legs = shared(legs.chain([Leg { touched: at(round), ..leg("always", "/a/y", None) }]));
         let calls = vec![call("call", u64::try_from(round).unwrap() + 1), call(&name(round, 0), 1)];
         store.commit(Commit { events, legs, calls, ..Commit::default() }).await.unwrap();
+        if round == 10 || round == 20 {
+            store.checkpoint().await.unwrap();
+        }
     }
     // One id is no hash, but as long as the bytes of one.
     let odd = CommitEvent { id: "gap:front-office".into(), ..event("odd", &[]) };
     store.commit(of_events(vec![odd.clone()])).await.unwrap();
-    for (restarted, learned) in [(false, false), (false, true), (true, false), (true, true)] {
-        if restarted && !learned {
-            store.close().await.unwrap();
-            store = open(folder.path()).await;
-        }
-        if learned {
-            store.learn_keys().await.unwrap();
+    for step in ["log", "killed", "checkpoint", "killed after it", "closed"] {
+        match step {
+            "log" => {}
+            "checkpoint" => store.checkpoint().await.unwrap(),
+            "closed" => {
+                store.close().await.unwrap();
+                store = open(folder.path()).await;
+            }
+            _ => {
+                let copy = killed(folder.path());
+                store = open(copy.path()).await;
+                folder = copy;
+            }
         }
         let asked = Recall {
             events: (0..31).flat_map(|round| [token(&name(round, 0)), token(&name(round, 699))]).collect(),
-            legs: (0..31).map(|round| token(&name(round, 7))).chain([token("always")]).collect(),
+            legs: (0..31).flat_map(|round| [token(&name(round, 7)), token(&name(round, 8))]).collect(),
             calls: (0..31).map(|round| token(&name(round, 0))).chain([token("call")]).collect(),
             ..Recall::default()
         };
+        let asked = Recall { legs: [asked.legs, vec![token("always")]].concat(), ..asked };
         let recalled = store.recall(asked).await.unwrap();
-        let told = format!("restarted: {restarted}, learned: {learned}");
-        assert_eq!((recalled.events.len(), recalled.legs.len(), recalled.calls.len()), (60, 31, 31), "{told}");
+        assert_eq!((recalled.events.len(), recalled.legs.len(), recalled.calls.len()), (60, 31, 31), "{step}");
+        let mut ended = recalled.ended;
+        ended.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut expected: Vec<_> = (0..30).map(|round| token(&name(round, 8))).collect();
+        expected.sort();
+        let expected = expected.into_iter().map(|token| (token, EndedLeg::of(&leg("any", "/a/x", None), lately)));
+        assert_eq!(ended, expected.collect::<Vec<_>>(), "{step}");
         let always = recalled.legs.iter().find(|leg| leg.token == token("always")).unwrap();
-        assert!(always.touched == at(29) && recalled.calls.contains(&call("call", 30)), "{told}");
+        assert!(always.touched == at(29) && recalled.calls.contains(&call("call", 30)), "{step}");
+        assert!(recalled.calls.contains(&call(&name(17, 0), 1)), "{step}");
         let nodes = (0..4).map(|of| ("active-calls".to_owned(), node(of).as_str().into())).collect();
         let live = store.recall(Recall { nodes, ..Recall::default() }).await.unwrap().legs;
-        assert_eq!(live.len(), 30 * 125, "{told}: the live ones of the nodes, each once");
-        assert_eq!(store.live("active-calls").await, Ok(30 * 125 + 1), "{told}");
+        assert_eq!(live.len(), 30 * 125, "{step}: the live ones of the nodes, each once");
+        assert_eq!(store.live("active-calls").await, Ok(30 * 125 + 1), "{step}");
         let again = vec![event(&name(3, 3), &["log"]), event(&name(29, 600), &["log"]), odd.clone()];
-        assert_eq!(store.commit(of_events(again)).await, Ok(vec![false; 3]), "{told}");
+        assert_eq!(store.commit(of_events(again)).await, Ok(vec![false; 3]), "{step}");
+        assert_eq!(store.faults().await, Ok(vec![]), "{step}");
     }
-    assert_eq!(store.faults().await, Ok(vec![]));
 }
 
-#[tokio::test]
-async fn a_database_of_before_is_taken_over_with_all_that_is_owed_and_known() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("router.db");
-    let all = sqlx::migrate!("./migrations");
-    let before: Vec<_> = all.iter().filter(|migration| migration.version <= 5).cloned().collect();
-    let old = Migrator { migrations: before.into(), ..Migrator::DEFAULT };
-    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-    let mut database = SqliteConnection::connect_with(&options).await.unwrap();
-    old.run(&mut database).await.unwrap();
-    let (known, owed) = (token("known"), token("owed"));
-    let body = format!(r#"{{"id":"{owed}"}}"#);
-    let bytes = body.len();
-    let rows = format!(
-        "INSERT INTO seen (number, id, at) VALUES (1, '{known}', 0), (7, '{owed}', 0); \
-        INSERT INTO events (position, id, partition, received, body) VALUES (7, '{owed}', 'call', 5, '{body}'); \
-        INSERT INTO sinks (number, name, owed, bytes) VALUES (1, 'log', 1, {bytes}); \
-        INSERT INTO owed (sink, position, attempts, failing_since, bytes) VALUES (1, 7, 2, 3, {bytes}); \
-        DELETE FROM seen WHERE number = 1; INSERT INTO seen (number, id, at) VALUES (9, '{known}', 0); \
-        INSERT INTO seen (number, id, at) VALUES (12, 'x', 0); DELETE FROM seen WHERE number = 12"
-    );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(rows)).execute(&mut database).await.unwrap();
-    database.close().await.unwrap();
-
-    let (store, log) = (open(folder.path()).await, sink("log"));
-    assert_eq!(store.faults().await, Ok(vec![]));
-    let again = vec![event("known", &["log"]), event("owed", &["log"]), event("new", &["log"])];
-    assert_eq!(store.commit(of_events(again)).await, Ok(vec![false, false, true]));
-    let due = store.due(&log, 0, 10).await.unwrap();
-    assert_eq!((due.len(), due[0].position, &due[0].id, due[0].attempts), (2, 7, &owed, 2));
-    assert!(due[1].position > 12, "a number is never given again: {due:?}");
-    let settled = due.iter().map(|owed| (owed.position, Settlement::Delivered)).collect();
-    store.settle(&log, settled).await.unwrap();
-    assert_eq!((store.depth(&log).await, store.faults().await), (Ok(Depth::default()), Ok(vec![])));
-}
-
-/// Whatever is delivered, failed, given up, revived and shed in whatever order: the store agrees with a simple model of it.
+/// Whatever is delivered, failed, given up, retried, purged and shed in whatever order, and wherever the store is closed or
+/// killed meanwhile: it agrees with a simple model of it.
 #[tokio::test]
 async fn however_deliveries_end_the_queue_holds_what_a_model_holds() {
     for seed in seed::fixed_and_fresh([1]) {
@@ -567,12 +564,50 @@ async fn however_deliveries_end_the_queue_holds_what_a_model_holds() {
     }
 }
 
+/// What one sink is to get, by position, with the tries so far, and its dead letters.
+#[derive(Default)]
+struct Model {
+    owed: BTreeMap<i64, u32>,
+    dead: BTreeSet<i64>,
+    /// What it was through with, or failed with, and a kill may make owed again, with the fewest and the most tries then.
+    lately: BTreeMap<i64, (u32, u32)>,
+}
+
+impl Model {
+    /// It has the event at `position`.
+    fn is_done(&mut self, position: i64) {
+        if let Some(tries) = self.owed.remove(&position) {
+            self.lately.entry(position).or_insert((tries, tries)).1 = tries;
+        }
+    }
+
+    /// A delivery of the event at `position` failed.
+    fn failed(&mut self, position: i64) {
+        let tries = self.owed.get_mut(&position).unwrap();
+        self.lately.entry(position).or_insert((*tries, *tries)).1 = *tries + 1;
+        *tries += 1;
+    }
+
+    /// Takes over what a kill may have left: no event less, and none that was done with before it was written down.
+    fn takes_over(&mut self, found: &BTreeMap<i64, u32>) {
+        for (position, tries) in found {
+            let lately = self.lately.get(position).copied();
+            let known = lately.or_else(|| self.owed.get(position).map(|tries| (*tries, *tries)));
+            let (fewest, most) = known.unwrap_or_else(|| panic!("{position} was done with for good"));
+            assert!((fewest..=most).contains(tries), "{position} was tried {tries} times");
+        }
+        assert!(self.owed.keys().all(|position| found.contains_key(position)), "an event is lost");
+        self.owed.clone_from(found);
+        self.lately.clear();
+    }
+}
+
 async fn agrees_with_a_model(dice: &mut StdRng) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+    let mut folder = tempfile::tempdir().unwrap();
+    let small = |folder: &Path| Options { keep: Duration::ZERO, keep_bytes: 0, ..options(folder) };
+    let mut store = Store::open(&small(folder.path())).await.unwrap();
     let sinks = [sink("dense"), sink("half"), sink("rare")];
-    let mut owed = [const { BTreeMap::<i64, u32>::new() }; 3];
-    let mut dead = [const { BTreeSet::<i64>::new() }; 3];
+    let mut models = [const { Model { owed: BTreeMap::new(), dead: BTreeSet::new(), lately: BTreeMap::new() } }; 3];
     let mut next = 1;
     for round in 0..300 {
         if dice.random_bool(0.4) {
@@ -580,9 +615,10 @@ async fn agrees_with_a_model(dice: &mut StdRng) {
             for n in 0..dice.random_range(1..if round % 50 == 7 { 700 } else { 40 }) {
                 let chances = [1.0, 0.5, 0.01].map(|chance| dice.random_bool(chance));
                 let mut event = event(&format!("{round} {n}"), &[]);
+                event.body = "x".repeat(dice.random_range(1..2000)).into();
                 for (of, name) in sinks.iter().enumerate().filter(|(of, _)| chances[*of]) {
                     event.owed.push(name.clone());
-                    owed[of].insert(next, 0);
+                    models[of].owed.insert(next, 0);
                 }
                 events.push(event);
                 next += 1;
@@ -590,9 +626,13 @@ async fn agrees_with_a_model(dice: &mut StdRng) {
             assert!(store.commit(of_events(events)).await.unwrap().into_iter().all(|new| new));
         }
         let of = dice.random_range(0..3);
-        let (name, owed, dead) = (&sinks[of], &mut owed[of], &mut dead[of]);
+        let (name, model) = (&sinks[of], &mut models[of]);
         let pass = dice.random_range(0..3) * dice.random_range(0..60);
-        let taken: Vec<i64> = owed.keys().copied().skip(pass).take(dice.random_range(1..200)).collect();
+        let taken: Vec<i64> = model.owed.keys().copied().skip(pass).take(dice.random_range(1..200)).collect();
+        // Only what was read is settled.
+        let limit = pass + taken.len();
+        let due: Vec<i64> = store.due(name, 0, limit).await.unwrap().iter().map(|owed| owed.position).collect();
+        assert!(due.ends_with(&taken), "round {round}");
         let sure = dice.random_bool(0.6);
         let mut settlements = Vec::new();
         for position in taken {
@@ -600,16 +640,18 @@ async fn agrees_with_a_model(dice: &mut StdRng) {
                 position,
                 match dice.random_range(0..if sure { 1 } else { 6 }) {
                     0..=2 => {
-                        owed.remove(&position);
+                        model.is_done(position);
                         Settlement::Delivered
                     }
                     3 | 4 => {
-                        *owed.get_mut(&position).unwrap() += 1;
+                        model.failed(position);
                         Settlement::Retried
                     }
                     _ => {
-                        owed.remove(&position);
-                        dead.insert(position);
+                        // It is on the disk at once that it is dead.
+                        model.owed.remove(&position);
+                        model.lately.remove(&position);
+                        model.dead.insert(position);
                         Settlement::Dead { reason: "422".to_owned() }
                     }
                 },
@@ -617,27 +659,64 @@ async fn agrees_with_a_model(dice: &mut StdRng) {
         }
         store.settle(name, settlements).await.unwrap();
         if dice.random_bool(0.1) {
-            let revived: Vec<i64> = dead.iter().copied().filter(|_| dice.random_bool(0.5)).collect();
-            assert_eq!(store.revive(name, revived.clone()).await, Ok(revived.len() as u64));
-            for position in revived {
-                dead.remove(&position);
-                owed.insert(position, 0);
+            let retried: Vec<i64> = model.dead.iter().copied().filter(|_| dice.random_bool(0.5)).collect();
+            assert_eq!(store.retry(name, Some(retried.clone())).await, Ok(retried.len() as u64), "round {round}");
+            for position in retried {
+                model.dead.remove(&position);
+                model.owed.insert(next, 0);
+                next += 1;
             }
         }
         if dice.random_bool(0.03) {
             let went = store.shed(name, Bounds { bytes: None, received: Timestamp::MAX }).await.unwrap();
-            assert_eq!(went.age, owed.len().min(512) as u64);
-            *owed = owed.iter().skip(512).map(|(position, tries)| (*position, *tries)).collect();
+            assert_eq!(went.age, model.owed.len().min(256) as u64);
+            let gone: Vec<i64> = model.owed.keys().copied().take(256).collect();
+            gone.into_iter().for_each(|position| model.is_done(position));
         }
-        let due = store.due(name, 0, 100_000).await.unwrap();
-        let found: Vec<(i64, u32)> = due.iter().map(|owed| (owed.position, owed.attempts)).collect();
-        assert_eq!(
-            found,
-            owed.iter().map(|(position, tries)| (*position, *tries)).collect::<Vec<_>>(),
-            "round {round}"
-        );
-        let depth = store.depth(name).await.unwrap();
-        assert_eq!((depth.events, depth.dead), (owed.len() as u64, dead.len() as u64), "round {round}");
+        if dice.random_bool(0.02) {
+            assert_eq!(store.purge(name, Part::Dead).await, Ok(model.dead.len() as u64), "round {round}");
+            model.dead.clear();
+        }
+        if dice.random_bool(0.02) {
+            assert_eq!(store.purge(name, Part::Owed).await, Ok(model.owed.len() as u64), "round {round}");
+            // They are gone for good.
+            model.owed.clear();
+            model.lately.clear();
+        }
+        let step = dice.random_range(0..40);
+        match step {
+            0 => store.checkpoint().await.unwrap(),
+            1 | 2 => {
+                store.keep_up().await.unwrap();
+                models.iter_mut().for_each(|model| model.lately.clear());
+            }
+            3 => {
+                store.close().await.unwrap();
+                store = Store::open(&small(folder.path())).await.unwrap();
+                models.iter_mut().for_each(|model| model.lately.clear());
+            }
+            4 | 5 => {
+                let copy = killed(folder.path());
+                store = Store::open(&small(copy.path())).await.unwrap();
+                folder = copy;
+            }
+            _ => {}
+        }
+        for (name, model) in sinks.iter().zip(&mut models) {
+            let due = store.due(name, 0, 100_000).await.unwrap();
+            let found: Vec<(i64, u32)> = due.iter().map(|owed| (owed.position, owed.attempts)).collect();
+            let found: BTreeMap<i64, u32> = found.into_iter().collect();
+            assert_eq!(found.len(), due.len(), "round {round}: each once");
+            if matches!(step, 4 | 5) {
+                model.takes_over(&found);
+            }
+            assert_eq!(found, model.owed, "round {round}, step {step}, {name}");
+            let depth = store.depth(name).await.unwrap();
+            let bytes: usize = due.iter().map(|owed| owed.body.len()).sum();
+            let counted = (depth.events, depth.bytes, depth.dead);
+            let expected = (model.owed.len() as u64, bytes as u64, model.dead.len() as u64);
+            assert_eq!(counted, expected, "round {round}, step {step}, {name}");
+        }
         if round % 30 == 0 {
             assert_eq!(store.faults().await, Ok(vec![]), "round {round}");
         }

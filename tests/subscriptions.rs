@@ -48,7 +48,7 @@ async fn settled_daemon(onsip: &Simulator) -> (Daemon, String) {
     let daemon = Daemon::start(&configuration(onsip.addr().port(), &[ANNA]), &[]).await;
     daemon.until_metric("subscriptions", &[("state", "active")], SOON, |count| count >= 1.0).await;
     let url = format!("sqlite://{}", daemon.folder().join("onsip-router.db").display());
-    let store = Store::beside(&StoreOptions { url }).await.unwrap();
+    let store = Store::beside(&StoreOptions::at(url)).await.unwrap();
     let subid = daemon
         .until("a subid in the ledger", SOON, async || {
             store.ledger().await.unwrap().into_iter().find_map(|line| line.subid)

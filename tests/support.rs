@@ -13,6 +13,7 @@
 pub mod condition;
 pub mod daemon;
 pub mod disk;
+pub mod folder;
 pub mod http;
 pub mod metrics;
 pub mod port;

@@ -19,7 +19,7 @@ const BATCH: usize = 256;
 const CALLERS: usize = 16;
 
 pub fn options(folder: &Path) -> Options {
-    Options { url: format!("sqlite://{}", folder.join("router.db").display()) }
+    Options::at(format!("sqlite://{}", folder.join("router.db").display()))
 }
 
 /// So far acceptance may be ahead of the slowest sink: both are measured, and neither waits for long.

@@ -13,7 +13,7 @@ use super::fleet::Fleet;
 use crate::board::SinkStatus;
 use crate::domain::name::SinkName;
 use crate::domain::status::QueueAction;
-use crate::store::{Beside, Depth, StoreError};
+use crate::store::{Depth, Done, StoreError};
 
 /// How often it is looked.
 pub(super) const OVERSIGHT: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Fleet {
             match looked {
                 Ok((held, done)) => {
                     for (sink, done) in done {
-                        this.tell_beside(&sink, done);
+                        this.tell_done(&sink, done);
                     }
                     this.show_unconfigured(held);
                 }
@@ -51,9 +51,9 @@ impl Fleet {
     }
 
     /// Tells of what an operator did.
-    fn tell_beside(&self, sink: &SinkName, Beside { revived, purged, purged_dead }: Beside) {
+    fn tell_done(&self, sink: &SinkName, Done { retried, purged, purged_dead }: Done) {
         let counts =
-            [(QueueAction::Retried, revived), (QueueAction::Purged, purged), (QueueAction::PurgedDead, purged_dead)];
+            [(QueueAction::Retried, retried), (QueueAction::Purged, purged), (QueueAction::PurgedDead, purged_dead)];
         for (action, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             match action {
                 QueueAction::Retried => {
@@ -91,7 +91,7 @@ impl Fleet {
         let mut view = self.house.board.view();
         view.sinks.retain(|_, status| status.is_configured());
         for (sink, depth) in held {
-            let Depth { events, bytes, oldest, dead } = depth;
+            let Depth { events, bytes, oldest, dead, .. } = depth;
             let status = SinkStatus { queued: events, bytes, oldest, dead, ..SinkStatus::not_configured() };
             view.sinks.insert(sink, status);
         }
@@ -99,8 +99,8 @@ impl Fleet {
 }
 
 /// Returns what each sink that holds anything is owed, and what operators did.
-async fn look(house: &House) -> Result<(Vec<(SinkName, Depth)>, Vec<(SinkName, Beside)>), StoreError> {
-    let done = house.store.done_beside().await?.into_iter().collect();
+async fn look(house: &House) -> Result<(Vec<(SinkName, Depth)>, Vec<(SinkName, Done)>), StoreError> {
+    let done = house.store.serve_operators().await?.into_iter().collect();
     let mut held = Vec::new();
     for sink in house.store.holding().await? {
         let depth = house.store.depth(&sink).await?;

@@ -262,7 +262,7 @@ async fn attempt(
     let Wanted { events, legs, nodes, calls } = wanted;
     let recalled = house.store.recall(Recall { events, legs, nodes, calls, ..recall }).await.map_err(failed)?;
     let now = Moment::now();
-    let mut legs = Legs::recalled(recalled.events, recalled.legs, recalled.calls, Arc::clone(domains));
+    let mut legs = Legs::recalled(recalled.events, recalled.legs, recalled.ended, recalled.calls, Arc::clone(domains));
     let mut gaps = Gaps::recalled(recalled.coverage);
     let mut commit = Commit::default();
     let (mut seen, mut bytes) = (0, 0);

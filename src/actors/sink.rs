@@ -311,6 +311,7 @@ impl SinkActor {
                 && !this.desk.is_leaving()
             {
                 let blocking = this.desk.hold_up(depth);
+                this.desk.house.metrics.pending(this.desk.name.as_str(), depth.pending);
                 let kind = this.desk.options.kind();
                 let mut view = this.desk.house.board.view();
                 let status = view.sinks.entry(this.desk.name.clone()).or_insert_with(|| SinkStatus::new(kind));

@@ -17,9 +17,6 @@ mod purge;
 mod retry;
 mod show;
 
-/// Positions that are changed in one step, so that a daemon beside can write in between.
-const STEP: usize = 500;
-
 /// Arguments of `queue`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -82,13 +79,20 @@ impl Args {
 
     async fn go(&self, config: &Config) -> Result<Report> {
         match &self.action {
-            Action::List(args) => {
-                let store = Store::to_read(&config.store).await?;
-                list::list(&Queue::of(store, config, &args.choice).await?, args).await
+            Action::List(args) => list::list(&Queue::to_read(config, &args.choice).await?, args).await,
+            Action::Show(args) => show::show(&Queue::to_read(config, &args.choice).await?, args).await,
+            Action::Retry(args) => {
+                let queue = Queue::open(config, &args.choice).await?;
+                let report = retry::retry(&queue, args).await;
+                queue.close().await?;
+                report
             }
-            Action::Show(args) => show::show(&Queue::open(config, &args.choice).await?, args).await,
-            Action::Retry(args) => retry::retry(&Queue::open(config, &args.choice).await?, args).await,
-            Action::Purge(args) => purge::purge(&Queue::open(config, &args.choice).await?, args).await,
+            Action::Purge(args) => {
+                let queue = Queue::open(config, &args.choice).await?;
+                let report = purge::purge(&queue, args).await;
+                queue.close().await?;
+                report
+            }
             Action::Check(args) => check::check(config, args).await,
         }
     }
@@ -105,8 +109,19 @@ struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    async fn open(config: &'a Config, choice: &Choice) -> Result<Self> {
+    /// Opens it as it is now, to look at it.
+    async fn to_read(config: &'a Config, choice: &Choice) -> Result<Self> {
         Self::of(Store::beside(&config.store).await?, config, choice).await
+    }
+
+    /// Opens it to change it: beside the router that owns it, or as its owner.
+    async fn open(config: &'a Config, choice: &Choice) -> Result<Self> {
+        Self::of(Store::for_operator(&config.store).await?, config, choice).await
+    }
+
+    /// Writes down what was changed, if it is ours.
+    async fn close(&self) -> Result<()> {
+        Ok(self.store.close().await?)
     }
 
     async fn of(store: Store, config: &'a Config, choice: &Choice) -> Result<Self> {

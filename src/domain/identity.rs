@@ -109,6 +109,10 @@ impl fmt::Debug for Token {
     }
 }
 
+/// The number that a store draws when it is made, so that nothing of another store is ever taken for its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreId(pub u128);
+
 #[cfg(test)]
 mod tests {
     use super::*;

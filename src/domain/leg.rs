@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event::{CallFields, Direction};
+use super::fingerprint::{Fingerprint, ShortFingerprint};
 use super::identity::Token;
 use super::name::{AccountName, ItemId, JidDomain, NodeName};
 
@@ -29,12 +30,16 @@ pub struct Leg {
     /// Seen from the node's user.
     pub direction: Direction,
     /// Publish-time (or receipt) of the first event.
+    #[serde(with = "jiff::fmt::serde::timestamp::microsecond::required")]
     pub began: Timestamp,
     /// Publish-time (or receipt) of the answer.
+    #[serde(with = "jiff::fmt::serde::timestamp::microsecond::optional")]
     pub answered: Option<Timestamp>,
     /// Receipt of the end. An ended leg is remembered for a while, so that late copies are known.
+    #[serde(with = "jiff::fmt::serde::timestamp::microsecond::optional")]
     pub ended: Option<Timestamp>,
     /// Receipt of the newest sign of life.
+    #[serde(with = "jiff::fmt::serde::timestamp::microsecond::required")]
     pub touched: Timestamp,
     /// The account that told of it last.
     #[serde(default)]
@@ -56,5 +61,36 @@ pub struct Call {
     /// Position of its newest event, counted from 1.
     pub sequence: u64,
     /// The first leg that was answered.
-    pub answered_by: Option<Token>,
+    pub answered_by: Option<Fingerprint>,
+    /// Where the store has its newest event; 0 while it has none.
+    pub newest: u64,
+}
+
+/// What is remembered of a leg that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedLeg {
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Its `partitionkey`.
+    pub call: ShortFingerprint,
+    /// Whether all that was ever seen of it is its end.
+    pub never_seen: bool,
+    /// Whether it was answered.
+    pub answered: bool,
+    /// Seen from the node's user.
+    pub direction: Direction,
+}
+
+impl EndedLeg {
+    /// Keeps of a leg that `ended` then what is needed of it.
+    #[must_use]
+    pub fn of(leg: &Leg, ended: Timestamp) -> Self {
+        Self {
+            ended,
+            call: ShortFingerprint::from(&leg.partition),
+            never_seen: leg.partition == leg.token,
+            answered: leg.answered.is_some(),
+            direction: leg.direction,
+        }
+    }
 }

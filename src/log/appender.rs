@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::entry::Group;
 use super::error::LogError;
-use super::folder::{File, Folder};
 use super::record::{self, Kind, Seed};
 use super::segment::{self, Index};
 use super::shared::{Segment, Shared, Written};
 use super::{Offset, Options, SPARE};
+use crate::disk::{File, Folder};
 
 /// Bytes of a segment that only retention may take while the next one is not reserved.
 const FOR_RETENTION: u64 = 4 * record::size(8) as u64;
@@ -51,19 +51,25 @@ impl Appender {
         Self { folder, options, shared, active, spare: None, leftovers: Vec::new(), dead: None, record: Vec::new() }
     }
 
-    /// Appends a group and returns the offset of its first event, or of the event that comes next if it has none. By then it
-    /// is on the disk.
+    /// Appends a group. Once it is on the disk, and before anybody can read it, `know` is told the offset of its first event,
+    /// or of the event that comes next if it has none.
     ///
     /// `committed` is in microseconds since 1970, UTC.
     ///
     /// # Errors
     /// After [`LogError::Full`] and [`LogError::Refused`] the log is as it was. After [`LogError::Dead`] nothing can be
     /// appended any more.
-    pub fn append(&mut self, group: Group, committed: i64) -> Result<Offset, LogError> {
+    pub fn append(
+        &mut self,
+        group: Group,
+        committed: i64,
+        know: impl FnOnce(Offset, &Group),
+    ) -> Result<Offset, LogError> {
         let mut record = std::mem::take(&mut self.record);
         let written = self.append_group(&mut record, &group, committed);
         self.record = record;
         let written = self.note(written)?;
+        know(written.header.first, &group);
         self.shared.wrote(written, group);
         Ok(written.header.first)
     }
@@ -143,7 +149,7 @@ impl Appender {
         let is_careless = match kind {
             Kind::Group if events > 0 => end > active.capacity / 2,
             Kind::Group => end + FOR_RETENTION > limit,
-            Kind::Retention | Kind::Index => false,
+            Kind::Retention | Kind::Index | Kind::Lost => false,
         };
         if end > limit {
             self.reserve(least.max(self.options.segment_bytes))?;

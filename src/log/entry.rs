@@ -50,6 +50,9 @@ pub struct Read {
     pub committed: i64,
     /// The entry.
     pub entry: Entry,
+    /// Whether it is there as it was written. If not, the entry has neither a body nor a name, and is for all that it may have
+    /// been for.
+    pub intact: bool,
 }
 
 impl Group {

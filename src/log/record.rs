@@ -7,7 +7,7 @@
 //! | 0–3 | `RECD` |
 //! | 4–7 | length of the body in bytes |
 //! | 8–11 | CRC-32 (IEEE) of the segment's header, of bytes 12–39, and of the body |
-//! | 12 | kind: 1 group, 2 retention, 3 index |
+//! | 12 | kind: 1 group, 2 retention, 3 index, 4 lost |
 //! | 13–15 | zero |
 //! | 16–23 | offset of the first event in it, or without one, of the event that comes next |
 //! | 24–27 | number of events |
@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Retention,
     /// The index of a sealed segment.
     Index,
+    /// Zeros in place of what a disk had damaged, and a repair has moved away.
+    Lost,
 }
 
 /// The header of a record, without what only serves to check it.
@@ -64,6 +66,7 @@ impl Header {
             Kind::Group => 1,
             Kind::Retention => 2,
             Kind::Index => 3,
+            Kind::Lost => 4,
         };
         bytes[4..12].copy_from_slice(&self.first.0.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.events.to_le_bytes());
@@ -76,6 +79,7 @@ impl Header {
             1 => Kind::Group,
             2 => Kind::Retention,
             3 => Kind::Index,
+            4 => Kind::Lost,
             _ => return Err(Invalid),
         };
         let first = Offset(u64::from_le_bytes(part(bytes, 4)));

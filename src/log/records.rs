@@ -4,11 +4,13 @@
 
 use std::io;
 
-use super::folder::File;
-use super::record::{self, HEADER, Header, Seed};
+use super::record::{self, ALIGNMENT, HEADER, Header, Seed};
+use crate::disk::File;
 
 /// Bytes that are read at once, where a record is not larger.
 const CHUNK: usize = 64 * 1024;
+/// Bytes that are looked through at once for a record.
+const AT_ONCE: usize = 1024 * 1024;
 
 /// Reads the records of one segment from a position on.
 #[derive(Debug)]
@@ -65,6 +67,15 @@ impl<'a> Records<'a> {
         Ok(Next::Record(header, position, body))
     }
 
+    /// Goes to the next valid record behind an invalid one, or to the limit.
+    pub(super) fn resume(&mut self) -> io::Result<()> {
+        self.position =
+            next_valid(self.file, self.seed, self.position + ALIGNMENT as u64, self.limit)?.unwrap_or(self.limit);
+        self.buffer.clear();
+        self.used = 0;
+        Ok(())
+    }
+
     /// Has at least `needed` bytes in the buffer; false if there are not so many.
     fn fill(&mut self, needed: usize) -> io::Result<bool> {
         let held = self.buffer.len() - self.used;
@@ -79,4 +90,26 @@ impl<'a> Records<'a> {
         self.buffer.truncate(held + read);
         Ok(self.buffer.len() >= needed)
     }
+}
+
+/// Returns where the next valid record begins from `from` on, which is a place where one may begin.
+fn next_valid(file: &dyn File, seed: Seed, from: u64, limit: u64) -> io::Result<Option<u64>> {
+    let (mut position, mut buffer) = (from, vec![0; AT_ONCE]);
+    while position < limit {
+        let most = usize::try_from(limit - position).unwrap_or(AT_ONCE).min(AT_ONCE);
+        let read = file.read_at(&mut buffer[..most], position)?;
+        for (at, bytes) in buffer[..read].chunks(ALIGNMENT).enumerate() {
+            let at = position + (at * ALIGNMENT) as u64;
+            if record::may_begin(bytes)
+                && let Next::Record(..) = Records::new(file, seed, at, limit).next()?
+            {
+                return Ok(Some(at));
+            }
+        }
+        position += read as u64;
+        if read < most {
+            break;
+        }
+    }
+    Ok(None)
 }

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use super::appender::{Active, Appender};
 use super::entry::Group;
 use super::error::OpenError;
-use super::folder::{File, Folder};
 use super::record::{self, Kind};
 use super::records::{Next, Records};
 use super::segment::{self, Header, HeaderFault, Index};
 use super::shared::{Known, Segment, Shared};
 use super::{Log, Offset, Options, SPARE};
+use crate::disk::{File, Folder};
 
 /// A record that a crash left in part, and that was cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,25 +38,8 @@ pub struct Torn {
 /// # Errors
 /// If the folder holds anything that is not what this program left there. Nothing is changed then.
 pub fn open(folder: Arc<dyn Folder>, options: Options) -> Result<(Appender, Log, Option<Torn>), OpenError> {
-    let (mut segments, has_spare) = headers(&*folder, &options)?;
-    let newest = segments.pop().map(Newest::find).transpose()?;
-    let oldest = newest.as_ref().map_or(1, |newest| newest.known.index.oldest);
-    let mut leftovers: Vec<_> =
-        segments.iter().filter(|one| one.header.number < oldest).map(|one| one.name.clone()).collect();
-    let mut known = VecDeque::with_capacity(segments.len() + 1);
-    for segment in segments.into_iter().skip(leftovers.len()) {
-        let Some((index, end)) = sealed(&segment)? else { return Err(OpenError::Unsealed(segment.name)) };
-        known.push_back(Known { segment, index, end });
-    }
-    let (newest, rest) = newest.map_or((None, None), |Newest { known, rest }| (Some(known), rest));
-    known.extend(newest);
-    let next = follow(&known, oldest)?;
-    if next < options.seen {
-        return Err(OpenError::Short { next, seen: options.seen });
-    }
-
     // It is our log, and whole: only now may anything be changed.
-    leftovers.extend(has_spare.then(|| SPARE.to_owned()));
+    let Found { known, rest, next, leftovers } = find(&*folder, &options)?;
     for name in leftovers {
         folder.remove(&name).map_err(|fault| OpenError::Io { name, fault })?;
     }
@@ -79,12 +62,69 @@ pub fn open(folder: Arc<dyn Folder>, options: Options) -> Result<(Appender, Log,
     Ok((Appender::new(folder, options, Arc::clone(&shared), active), Log(shared), torn))
 }
 
+/// Opens the log in `folder` to read what is there now, also while its owner appends. Nothing is changed.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_to_read(folder: &dyn Folder, options: Options) -> Result<Log, OpenError> {
+    let mut looks = 1;
+    loop {
+        match find(folder, &options) {
+            Ok(Found { known, next, .. }) => return Ok(Log(Arc::new(Shared::new(0, known, next)))),
+            // What its owner did between two looks at it is not to be taken for damage.
+            Err(
+                OpenError::Io { .. }
+                | OpenError::Header(_)
+                | OpenError::Missing(_)
+                | OpenError::Apart { .. }
+                | OpenError::Unsealed(_)
+                | OpenError::Damaged { .. },
+            ) if looks < LOOKS => looks += 1,
+            Err(fault) => return Err(fault),
+        }
+    }
+}
+
 const HEADER: u64 = segment::HEADER as u64;
+/// Looks at a log that changes, at most.
+const LOOKS: u32 = 8;
 /// Bytes that are looked at, or overwritten, at once.
 const AT_ONCE: usize = 1024 * 1024;
 
+/// What is in the folder.
+struct Found {
+    known: VecDeque<Known>,
+    /// The bytes behind the records of the newest segment; none where it is sealed.
+    rest: Option<Rest>,
+    next: Offset,
+    /// Files that nobody needs.
+    leftovers: Vec<String>,
+}
+
+/// Looks at everything in the folder.
+fn find(folder: &dyn Folder, options: &Options) -> Result<Found, OpenError> {
+    let (mut segments, has_spare) = headers(folder, options)?;
+    let newest = segments.pop().map(Newest::find).transpose()?;
+    let oldest = newest.as_ref().map_or(1, |newest| newest.known.index.oldest);
+    let mut leftovers: Vec<_> =
+        segments.iter().filter(|one| one.header.number < oldest).map(|one| one.name.clone()).collect();
+    let mut known = VecDeque::with_capacity(segments.len() + 1);
+    for segment in segments.into_iter().skip(leftovers.len()) {
+        let Some((index, end)) = sealed(&segment)? else { return Err(OpenError::Unsealed(segment.name)) };
+        known.push_back(Known { segment, index, end });
+    }
+    let (newest, rest) = newest.map_or((None, None), |Newest { known, rest }| (Some(known), rest));
+    known.extend(newest);
+    let next = follow(&known, oldest)?;
+    if next < options.seen {
+        return Err(OpenError::Short { next, seen: options.seen });
+    }
+    leftovers.extend(has_spare.then(|| SPARE.to_owned()));
+    Ok(Found { known, rest, next, leftovers })
+}
+
 /// Reads the headers of all segments and returns them by their numbers, and whether there is a spare.
-fn headers(folder: &dyn Folder, options: &Options) -> Result<(Vec<Segment>, bool), OpenError> {
+pub(super) fn headers(folder: &dyn Folder, options: &Options) -> Result<(Vec<Segment>, bool), OpenError> {
     let names = folder.names().map_err(|fault| OpenError::Io { name: ".".to_owned(), fault })?;
     let (mut segments, mut has_spare) = (Vec::with_capacity(names.len()), false);
     for name in names {
@@ -124,7 +164,7 @@ fn first_bytes(folder: &dyn Folder, name: &str) -> io::Result<(Arc<dyn File>, Ve
 
 /// Returns the index of a sealed segment, and where its records end. Nothing if it is not sealed, or not wholly: a crash may
 /// have left the trailer without the index before it.
-fn sealed(segment: &Segment) -> Result<Option<(Index, u64)>, OpenError> {
+pub(super) fn sealed(segment: &Segment) -> Result<Option<(Index, u64)>, OpenError> {
     let read = || -> io::Result<Option<(Index, u64)>> {
         let Some(at) = segment.file.length()?.checked_sub(segment::TRAILER as u64) else { return Ok(None) };
         let mut trailer = [0; segment::TRAILER];
@@ -138,21 +178,21 @@ fn sealed(segment: &Segment) -> Result<Option<(Index, u64)>, OpenError> {
 }
 
 /// The segment that was written last.
-struct Newest {
-    known: Known,
+pub(super) struct Newest {
+    pub(super) known: Known,
     /// The bytes behind its records; none where it is sealed.
     rest: Option<Rest>,
 }
 
 /// The bytes behind the last valid record of a segment.
-struct Rest {
+pub(super) struct Rest {
     /// Where the last byte is that is not zero, if there is one.
     torn: Option<u64>,
 }
 
 impl Newest {
     /// Finds out where its records end.
-    fn find(segment: Segment) -> Result<Self, OpenError> {
+    pub(super) fn find(segment: Segment) -> Result<Self, OpenError> {
         if let Some((index, end)) = sealed(&segment)? {
             return Ok(Self { known: Known { segment, index, end }, rest: None });
         }
@@ -166,6 +206,7 @@ impl Newest {
                 // It was about to be sealed, which is done anew.
                 Kind::Index => break,
                 Kind::Group => index.add_events(&Group::decode(body).map_err(|_| damaged(position))?),
+                Kind::Lost => {}
                 Kind::Retention => index.oldest = u64::from_le_bytes(body.try_into().map_err(|_| damaged(position))?),
             }
             if header.first != index.end {

@@ -165,16 +165,28 @@ impl Index {
         }
     }
 
+    /// Returns when its newest record was committed, if it has any.
+    pub(super) fn newest(&self) -> Option<i64> {
+        (self.committed > i64::MIN).then_some(self.committed)
+    }
+
     /// Returns the bytes that sealing takes at most, should a record that names `consumers` more come before.
     pub(super) fn room(&self, consumers: usize) -> u64 {
         let lines = self.places.len() + self.shares.len() + consumers + 2;
         record::size(0) as u64 + TRAILER as u64 + lines as u64 * INDEX_LINE
     }
 
-    /// Returns the newest place that is not beyond `offset`.
+    /// Returns the newest place that is not beyond the event at `offset`.
     pub(super) fn place(&self, offset: Offset) -> Option<Place> {
         let after = self.places.partition_point(|place| place.offset <= offset);
         self.places.get(after.checked_sub(1)?).copied()
+    }
+
+    /// Returns the newest place that is not beyond any record at `offset`: there may be many without an event before the one
+    /// that has it.
+    pub(super) fn place_before(&self, offset: Offset) -> Option<Place> {
+        let at = self.places.partition_point(|place| place.offset < offset);
+        self.places.get(at.saturating_sub(1)).copied()
     }
 }
 
@@ -199,4 +211,26 @@ pub(super) fn index_position(bytes: &[u8], seed: Seed) -> Option<u64> {
     digest.update(&bytes[..8]);
     let valid = bytes[8..12] == digest.finalize().to_le_bytes() && bytes[12..] == SEAL;
     valid.then(|| u64::from_le_bytes(bytes[..8].try_into().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_record_at_an_offset_is_passed_over_however_many_have_no_event() {
+        let header = Header { store: StoreId(1), number: 1, first: Offset(1), oldest: 1 };
+        let mut index = Index::new(header);
+        let record =
+            |first, events| record::Header { kind: record::Kind::Group, first: Offset(first), events, committed: 0 };
+        for (n, (first, events)) in [(1, 5), (6, 0), (6, 0), (6, 0), (6, 3), (9, 1)].into_iter().enumerate() {
+            index.add(record(first, events), HEADER as u64 + n as u64 * STRIDE);
+        }
+        let number = |place: Option<Place>| place.map(|place| (place.position - HEADER as u64) / STRIDE);
+        assert_eq!(number(index.place(Offset(6))), Some(4), "the event");
+        for (offset, first) in [(0, 0), (1, 0), (5, 0), (6, 0), (7, 4), (9, 4), (10, 5)] {
+            assert_eq!(number(index.place_before(Offset(offset))), Some(first), "{offset}");
+        }
+        assert_eq!(Index::new(header).place_before(Offset(6)), None);
+    }
 }

@@ -2,17 +2,17 @@
 //!
 //! Everything in it is on the disk. Must not know how that got there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::entry::{Group, Read};
+use super::damage::{self, Found, Span};
+use super::entry::{ConsumerNumber, Group, Read};
 use super::error::ReadError;
-use super::folder::File;
-use super::record::{self, Kind, Seed};
-use super::records::{Next, Records};
-use super::segment::{self, Header, Index};
-use super::{Offset, StoreId};
+use super::record::{self, Seed};
+use super::segment::{self, Header, Index, Place};
+use super::{Extent, Offset, StoreId};
+use crate::disk::File;
 
 /// A file of the log.
 #[derive(Clone, Debug)]
@@ -30,6 +30,22 @@ pub(super) struct Known {
     pub(super) index: Index,
     /// Where its records end.
     pub(super) end: u64,
+}
+
+impl Known {
+    /// Returns where its records are, from a place on.
+    fn span(&self, from: Option<Place>) -> Span {
+        let first = (segment::HEADER as u64, self.segment.header.first);
+        let (position, next) = from.map_or(first, |place| (place.position, place.offset));
+        Span {
+            segment: self.segment.clone(),
+            position,
+            next,
+            limit: self.end,
+            end: Some(self.index.end),
+            committed: self.index.newest(),
+        }
+    }
 }
 
 /// A record that is on the disk: its header, where it begins, and where it ends.
@@ -57,6 +73,23 @@ struct State {
     tail: VecDeque<Arc<Read>>,
     /// Bytes of their JSON.
     held: usize,
+}
+
+impl State {
+    /// Returns events from `from` on, if it is in memory, with about `bytes` bytes of JSON.
+    fn tail(&self, from: Offset, bytes: usize) -> Option<Vec<Arc<Read>>> {
+        if from < self.next && self.tail.front().is_none_or(|oldest| oldest.offset > from) {
+            return None;
+        }
+        let skipped = self.tail.partition_point(|read| read.offset < from);
+        let mut sum = 0;
+        let fits = |read: &&Arc<Read>| {
+            let first = sum == 0;
+            sum += read.entry.body.len().max(1);
+            first || sum <= bytes
+        };
+        Some(self.tail.range(skipped..).take_while(fits).cloned().collect())
+    }
 }
 
 impl Shared {
@@ -109,7 +142,7 @@ impl Shared {
         let entries = (header.first.0..).map(Offset).zip(group.entries);
         for (offset, entry) in entries {
             state.held += entry.body.len();
-            state.tail.push_back(Arc::new(Read { offset, committed: header.committed, entry }));
+            state.tail.push_back(Arc::new(Read { offset, committed: header.committed, entry, intact: true }));
             state.next = offset.next();
         }
         while state.held > self.tail_bytes
@@ -149,12 +182,62 @@ impl Shared {
         state.segments.drain(..before).map(|known| known.segment.name).collect()
     }
 
-    /// Returns where the records are that hold the events from `from` on: segments, each with a position and its end.
-    pub(super) fn sources(&self, from: Offset) -> Vec<(Segment, u64, u64)> {
+    /// Returns where the records are that hold the events from `from` on.
+    pub(super) fn sources(&self, from: Offset) -> Vec<Span> {
         let state = self.state();
         let from_there = state.segments.iter().skip_while(|known| known.index.end < from);
-        let place = |known: &Known| known.index.place(from).map_or(segment::HEADER as u64, |place| place.position);
-        from_there.map(|known| (known.segment.clone(), place(known), known.end)).collect()
+        from_there.map(|known| known.span(known.index.place_before(from))).collect()
+    }
+
+    /// Returns the consumers that events of a segment may be for which are not there any more. Its index tells them where it
+    /// was made before; else it is all of them.
+    fn candidates(&self, segment: &Segment, moved: bool) -> Result<Vec<ConsumerNumber>, ReadError> {
+        let (mut shares, all, span) = {
+            let state = self.state();
+            let all: BTreeSet<ConsumerNumber> =
+                state.segments.iter().flat_map(|known| &known.index.shares).map(|share| share.consumer).collect();
+            let known = state.segments.iter().find(|known| known.segment.header.number == segment.header.number);
+            let Some(known) = known.filter(|_| !moved) else { return Ok(all.into_iter().collect()) };
+            let shares: BTreeMap<ConsumerNumber, u64> =
+                known.index.shares.iter().map(|share| (share.consumer, share.events)).collect();
+            (shares, all, known.span(None))
+        };
+        let mut moved = false;
+        damage::look(&span, |found| {
+            match found {
+                Found::Group(_, group) => {
+                    for consumer in group.entries.iter().flat_map(|entry| &entry.consumers) {
+                        if let Some(left) = shares.get_mut(consumer) {
+                            *left = left.saturating_sub(1);
+                        }
+                    }
+                }
+                Found::Lost(lost) => moved |= lost.moved,
+            }
+            ControlFlow::Continue(())
+        })
+        .map(drop)?;
+        shares.retain(|_, left| *left > 0);
+        Ok(if moved { all.into_iter().collect() } else { shares.into_keys().collect() })
+    }
+
+    /// Returns events from `from` on with about `bytes` bytes of JSON, if `from` is in memory.
+    pub(super) fn read_tail(&self, from: Offset, bytes: usize) -> Option<Vec<Arc<Read>>> {
+        self.state().tail(from, bytes)
+    }
+
+    /// Returns the segments as they are, the oldest first.
+    pub(super) fn extents(&self) -> Vec<Extent> {
+        let state = self.state();
+        let extent = |known: &Known| Extent {
+            name: known.segment.name.clone(),
+            first: known.segment.header.first,
+            end: known.index.end,
+            bytes: known.end,
+            newest: known.index.newest(),
+            shares: known.index.shares.clone(),
+        };
+        state.segments.iter().map(extent).collect()
     }
 
     /// Returns events from `from` on, or from the first that is left, with about `bytes` bytes of JSON: at least one, unless
@@ -162,83 +245,70 @@ impl Shared {
     pub(super) fn read(&self, from: Offset, bytes: usize) -> Result<Vec<Arc<Read>>, ReadError> {
         let (mut from, mut found) = (from, Vec::new());
         while found.is_empty() {
-            let (segment, position, limit) = {
+            let span = {
                 let state = self.state();
                 let first = state.segments.front().map_or(state.next, |oldest| oldest.segment.header.first);
                 from = from.max(first);
                 if from >= state.next {
                     break;
                 }
-                if state.tail.front().is_some_and(|oldest| oldest.offset <= from) {
-                    let skipped = state.tail.partition_point(|read| read.offset < from);
-                    let mut sum = 0;
-                    let fits = |read: &&Arc<Read>| {
-                        let first = sum == 0;
-                        sum += read.entry.body.len().max(1);
-                        first || sum <= bytes
-                    };
-                    return Ok(state.tail.range(skipped..).take_while(fits).cloned().collect());
+                if let Some(found) = state.tail(from, bytes) {
+                    return Ok(found);
                 }
                 let at = state.segments.partition_point(|known| known.segment.header.first <= from).saturating_sub(1);
-                let Some(Known { segment, index, end }) = state.segments.get(at) else { break };
-                let position = index.place(from).map_or(segment::HEADER as u64, |place| place.position);
-                (segment.clone(), position, *end)
+                let Some(known) = state.segments.get(at) else { break };
+                known.span(known.index.place(from))
             };
-            let next = read_segment(&segment, (position, limit), from, bytes, &mut found)?;
+            let next = self.read_span(&span, from, bytes, &mut found)?;
             if next == from {
                 // There should have been some, as the index says.
-                return Err(ReadError::Damaged { name: segment.name, position: limit });
+                return Err(ReadError::Damaged { name: span.segment.name, position: span.limit });
             }
             from = next;
         }
         Ok(found)
     }
-}
 
-/// Puts the events of a segment from `from` on into `found`, with about `bytes` bytes of JSON. Returns where to go on.
-fn read_segment(
-    segment: &Segment,
-    (position, limit): (u64, u64),
-    from: Offset,
-    bytes: usize,
-    found: &mut Vec<Arc<Read>>,
-) -> Result<Offset, ReadError> {
-    let (mut next, mut sum) = (from, 0);
-    let goes_on = groups(segment, (position, limit), |header, group| {
-        let entries = (header.first.0..).map(Offset).zip(group.entries);
-        for (offset, entry) in entries.skip_while(|(offset, _)| *offset < from) {
-            if sum > 0 && sum + entry.body.len() > bytes {
-                return ControlFlow::Break(());
-            }
-            sum += entry.body.len().max(1);
-            next = offset.next();
-            found.push(Arc::new(Read { offset, committed: header.committed, entry }));
-        }
-        ControlFlow::Continue(())
-    });
-    goes_on.map(|_| next)
-}
-
-/// Shows all groups of a segment between two positions, in order, until `visit` has seen enough.
-pub(super) fn groups(
-    segment: &Segment,
-    (position, limit): (u64, u64),
-    mut visit: impl FnMut(record::Header, Group) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, ReadError> {
-    let damaged = |position| ReadError::Damaged { name: segment.name.clone(), position };
-    let mut records = Records::new(&*segment.file, segment.seed, position, limit);
-    loop {
-        let at = records.position();
-        match records.next().map_err(|fault| ReadError::Io { name: segment.name.clone(), fault })? {
-            Next::Record(header, _, body) if header.kind == Kind::Group => {
-                let group = Group::decode(body).map_err(|_| damaged(at))?;
-                if visit(header, group).is_break() {
-                    return Ok(ControlFlow::Break(()));
+    /// Puts the events of a segment from `from` on into `found`, with about `bytes` bytes of JSON. Returns where to go on.
+    fn read_span(
+        &self,
+        span: &Span,
+        from: Offset,
+        bytes: usize,
+        found: &mut Vec<Arc<Read>>,
+    ) -> Result<Offset, ReadError> {
+        let (mut next, mut sum, mut lost) = (from, 0, None);
+        damage::look(span, |record| {
+            let (first, committed, entries) = match record {
+                Found::Group(header, group) => (header.first, header.committed, group.entries),
+                Found::Lost(damaged) if damaged.end() <= from => return ControlFlow::Continue(()),
+                // Who may be owed those has to be found out; what comes before them is handed out first.
+                Found::Lost(damaged) => {
+                    lost = Some(damaged);
+                    return ControlFlow::Break(());
                 }
+            };
+            let entries = (first.0..).map(Offset).zip(entries);
+            for (offset, entry) in entries.skip_while(|(offset, _)| *offset < from) {
+                if sum > 0 && sum + entry.body.len() > bytes {
+                    return ControlFlow::Break(());
+                }
+                sum += entry.body.len().max(1);
+                next = offset.next();
+                found.push(Arc::new(Read { offset, committed, entry, intact: true }));
             }
-            Next::Record(..) => {}
-            Next::Invalid => return Err(damaged(at)),
-            Next::End => return Ok(ControlFlow::Continue(())),
+            ControlFlow::Continue(())
+        })
+        .map(drop)?;
+        if let Some(lost) = lost.filter(|_| next == from) {
+            let consumers = self.candidates(&span.segment, lost.moved)?;
+            let some = (from.max(lost.first).0..lost.end().0).take(damage::AT_ONCE).map(Offset);
+            for offset in some {
+                next = offset.next();
+                let entry = damage::entry(offset, lost.committed, consumers.clone());
+                found.push(Arc::new(Read { offset, committed: lost.committed, entry, intact: false }));
+            }
         }
+        Ok(next)
     }
 }

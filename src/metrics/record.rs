@@ -219,12 +219,29 @@ impl Metrics {
         self.store_disk_size_bytes.set(bytes(size));
     }
 
-    /// How many operations wait for the store's writer, how many events it keeps in packs, and how many changes in the
-    /// journal.
-    pub fn store_load(&self, waiting: usize, packed: usize, changes: usize) {
+    /// How many operations wait for the committer.
+    pub fn store_load(&self, waiting: usize) {
         self.store_operations_waiting.set(gauge(waiting));
-        self.store_packed_events.set(gauge(packed));
-        self.store_journal_changes.set(gauge(changes));
+    }
+
+    /// How large the event log is: bytes, segments, and the time of the newest group in the oldest of them; and how much is
+    /// remembered that is in no checkpoint yet.
+    pub fn log_size(&self, bytes: u64, segments: usize, oldest: Option<Timestamp>, unwritten: usize) {
+        self.log_size_bytes.set(self::bytes(bytes));
+        self.log_segments.set(gauge(segments));
+        self.log_oldest_timestamp.set(oldest.map_or(0.0, |oldest| oldest.as_duration().as_secs_f64()));
+        self.store_unwritten_past.set(gauge(unwritten));
+    }
+
+    /// A group of the event log is on the disk.
+    pub fn log_appended(&self, time: Duration, events: usize) {
+        self.log_append.observe(time.as_secs_f64());
+        self.log_group_events.observe(events as f64);
+    }
+
+    /// How many events a sink has read from the log and not done with.
+    pub fn pending(&self, sink: &str, events: usize) {
+        self.sink_pending_events.with_label_values(&[sink]).set(gauge(events));
     }
 
     /// How many batches wait for the router.

@@ -104,6 +104,9 @@ fn set<F: Family>(family: &F, show: bool, series: &[Vec<String>]) {
 /// 0.5 ms to 2.5 s: a group commit on good and on bad disks.
 const COMMIT: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
+/// Events of one group: one, to all that may be in hand.
+const GROUP: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
+
 /// 1 ms to 10 min: a local file, and a peer that was away.
 const DELIVERY: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
@@ -218,6 +221,9 @@ table! {
         "Bytes of the events the sink has not acknowledged yet.";
     sink_held_calls: IntGaugeVec = "sink_held_calls" [Sink],
         "Calls that failed on their own and wait for their next try.";
+    sink_pending_events: IntGaugeVec = "sink_pending_events" [Sink],
+        "Events owed to the sink that were read from the log: in hand, failed, or of a held call. At 262,144 it reads no further \
+        until there are fewer.";
     sink_blocking: IntGaugeVec = "sink_blocking" [Sink],
         "1 while the sink's queue is full and receiving stops for it, else 0.";
     sink_up: IntGaugeVec = "sink_up" [Sink],
@@ -241,10 +247,19 @@ table! {
         "Bytes of the disk the database is on.";
     store_operations_waiting: IntGauge = "store_operations_waiting" [],
         "Operations waiting for the store's writer.";
-    store_packed_events: IntGauge = "store_packed_events" [],
-        "The newest events, kept in packs until they are delivered or become rows of the queue; 16,384 and a commit at most.";
-    store_journal_changes: IntGauge = "store_journal_changes" [],
-        "Changed legs and calls, and ids, that are in the journal and not in their tables yet.";
+    store_unwritten_past: IntGauge = "store_unwritten_past" [],
+        "Remembered ids, ended legs and past calls that are in memory and in the log until the next checkpoint; there is one \
+        once there are 400,000.";
+    log_size_bytes: IntGauge = "log_size_bytes" [],
+        "Bytes of the event log's segments.";
+    log_segments: IntGauge = "log_segments" [],
+        "Segments of the event log.";
+    log_oldest_timestamp: Gauge = "log_oldest_timestamp_seconds" [],
+        "Unix time of the newest group in the oldest segment of the event log; 0 while there is none.";
+    log_append: Histogram = "log_append_seconds" [] in COMMIT,
+        "Time to write one group to the event log and sync it.";
+    log_group_events: Histogram = "log_group_events" [] in GROUP,
+        "Events in one group of the event log.";
     router_batches_waiting: IntGauge = "router_batches_waiting" [],
         "Batches of events waiting for the router.";
     logins_under_way: IntGauge = "logins_under_way" [],

@@ -13,13 +13,14 @@ use super::notification::{Content, Notification, Part};
 use crate::domain::event::{
     CallData, EndReason, Event, EventData, EventType, ItemData, Outcome, Receipt, RegistrationData, RegistrationFields,
 };
+use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::Token;
-use crate::domain::leg::{Call, Leg};
+use crate::domain::leg::{Call, EndedLeg, Leg};
 use crate::domain::limits::ENDED_AT_ONCE;
 use crate::domain::name::{ItemId, JidDomain, NodeName};
 use crate::domain::service::{Service, ServiceKind};
 use emission::{Ending, ending, envelope, origin, publish_time, receipt};
-use life::{comes_late, learn, outcome, unseen_leg};
+use life::{comes_late, ended_leg, learn, outcome, unseen_leg};
 use naming::{end_event, end_type, item_type};
 use purpose::purpose;
 
@@ -81,6 +82,7 @@ pub enum Verdict {
 pub struct Legs {
     known: HashSet<Token>,
     table: HashMap<Token, Arc<Leg>>,
+    ended: HashMap<Token, EndedLeg>,
     calls: HashMap<Token, Call>,
     changed: HashSet<Token>,
     changed_calls: HashSet<Token>,
@@ -112,11 +114,13 @@ impl Wanted {
 }
 
 impl Legs {
-    /// Starts from what is remembered. `domains` are those of the accounts there are.
+    /// Starts from what is remembered: events, live legs, legs that have ended, and calls. `domains` are those of the accounts
+    /// there are.
     #[must_use]
     pub fn recalled(
         events: Vec<Token>,
         legs: Vec<Arc<Leg>>,
+        ended: Vec<(Token, EndedLeg)>,
         calls: Vec<Call>,
         domains: Arc<BTreeSet<JidDomain>>,
     ) -> Self {
@@ -124,6 +128,7 @@ impl Legs {
             domains,
             known: events.into_iter().collect(),
             table: legs.into_iter().map(|leg| (leg.token.clone(), leg)).collect(),
+            ended: ended.into_iter().collect(),
             calls: calls.into_iter().map(|call| (call.partition.clone(), call)).collect(),
             ..Self::default()
         }
@@ -179,7 +184,9 @@ impl Legs {
             return Verdict::Duplicate(kind);
         }
         let published_at = published.and_then(publish_time);
-        let known = self.table.remove(&token);
+        let past = self.ended.remove(&token);
+        let past = past.map(|past| ended_leg(&past, unseen_leg(sighting, &token, node, item, &id), &partition));
+        let known = self.table.remove(&token).or_else(|| past.map(Arc::new));
         let overtaken = known.as_ref().is_some_and(|leg| rest::overtaken(sighting, leg));
         let receipt = receipt(sighting, published, published_at);
         let receipt = Receipt { replayed: receipt.replayed || overtaken, ..receipt };
@@ -205,7 +212,7 @@ impl Legs {
         }
         let call = self.advance(&leg.partition);
         if leg.answered.is_some() && call.answered_by.is_none() {
-            call.answered_by = Some(token.clone());
+            call.answered_by = Some(Fingerprint::from(&token));
         }
         let sequence = call.sequence;
         let origin = origin(sighting, node, item);
@@ -235,7 +242,7 @@ impl Legs {
         let Names { leg: token, event, .. } = names;
         let leg = self.table.get(&token).cloned();
         let id = leg.as_ref().map_or(event, |leg| end_event(&token, Some(&leg.first_event)));
-        let ended = leg.as_ref().is_some_and(|leg| leg.ended.is_some());
+        let ended = leg.as_ref().is_some_and(|leg| leg.ended.is_some()) || self.ended.contains_key(&token);
         if ended || self.known.contains(&id) {
             return Verdict::Duplicate(end_type(sighting.service));
         }
@@ -284,7 +291,7 @@ impl Legs {
         let now = receipt.received_at;
         let leg = Leg { ended: Some(now), touched: now, ..Arc::unwrap_or_clone(leg) };
         let call = self.advance(&leg.partition);
-        let by_another = answered_beside || call.answered_by.as_ref().is_some_and(|by| *by != leg.token);
+        let by_another = answered_beside || call.answered_by.is_some_and(|by| by != Fingerprint::from(&leg.token));
         let elsewhere = leg.answered.is_none() && by_another;
         let sequence = call.sequence;
         let data = match service.kind() {
@@ -318,6 +325,7 @@ impl Legs {
             partition: partition.clone(),
             sequence: 0,
             answered_by: None,
+            newest: 0,
         });
         call.sequence += 1;
         call

@@ -45,29 +45,6 @@ pub struct Owed {
     pub intact: bool,
 }
 
-/// One event a sink was given up for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Position in the queue.
-    pub position: i64,
-    /// The event's id.
-    pub id: Token,
-    /// Its partition key.
-    pub partition: String,
-    /// When the stanza was read.
-    pub received: Timestamp,
-    /// Tries, all failed.
-    pub attempts: u32,
-    /// When it was given up.
-    pub died: Timestamp,
-    /// Why.
-    pub reason: String,
-    /// The event as JSON, without a line break.
-    pub body: Arc<str>,
-    /// Whether all that is what was once written.
-    pub intact: bool,
-}
-
 /// How one delivery ended, as the queue must remember it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
@@ -106,6 +83,14 @@ pub struct Bounds {
     pub received: Timestamp,
 }
 
+impl Bounds {
+    /// Returns whether a queue of so many bytes, whose oldest event was received then, is beyond them.
+    #[must_use]
+    pub fn exceeded(&self, bytes: u64, oldest: Option<Timestamp>) -> bool {
+        self.bytes.is_some_and(|most| bytes > most) || oldest.is_some_and(|oldest| oldest < self.received)
+    }
+}
+
 /// What a queue that was beyond its bounds lost in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shed {
@@ -117,31 +102,15 @@ pub struct Shed {
     pub more: bool,
 }
 
-/// Counts what operators did to the queue of a sink while a router owned it, as far as the counters show.
+/// Counts what operators did to the queue of a sink, as far as the counters show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
+pub struct Done {
     /// Dead letters that are owed again.
-    pub revived: u64,
+    pub retried: u64,
     /// Owed events that are gone.
     pub purged: u64,
     /// Dead letters that are gone.
     pub purged_dead: u64,
-}
-
-impl Beside {
-    /// From what was owed and dead before, and what is now. Dead letters leave in two ways only, and nothing new is owed but
-    /// by the router: what is owed more was dead.
-    pub(super) fn between((owed, dead): (i64, i64), (owed_now, dead_now): (i64, i64)) -> Self {
-        let count = |n: i64| u64::try_from(n).unwrap_or_default();
-        let revived = count(owed_now - owed);
-        Self { revived, purged: count(owed - owed_now), purged_dead: count(dead - dead_now).saturating_sub(revived) }
-    }
-
-    pub(super) fn add(&mut self, more: Self) {
-        self.revived += more.revived;
-        self.purged += more.purged;
-        self.purged_dead += more.purged_dead;
-    }
 }
 
 /// How much a sink is owed.
@@ -155,4 +124,6 @@ pub struct Depth {
     pub oldest: Option<Timestamp>,
     /// Dead letters.
     pub dead: u64,
+    /// Events of those not acknowledged that were read, and are in hand, failed, or of a held call.
+    pub pending: usize,
 }

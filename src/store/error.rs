@@ -1,38 +1,44 @@
-//! What can go wrong with the database, sorted by what to do about it.
+//! What can go wrong with the store, told apart by what the caller has to do about it.
 //!
 //! Must not know what was being read or written.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::consumer::ReadFault;
 use crate::domain::status::StoreFault;
+use crate::generations;
+use crate::log::{self, LogError};
+use crate::state::{self, StateError};
 
 /// Why an operation did not happen. Nothing of it was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// No space left; works again once there is.
-    #[error("no space left for the database: {0}")]
+    #[error("no space left for the store: {0}")]
     Full(Arc<str>),
     /// The disk failed to read or write; may work later.
-    #[error("the database could not be read or written: {0}")]
+    #[error("the store could not be read or written: {0}")]
     Io(Arc<str>),
-    /// Another process holds the database for longer than the time-out.
-    #[error("the database is in use by another process: {0}")]
+    /// Another process holds the store for longer than the time-out.
+    #[error("the store is in use by another process: {0}")]
     Busy(Arc<str>),
     /// This operation can never be written as it is; others are not touched.
-    #[error("the database refused the operation: {0}")]
+    #[error("the store refused the operation: {0}")]
     Refused(Arc<str>),
-    /// The file is damaged, or holds what this program did not write.
-    #[error("the database is damaged, restore it from a backup: {0}")]
+    /// A file is damaged, or holds what this program did not write.
+    #[error("the store is damaged, see `queue check --repair` or restore a backup: {0}")]
     Corrupt(Arc<str>),
     /// The disk could not make sure that what was written is there: nobody knows what is. Nothing is written after that.
     #[error("the disk could not make sure that what was written is there, check the disk: {0}")]
     Sync(Arc<str>),
-    /// The files of the database are not where they were opened: what is written into them is lost with the process.
-    #[error("the database was removed or moved away while the router runs: {0}")]
+    /// The files of the store are not where they were opened: what is written into them is lost with the process.
+    #[error("the store was removed or moved away while the router runs: {0}")]
     Moved(Arc<str>),
-    /// The thread that writes the database is gone, though nobody closed the store.
-    #[error("the thread that writes the database is gone")]
+    /// A thread that writes the store is gone, though nobody closed the store.
+    #[error("a thread that writes the store is gone")]
     Gone,
     /// The store was closed.
     #[error("the store is closed")]
@@ -71,7 +77,7 @@ impl StoreError {
         }
     }
 
-    /// Whether waiting alone is no remedy: of a full disk somebody makes room, and whoever holds the database lets go of it.
+    /// Whether waiting alone is no remedy: of a full disk somebody makes room, and whoever holds the store lets go of it.
     #[must_use]
     pub fn lasts(&self) -> bool {
         match self {
@@ -96,54 +102,77 @@ impl StoreError {
     }
 }
 
-/// Primary result codes of SQLite (<https://www.sqlite.org/rescode.html>).
-mod code {
-    pub(super) const BUSY: i32 = 5;
-    pub(super) const LOCKED: i32 = 6;
-    pub(super) const NO_MEMORY: i32 = 7;
-    pub(super) const READ_ONLY: i32 = 8;
-    pub(super) const IO: i32 = 10;
-    pub(super) const CORRUPT: i32 = 11;
-    pub(super) const FULL: i32 = 13;
-    pub(super) const CANNOT_OPEN: i32 = 14;
-    pub(super) const NOT_A_DATABASE: i32 = 26;
-    /// What a statement is refused for because of the values in it: too large, not allowed, of another type, out of range.
-    pub(super) const OF_CONTENT: [i32; 4] = [18, 19, 20, 25];
-    /// Extended codes: the file, or its folder, could not be synchronised.
-    pub(super) const SYNC: [i32; 2] = [1034, 1290];
+/// What was read cannot be what was once written.
+pub(super) fn unreadable(what: &str, why: &impl Display) -> StoreError {
+    StoreError::Corrupt(format!("{what}: {why}").into())
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        use sqlx::Error as E;
-        let text: Arc<str> = error.to_string().into();
-        match &error {
-            E::Database(answer) => {
-                let extended: i32 = answer.code().and_then(|code| code.parse().ok()).unwrap_or_default();
-                match extended & 0xff {
-                    _ if code::SYNC.contains(&extended) => Self::Sync(text),
-                    code::FULL => Self::Full(text),
-                    code::IO | code::CANNOT_OPEN | code::READ_ONLY | code::NO_MEMORY => Self::Io(text),
-                    code::BUSY | code::LOCKED => Self::Busy(text),
-                    code::CORRUPT | code::NOT_A_DATABASE => Self::Corrupt(text),
-                    primary if code::OF_CONTENT.contains(&primary) => Self::Refused(text),
-                    // A fault of the database, whatever is being written: nothing of that must be given up for it.
-                    _ => Self::Io(text),
-                }
-            }
-            E::PoolTimedOut => Self::Busy(text),
-            E::PoolClosed => Self::Closed,
-            E::WorkerCrashed => Self::Gone,
-            E::Decode(_) | E::ColumnDecode { .. } => Self::Corrupt(text),
-            E::Encode(_) => Self::Refused(text),
-            _ => Self::Io(text),
+impl From<StateError> for StoreError {
+    fn from(fault: StateError) -> Self {
+        let detail: Arc<str> = fault.to_string().into();
+        match fault {
+            StateError::Full(_) => Self::Full(detail),
+            StateError::Refused(_) => Self::Refused(detail),
+            StateError::Away { fault: StoreFault::Busy, .. } | StateError::Fenced(_) => Self::Busy(detail),
+            StateError::Away { .. } => Self::Io(detail),
+            StateError::Dead { fault: StoreFault::Sync, .. } => Self::Sync(detail),
+            StateError::Dead { fault: StoreFault::Gone, .. } => Self::Gone,
+            StateError::Dead { .. } => Self::Corrupt(detail),
+            StateError::Moved(detail) => Self::Moved(detail),
+            StateError::Closed => Self::Closed,
         }
     }
 }
 
-/// What was read cannot be what was once written.
-pub(super) fn unreadable(what: &str, why: &impl std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(format!("{what}: {why}").into())
+impl From<LogError> for StoreError {
+    fn from(fault: LogError) -> Self {
+        let detail = fault.to_string().into();
+        match fault {
+            LogError::Full => Self::Full(detail),
+            LogError::Refused(_) => Self::Refused(detail),
+            LogError::Dead(_) => Self::Sync(detail),
+        }
+    }
+}
+
+impl From<log::ReadError> for StoreError {
+    fn from(fault: log::ReadError) -> Self {
+        let detail = fault.to_string().into();
+        match fault {
+            log::ReadError::Io { .. } => Self::Io(detail),
+            log::ReadError::Damaged { .. } => Self::Corrupt(detail),
+        }
+    }
+}
+
+impl From<ReadFault> for StoreError {
+    fn from(fault: ReadFault) -> Self {
+        match fault {
+            ReadFault::OnDisk => Self::Io("it was to be read from memory alone".into()),
+            ReadFault::Log(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<generations::ReadError> for StoreError {
+    fn from(fault: generations::ReadError) -> Self {
+        let detail = fault.to_string().into();
+        match fault {
+            generations::ReadError::Io { .. } => Self::Io(detail),
+            generations::ReadError::Damaged { .. } => Self::Corrupt(detail),
+        }
+    }
+}
+
+impl From<generations::WriteError> for StoreError {
+    fn from(fault: generations::WriteError) -> Self {
+        let detail: Arc<str> = fault.to_string().into();
+        match fault {
+            generations::WriteError::Full(_) => Self::Full(detail),
+            generations::WriteError::Io { .. } => Self::Io(detail),
+            generations::WriteError::Read(fault) => fault.into(),
+        }
+    }
 }
 
 /// Why the store did not open. No file was changed.
@@ -155,98 +184,37 @@ pub enum OpenError {
         /// As configured.
         url: String,
     },
-    /// The folder does not exist.
-    #[error("the folder {} does not exist: create it, or correct store.url", .folder.display())]
-    Folder {
-        /// Where the database should be.
-        folder: PathBuf,
+    /// The state.
+    #[error(transparent)]
+    State(#[from] state::OpenError),
+    /// The event log, or what is remembered beside it.
+    #[error("{}: {detail}", .path.display())]
+    Part {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
     },
-    /// The user of this process may not read or write the file or its folder.
-    #[error("no permission to read and write {}: give the file and its folder to the user that runs the router", .path.display())]
+    /// What is in it cannot be what was written.
+    #[error("{} is damaged ({detail}): restore a backup, or see what `queue check --repair` can save", .path.display())]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What was found first.
+        detail: String,
+    },
+    /// The user of this process may not read or write a file or its folder.
+    #[error(
+        "no permission to read and write {}: give the file and its folder to the user that runs the router", .path.display()
+    )]
     Permission {
         /// The file in question.
         path: PathBuf,
     },
-    /// Another router owns the database.
-    #[error("{} is in use by another process: stop it, or give this router another store.url", .path.display())]
-    Locked {
-        /// The database.
-        path: PathBuf,
-    },
-    /// Something else than an SQLite database.
-    #[error("{} is not a database: move it away, or correct store.url", .path.display())]
-    NotADatabase {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A database of another program.
-    #[error("{} belongs to another program: correct store.url", .path.display())]
-    Foreign {
-        /// The database.
-        path: PathBuf,
-    },
-    /// A damaged database.
-    #[error("{} is damaged ({detail}): restore a backup, or move it away to begin anew", .path.display())]
-    Corrupt {
-        /// The database.
-        path: PathBuf,
-        /// What SQLite found first.
-        detail: String,
-    },
-    /// The write-ahead log is damaged in its midst.
-    #[error(
-        "the log {}-wal is damaged, and {commits} commits in it cannot be read: restore a backup, or give them up with \
-        `queue check --repair`", .path.display()
-    )]
-    Log {
-        /// The database.
-        path: PathBuf,
-        /// Commits that cannot be read.
-        commits: usize,
-    },
-    /// The write-ahead log beside it is another database's, or that of another time.
-    #[error(
-        "{} is not the database that the log {}-wal beside it belongs to, as when a backup was put back: remove {}-wal and \
-        {}-shm, and only the backup counts; if the log was put back together with the database, remove {}.lock instead",
-        .path.display(), .path.display(), .path.display(), .path.display(), .path.display()
-    )]
-    Restored {
-        /// The database.
-        path: PathBuf,
-    },
-    /// Written by a newer version of this program.
-    #[error(
-        "{} has schema {found}, this version knows {known}: run the newer version, or move the file away",
-        .path.display()
-    )]
-    Newer {
-        /// The database.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest schema this version knows.
-        known: i64,
-    },
-    /// Nothing there for a command to work on.
-    #[error("{} does not exist: correct store.url, or run the router once", .path.display())]
-    Absent {
-        /// Where the database should be.
-        path: PathBuf,
-    },
-    /// Written by an older version of this program, and not ours to migrate.
-    #[error("{} has schema {found}, this version needs {known}: run the router once to migrate it", .path.display())]
-    Older {
-        /// The database.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The schema this version works on.
-        known: i64,
-    },
     /// No space left.
     #[error("no space left to open {}: make room on its disk", .path.display())]
     Full {
-        /// The database.
+        /// The file in question.
         path: PathBuf,
     },
     /// Any other fault of the disk or the system.
@@ -257,4 +225,28 @@ pub enum OpenError {
         /// What the system said.
         detail: String,
     },
+}
+
+impl OpenError {
+    /// Why `path` does not open, as the first look at it failed.
+    pub(super) fn of(path: &Path, fault: StoreError) -> Self {
+        let path = path.to_owned();
+        match fault {
+            StoreError::Full(_) => Self::Full { path },
+            StoreError::Corrupt(detail) | StoreError::Refused(detail) => {
+                Self::Corrupt { path, detail: detail.to_string() }
+            }
+            fault => Self::Io { path, detail: fault.to_string() },
+        }
+    }
+
+    /// Why `path` does not open, as the system says.
+    pub(super) fn of_file(path: &Path, fault: &io::Error) -> Self {
+        let path = path.to_owned();
+        match fault.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::Permission { path },
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path },
+            _ => Self::Io { path, detail: fault.to_string() },
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Whether the files of the database still are where they were opened. Who removes or moves them takes along all that is
+//! Whether the files of the store still are where they were opened. Who removes or moves them takes along all that is
 //! written from then on, and the system says nothing.
 //!
 //! Must not know what is in them.
@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::StoreError;
-use super::log;
 
 /// The device and the number of a file there.
 type Identity = (u64, u64);
 
-/// The files of an open database.
+/// The files and folders of an open store.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     files: Vec<(PathBuf, Identity)>,
@@ -23,9 +22,9 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// The files of the database at `path`, which is open.
-    pub(super) fn of(path: &Path) -> Self {
-        let files = [path.to_owned(), log::of(path)].into_iter();
+    /// Remembers where these are, which are open.
+    pub(super) fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let files = files.into_iter();
         let files = files.filter_map(|file| identity(&file).ok().map(|identity| (file, identity)));
         Self { files: files.collect(), absent: AtomicBool::new(false) }
     }
@@ -58,9 +57,9 @@ fn moved(file: &Path) -> StoreError {
     let (file, process) = (file.display(), std::process::id());
     StoreError::Moved(
         format!(
-            "{file} is not the file that is open: move back what was moved, with its -wal; of what was removed, copy the \
-             database and its -wal from /proc/{process}/fd before the router ends, which it does within a minute, and put \
-             them in their place before the next start"
+            "{file} is not what was opened under this name: move back what was moved; of what was removed, copy the database \
+             and the segments from /proc/{process}/fd before the router ends, which it does within a minute, and put them in \
+             their place before the next start"
         )
         .into(),
     )
@@ -73,18 +72,20 @@ mod tests {
     #[test]
     fn a7_a_file_that_is_removed_moved_or_replaced_is_missed_until_it_is_back() {
         let folder = tempfile::tempdir().unwrap();
-        let (database, aside) = (folder.path().join("router.db"), folder.path().join("aside"));
-        for file in [database.clone(), log::of(&database)] {
-            fs::write(&database, "").unwrap();
-            fs::write(log::of(&database), "").unwrap();
-            let presence = Presence::of(&database);
+        let (database, log, aside) =
+            (folder.path().join("router.db"), folder.path().join("log"), folder.path().join("aside"));
+        fs::write(&database, "").unwrap();
+        fs::create_dir(&log).unwrap();
+        for file in [&database, &log] {
+            let presence = Presence::of([database.clone(), log.clone()]);
             assert_eq!((presence.look(), presence.told()), (Ok(()), Ok(())));
-            fs::rename(&file, &aside).unwrap();
-            assert_eq!(presence.look(), Err(moved(&file)), "moved");
-            fs::write(&file, "").unwrap();
-            assert_eq!(presence.look(), Err(moved(&file)), "another in its place");
+            fs::rename(file, &aside).unwrap();
+            assert_eq!(presence.look(), Err(moved(file)), "moved");
+            fs::write(file, "").unwrap();
+            assert_eq!(presence.look(), Err(moved(file)), "another in its place");
             assert!(presence.told().is_err());
-            fs::rename(&aside, &file).unwrap();
+            fs::remove_file(file).unwrap();
+            fs::rename(&aside, file).unwrap();
             assert_eq!((presence.look(), presence.told()), (Ok(()), Ok(())), "back");
         }
     }

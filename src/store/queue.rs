@@ -1,235 +1,244 @@
-//! The delivery queue: which event is owed to which sink.
+//! The queue of each sink: what is owed to it, in order, and how its deliveries ended.
 //!
-//! A sink that takes events in their order is owed them by a bit of the event, and settles many by moving on one number;
-//! what it does not take in its turn gets a row of its own. The view `owing` says what is owed either way. Must not know
-//! what an event says, or when the next try is due.
+//! What is in memory is read at once; where the disk has to be read, that is done on a thread that may block. Must not know
+//! how events are delivered.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::json;
-use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::error::{StoreError, unreadable};
-use super::memory::{Memory, Numbered};
-use super::packing::{self, Row};
-use super::window::{self, BITS, Packed};
-use super::{CommitEvent, Depth, recall};
-use crate::domain::identity::Token;
+use super::consumer::{Consumer, Picked, Progress, ReadFault, Reader, counted};
+use super::consumers::{Line, Tail};
+use super::error::StoreError;
+use super::{Bounds, Depth, Owed, Pick, Settlement, Shed, Store, offset, position, timestamp};
+use crate::domain::limits::REASON_BYTES;
 use crate::domain::name::SinkName;
+use crate::log::{Offset, Read};
+use crate::state::NewDead;
 
-/// Events a sink is not owed between two that it is owed by a bit: so many may have to be passed over to find the next.
-const NEAR: i64 = 256;
+/// Events that are shed at once.
+const SHED: usize = 256;
+/// Events that are looked for in one step of a purge.
+const PURGED: usize = 1024;
 
-/// The newest position with a row, and the first number that was never given to an id.
-pub(super) const ENDS: &str = "SELECT (SELECT coalesce(max(position), 0) FROM events), \
-    (SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'seen')";
-pub(super) const STANDING: &str = "SELECT name, number, done, newest, owed, bytes, dead, \
-    EXISTS (SELECT 1 FROM owed WHERE owed.sink = sinks.number) FROM sinks";
-pub(super) const NAME: &str =
-    "INSERT INTO sinks (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT (name) DO NOTHING";
-pub(super) const DEBTORS: &str =
-    "SELECT name, number, done, newest FROM sinks WHERE name IN (SELECT value FROM json_each(?1))";
-pub(super) const OWE: &str =
-    "INSERT INTO owed (sink, position, bytes) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1)";
-/// Where nothing is owed by a bit, nothing before the first event is.
-pub(super) const OWE_MORE: &str = "UPDATE sinks SET done = iif(done >= newest, (more.value ->> 1) - 1, done), \
-    newest = more.value ->> 2, owed = owed + (more.value ->> 3), bytes = bytes + (more.value ->> 4) \
-    FROM json_each(?1) AS more WHERE sinks.number = more.value ->> 0";
-pub(super) const COUNT: &str =
-    "UPDATE sinks SET owed = owed + ?2, bytes = bytes + ?3, dead = dead + ?4 WHERE name = ?1";
-
-/// Whether the row `$event` of `events` is owed by a bit to the row of `sinks` beside it.
-macro_rules! by_bit {
-    ($event:literal) => {
-        concat!(
-            "sinks.number < 63 AND ",
-            $event,
-            ".debtors & (1 << sinks.number) \
-            AND ",
-            $event,
-            ".position > sinks.done AND ",
-            $event,
-            ".position <= sinks.newest"
-        )
-    };
-}
-pub(super) use by_bit;
-
-pub(super) const DEPTH: &str = concat!(
-    "SELECT owed, bytes, dead, (SELECT received FROM (\
-        SELECT events.position, events.received FROM owed CROSS JOIN events ON events.position = owed.position \
-            WHERE owed.sink = sinks.number \
-        UNION ALL SELECT events.position, events.received FROM events WHERE ",
-    by_bit!("events"),
-    " ORDER BY 1 LIMIT 1)) FROM sinks WHERE name = ?1"
-);
-pub(super) const SINKS: &str = "SELECT name FROM sinks WHERE owed > 0 ORDER BY name";
-
-/// A sink, and what a commit adds to what it is owed.
-#[derive(FromRow)]
-struct Debtor {
-    name: String,
-    number: i64,
-    done: i64,
-    newest: i64,
-    #[sqlx(skip)]
-    more: More,
-}
-
-#[derive(Default)]
-struct More {
-    first: i64,
-    last: i64,
-    events: usize,
-    bytes: usize,
-}
-
-impl Debtor {
-    /// Owes it one event more. True if its bit says so, false if it needs a row.
-    fn owe(&mut self, position: i64, bytes: usize) -> bool {
-        let idle = self.done >= self.newest;
-        if self.more.events == 0 {
-            self.more.first = position;
-        }
-        self.more.last = position;
-        self.more.events += 1;
-        self.more.bytes += bytes;
-        let by_bit = self.number < BITS && (idle || position - self.newest <= NEAR);
-        if by_bit {
-            self.newest = position;
-        }
-        by_bit
+impl Store {
+    /// Returns what is owed to `sink` beyond the position `after` (0: from the beginning), in queue order.
+    pub async fn due(&self, sink: &SinkName, after: i64, limit: usize) -> Result<Vec<Owed>, StoreError> {
+        self.pick(sink, &Pick { after, until: i64::MAX, without: Vec::new(), first_below: None, limit }).await
     }
-}
 
-/// Writes those of `events` that are `fresh` as rows, from the position `first` on, and what is owed of them.
-pub(super) async fn write(
-    connection: &mut SqliteConnection,
-    events: &[CommitEvent],
-    fresh: &[bool],
-    first: i64,
-) -> Result<(), StoreError> {
-    let mut debtors = debtors(connection, events, fresh).await?;
-    let (mut kept, mut rows) = (Vec::with_capacity(events.len()), Vec::new());
-    for ((position, event), _) in (first..).zip(events).zip(fresh).filter(|(_, fresh)| **fresh) {
-        let mut bits = 0;
-        for sink in &event.owed {
-            let Some(debtor) = debtors.get_mut(sink.as_str()) else { continue };
-            if debtor.more.last == position {
-                continue; // named twice
+    /// Returns what is owed to `sink` and asked for by `pick`, in queue order.
+    pub async fn pick(&self, sink: &SinkName, pick: &Pick) -> Result<Vec<Owed>, StoreError> {
+        let Some(line) = self.shared.consumers.of(sink) else { return Ok(Vec::new()) };
+        if line.counts().events == 0 {
+            return Ok(Vec::new());
+        }
+        let wanted = pick.clone();
+        let picked = self.read(&line, move |consumer, log| consumer.pick(&wanted, log)).await?;
+        self.owed(picked)
+    }
+
+    /// Returns what was read and is owed to `sink` of these calls (partition keys), in queue order.
+    pub async fn of_calls(&self, sink: &SinkName, calls: &[Arc<str>], limit: usize) -> Result<Vec<Owed>, StoreError> {
+        let Some(line) = self.shared.consumers.of(sink) else { return Ok(Vec::new()) };
+        let calls = calls.to_vec();
+        let picked = self.read(&line, move |consumer, log| consumer.of_calls(&calls, limit, log)).await?;
+        self.owed(picked)
+    }
+
+    /// Has `work` read from memory, or where that does not do, from the disk on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        line: &Arc<Line>,
+        work: impl Fn(&mut Consumer, &dyn Reader) -> Result<T, ReadFault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        self.shared.presence.told()?;
+        let mut consumer = Arc::clone(&line.consumer).lock_owned().await;
+        match work(&mut consumer, &Tail(&self.shared.log)) {
+            Err(ReadFault::OnDisk) => {}
+            outcome => return outcome.map_err(StoreError::from),
+        }
+        let (log, line) = (self.shared.log.clone(), Arc::clone(line));
+        let read = tokio::task::spawn_blocking(move || {
+            let mut done = work(&mut consumer, &log)?;
+            if consumer.take_met_lost() {
+                tracing::error!(
+                    sink = %line.name,
+                    "events cannot be read any more: they are damaged in the log, and become dead letters; see `queue check`"
+                );
+                line.recount(&consumer, &log)?;
+                // What was read is pending, and how much that is may be a part of the answer.
+                done = work(&mut consumer, &log)?;
             }
-            if debtor.owe(position, event.body.len()) {
-                bits |= 1_i64 << debtor.number;
-            } else {
-                rows.push(json!([debtor.number, position, event.body.len()]));
+            Ok(done)
+        });
+        read.await.map_err(|_| StoreError::Gone)?.map_err(|fault: ReadFault| fault.into())
+    }
+
+    fn owed(&self, picked: Vec<Picked>) -> Result<Vec<Owed>, StoreError> {
+        let mut owed = Vec::with_capacity(picked.len());
+        for Picked { read, failures } in picked {
+            owed.push(Owed {
+                position: position(read.offset),
+                id: read.entry.id.clone(),
+                partition: read.entry.partition.as_str().to_owned(),
+                received: timestamp(read.entry.received)?,
+                attempts: failures.map_or(0, |failures| failures.attempts),
+                failing_since: failures.map(|failures| timestamp(failures.since)).transpose()?,
+                body: Arc::clone(&read.entry.body),
+                intact: read.intact,
+            });
+        }
+        self.shared.time.owed(&mut owed);
+        Ok(owed)
+    }
+
+    /// Returns the newest position that may be owed to `sink`, if anything is.
+    pub async fn newest(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
+        self.shared.presence.told()?;
+        let counts = self.shared.consumers.of(sink).map(|line| line.counts()).unwrap_or_default();
+        Ok((counts.events > 0).then(|| position(counts.upto) - 1))
+    }
+
+    /// Remembers how deliveries to `sink` ended. A position that is not owed, or was not read yet, is left alone.
+    ///
+    /// Only what is given up is on the disk then; the rest follows within a second. Who dies before that delivers it again.
+    pub async fn settle(&self, sink: &SinkName, settlements: Vec<(i64, Settlement)>) -> Result<(), StoreError> {
+        let Some(line) = self.shared.consumers.of(sink) else { return Ok(()) };
+        self.alive()?;
+        let now = self.shared.time.now();
+        self.bury(&line, &settlements, now).await?;
+        let mut consumer = line.consumer.lock().await;
+        let mut progress = Progress::default();
+        for (position, settlement) in settlements {
+            let offset = offset(position);
+            match settlement {
+                Settlement::Delivered | Settlement::Dead { .. } => {
+                    progress.done.extend(consumer.acknowledge(offset).map(|bytes| (offset.0, bytes)));
+                }
+                Settlement::Retried => {
+                    progress.failed.extend(consumer.fail(offset, now).map(|failures| (offset.0, failures)));
+                }
             }
         }
-        if !event.owed.is_empty() {
-            kept.push(Packed::of(event, position, bits));
+        line.note(progress);
+        Ok(())
+    }
+
+    /// Keeps what was given up as dead letters: before it is acknowledged, so that nobody loses it.
+    async fn bury(&self, line: &Line, settlements: &[(i64, Settlement)], now: i64) -> Result<(), StoreError> {
+        let mut letters = Vec::new();
+        for (position, settlement) in settlements {
+            let Settlement::Dead { reason } = settlement else { continue };
+            let offset = offset(*position);
+            let failures = line.consumer.lock().await.failures_of(offset);
+            let Some(failures) = failures else { continue };
+            let Some(read) = self.event(offset).await? else { continue };
+            letters.push(NewDead {
+                offset: offset.0,
+                attempts: failures.map_or(0, |failures| failures.attempts).saturating_add(1),
+                received: timestamp(read.entry.received)?,
+                died: timestamp(now)?,
+                reason: reason[..reason.floor_char_boundary(REASON_BYTES)].to_owned(),
+                id: read.entry.id.clone(),
+                partition: read.entry.partition.clone(),
+                body: Arc::clone(&read.entry.body),
+            });
+        }
+        if !letters.is_empty() {
+            let new = self.state.bury(line.number.0, letters).await?;
+            line.set_dead(line.dead() + new);
+        }
+        Ok(())
+    }
+
+    /// Returns the event at `offset`, if the log still has it.
+    pub(super) async fn event(&self, offset: Offset) -> Result<Option<Arc<Read>>, StoreError> {
+        let log = self.shared.log.clone();
+        let found = match log.read_tail(offset, 1) {
+            Some(found) => found,
+            None => {
+                let read = tokio::task::spawn_blocking(move || log.read(offset, 1)).await;
+                read.map_err(|_| StoreError::Gone)??
+            }
+        };
+        Ok(found.into_iter().next().filter(|read| read.offset == offset))
+    }
+
+    /// Returns how much is owed to `sink`, at a cost that does not grow with it.
+    pub async fn depth(&self, sink: &SinkName) -> Result<Depth, StoreError> {
+        self.shared.presence.told()?;
+        let Some(line) = self.shared.consumers.of(sink) else { return Ok(Depth::default()) };
+        let counts = line.counts();
+        let mut depth =
+            Depth { events: counts.events, bytes: counts.bytes, oldest: None, dead: line.dead(), pending: 0 };
+        if depth.events > 0 {
+            let read = self.read(&line, |consumer, log| Ok((consumer.oldest(1, log)?, consumer.pending()))).await?;
+            let (oldest, pending) = read;
+            depth.oldest = oldest.first().map(|(.., received)| timestamp(*received)).transpose()?;
+            depth.pending = pending;
+        }
+        Ok(self.shared.time.depth(depth))
+    }
+
+    /// Takes the oldest events from `sink`, a few hundred at most, while it is beyond `bounds`. They are lost to it.
+    pub async fn shed(&self, sink: &SinkName, bounds: Bounds) -> Result<Shed, StoreError> {
+        let Some(line) = self.shared.consumers.of(sink) else { return Ok(Shed::default()) };
+        self.alive()?;
+        let received = self.shared.time.inside(bounds.received);
+        let received = if self.shared.time.is_unsettled() { Timestamp::MIN } else { received }.as_microsecond();
+        let oldest = self.read(&line, |consumer, log| consumer.oldest(SHED, log)).await?;
+        let mut consumer = line.consumer.lock().await;
+        let (mut shed, mut progress, mut left) = (Shed::default(), Progress::default(), line.counts().bytes);
+        for (offset, bytes, at) in &oldest {
+            let goes = match bounds.bytes {
+                Some(most) if left > most => &mut shed.full,
+                _ if *at < received => &mut shed.age,
+                _ => break,
+            };
+            if consumer.acknowledge(*offset).is_some() {
+                *goes += 1;
+                left = left.saturating_sub(counted(*bytes));
+                progress.done.push((offset.0, *bytes));
+            }
+        }
+        shed.more = progress.done.len() == SHED;
+        line.note(progress);
+        Ok(shed)
+    }
+
+    /// Takes events from `sink` for good that were read and are owed. Says how many there were.
+    pub async fn discard(&self, sink: &SinkName, positions: Vec<i64>) -> Result<u64, StoreError> {
+        let Some(line) = self.shared.consumers.of(sink) else { return Ok(0) };
+        self.alive()?;
+        let mut consumer = line.consumer.lock().await;
+        let done = positions.into_iter().filter_map(|position| {
+            let offset = offset(position);
+            Some((offset.0, consumer.acknowledge(offset)?))
+        });
+        let progress = Progress { done: done.collect(), ..Progress::default() };
+        let discarded = progress.done.len() as u64;
+        line.note(progress);
+        Ok(discarded)
+    }
+
+    /// Takes all from `sink` that is owed now. Says how many events there were.
+    pub(super) async fn discard_all(&self, line: &Arc<Line>) -> Result<u64, StoreError> {
+        let (end, mut discarded) = (self.shared.log.next(), 0);
+        loop {
+            let oldest = self.read(line, |consumer, log| consumer.oldest(PURGED, log)).await?;
+            let mut consumer = line.consumer.lock().await;
+            let of_before = oldest.into_iter().filter(|(offset, ..)| *offset < end);
+            let done = of_before.filter_map(|(offset, ..)| Some((offset.0, consumer.acknowledge(offset)?)));
+            let progress = Progress { done: done.collect(), ..Progress::default() };
+            if progress.done.is_empty() {
+                return Ok(discarded);
+            }
+            discarded += progress.done.len() as u64;
+            line.note(progress);
         }
     }
-    packing::keep_all(connection, &kept.iter().map(Row::of).collect::<Vec<_>>()).await?;
-    if !rows.is_empty() {
-        sqlx::query(OWE).bind(text(&rows)?).execute(&mut *connection).await?;
-    }
-    let more = debtors.values().filter(|debtor| debtor.more.events > 0);
-    let more: Vec<_> = more
-        .map(|Debtor { number, newest, more, .. }| json!([number, more.first, newest, more.events, more.bytes]))
-        .collect();
-    if !more.is_empty() {
-        sqlx::query(OWE_MORE).bind(text(&more)?).execute(connection).await?;
-    }
-    Ok(())
-}
-
-/// Which of `events` were never seen before, in this transaction (whose ids are in `added`) or another.
-pub(super) async fn fresh(
-    connection: &mut SqliteConnection,
-    memory: &Memory,
-    events: &[CommitEvent],
-    added: &[Numbered],
-) -> Result<Vec<bool>, StoreError> {
-    let mut here: HashSet<&Token> = added.iter().map(|(_, id, _)| id).collect();
-    let told: Vec<_> = events
-        .iter()
-        .map(|event| if here.insert(&event.id) { memory.is_new(&event.id) } else { Some(false) })
-        .collect();
-    let unsure: Vec<Token> =
-        events.iter().zip(&told).filter(|(_, told)| told.is_none()).map(|(event, _)| event.id.clone()).collect();
-    let known = if unsure.is_empty() { HashSet::new() } else { recall::known(connection, &unsure).await? };
-    Ok(events.iter().zip(told).map(|(event, told)| told.unwrap_or_else(|| !known.contains(&event.id))).collect())
-}
-
-/// The sinks that the fresh ones of `events` are owed to.
-async fn debtors<'a>(
-    connection: &mut SqliteConnection,
-    events: &'a [CommitEvent],
-    fresh: &[bool],
-) -> Result<BTreeMap<&'a str, Debtor>, StoreError> {
-    let fresh = events.iter().zip(fresh).filter(|(_, fresh)| **fresh);
-    let names: BTreeSet<&str> = fresh.flat_map(|(event, _)| event.owed.iter().map(SinkName::as_str)).collect();
-    if names.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let asked = text(&names)?;
-    let mut rows: Vec<Debtor> = sqlx::query_as(DEBTORS).bind(&asked).fetch_all(&mut *connection).await?;
-    if rows.len() < names.len() {
-        sqlx::query(NAME).bind(&asked).execute(&mut *connection).await?;
-        rows = sqlx::query_as(DEBTORS).bind(&asked).fetch_all(connection).await?;
-    }
-    Ok(rows.into_iter().filter_map(|row| Some((*names.get(row.name.as_str())?, row))).collect())
-}
-
-/// Keeps the counters of `sink`: so many events and bytes more are owed, so many more are dead.
-pub(super) async fn count(
-    connection: &mut SqliteConnection,
-    sink: &SinkName,
-    (events, bytes): (i64, i64),
-    dead: i64,
-) -> Result<(), StoreError> {
-    let change = sqlx::query(COUNT).bind(sink.as_str()).bind(events).bind(bytes).bind(dead);
-    change.execute(&mut *connection).await?;
-    Ok(())
-}
-
-/// Name, number, `done`, `newest`, events and bytes owed, dead letters, and whether there are rows.
-type Standing = (String, i64, i64, i64, i64, i64, i64, bool);
-
-/// All sinks as they stand, the newest position with a row, and the first that was never given.
-pub(super) async fn standing(
-    connection: &mut SqliteConnection,
-) -> Result<(BTreeMap<SinkName, window::Debtor>, i64, i64), StoreError> {
-    let (rows_upto, next): (i64, i64) = sqlx::query_as(ENDS).fetch_one(&mut *connection).await?;
-    let rows: Vec<Standing> = sqlx::query_as(STANDING).fetch_all(connection).await?;
-    let sinks = rows.into_iter().map(|(name, number, done, newest, owed, bytes, dead, has_rows)| {
-        let name = name.parse().map_err(|error| unreadable("sink", &error))?;
-        Ok((name, window::Debtor { number, done, newest, owed, bytes, dead, has_rows }))
-    });
-    Ok((sinks.collect::<Result<_, StoreError>>()?, rows_upto, next))
-}
-
-/// How much is owed to `sink` by rows, and all in all: two look-ups, whatever the depth.
-pub(super) async fn depth(readers: &SqlitePool, sink: &SinkName) -> Result<Depth, StoreError> {
-    let row: Option<(i64, i64, i64, Option<i64>)> =
-        sqlx::query_as(DEPTH).bind(sink.as_str()).fetch_optional(readers).await?;
-    let Some((events, bytes, dead, oldest)) = row else { return Ok(Depth::default()) };
-    counted(events, bytes, dead, oldest.map(super::timestamp).transpose()?)
-}
-
-/// The counters of a sink, for those who ask.
-pub(super) fn counted(events: i64, bytes: i64, dead: i64, oldest: Option<Timestamp>) -> Result<Depth, StoreError> {
-    let count = |number| u64::try_from(number).map_err(|error| unreadable("depth", &error));
-    Ok(Depth { events: count(events)?, bytes: count(bytes)?, oldest, dead: count(dead)? })
-}
-
-/// The sinks that are owed anything.
-pub(super) async fn sinks(readers: &SqlitePool) -> Result<Vec<SinkName>, StoreError> {
-    let names: Vec<String> = sqlx::query_scalar(SINKS).fetch_all(readers).await?;
-    names.iter().map(|name| name.parse().map_err(|error| unreadable("sink", &error))).collect()
-}
-
-/// A bound value for `json_each`.
-pub(super) fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Refused(error.to_string().into()))
 }

@@ -1,59 +1,23 @@
-//! Repairs what can be repaired of a database no router uses: indexes, counters, rows that lack each other, and events
-//! that are not what was written, which are moved to a file beside it.
+//! Looks for what is wrong with a store, and repairs what can be repaired of one that no router uses.
 //!
-//! Says everything it did. What is wrong with the file itself beyond its indexes it leaves alone.
+//! Says everything it did. Must not know who asks.
 
-use std::fs::OpenOptions;
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
-use sqlx::{Connection, SqliteConnection, SqlitePool};
-
+use super::Store;
 use super::error::{OpenError, StoreError};
-use super::opening::{self, CutOff, Opened};
+use super::opening::{Place, log_options};
 use super::options::Options;
-use super::queue::by_bit;
-use super::settling::needless;
-use super::{Store, checksum, faults, journal, packing, queue};
+use crate::disk::Directory;
+use crate::domain::identity::StoreId;
+use crate::generations::{self, Generations};
+use crate::log;
+use crate::state::{Checkpoint, State};
 
-pub(super) const STRAYS: &str = "DELETE FROM owed WHERE position NOT IN (SELECT position FROM events) \
-    OR sink NOT IN (SELECT number FROM sinks)";
-pub(super) const STRAY_LETTERS: &str = "DELETE FROM dead WHERE position NOT IN (SELECT position FROM events) \
-    OR sink NOT IN (SELECT number FROM sinks)";
-pub(super) const NEEDLESS: &str = concat!("DELETE FROM events WHERE ", needless!());
-pub(super) const COUNTERS: &str = "UPDATE sinks SET owed = counted.owed, bytes = counted.bytes, dead = counted.dead \
-    FROM (SELECT number, (SELECT count(*) FROM owing WHERE owing.sink = all_sinks.number) AS owed, \
-        (SELECT coalesce(sum(owing.bytes), 0) FROM owing WHERE owing.sink = all_sinks.number) AS bytes, \
-        (SELECT count(*) FROM dead WHERE dead.sink = all_sinks.number) AS dead FROM sinks AS all_sinks) AS counted \
-    WHERE counted.number = sinks.number \
-    AND (sinks.owed, sinks.bytes, sinks.dead) IS NOT (counted.owed, counted.bytes, counted.dead) RETURNING name";
-/// Events of before there were checksums that are none.
-const NO_EVENTS: &str = "SELECT position FROM events \
-    WHERE checksum IS NULL AND iif(json_valid(body), (body ->> '$.id') IS NOT id, true)";
-const DAMAGED: &str = "SELECT position, id, partition, received, body FROM events \
-    WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position";
-const DEBTORS: &str = "SELECT name FROM sinks WHERE EXISTS (SELECT 1 FROM owing WHERE owing.sink = number AND owing.position = ?1) \
-    OR EXISTS (SELECT 1 FROM dead WHERE sink = number AND position = ?1) ORDER BY name";
-
-/// The names of the sinks stand in the table and in its index; nothing else says which of two is right.
-pub(super) const NAMES: &str = "SELECT number, name FROM sinks NOT INDEXED ORDER BY number";
-pub(super) const INDEXED_NAMES: &str =
-    "SELECT number, name FROM sinks INDEXED BY sqlite_autoindex_sinks_1 ORDER BY name";
-
-/// Position, id, partition, time of receipt and body of an event whose texts may be none any more.
-type Damaged = (i64, Vec<u8>, Vec<u8>, i64, Vec<u8>);
-
-/// What a repair did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Repaired {
-    /// What was done, one line each.
-    pub done: Vec<String>,
-    /// What is still wrong, one line each.
-    pub left: Vec<String>,
-}
+pub use crate::state::Repaired;
 
 /// Why nothing was repaired. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -69,160 +33,141 @@ pub enum RepairError {
         /// What is wrong.
         fault: StoreError,
     },
-    /// Damaged events could not be moved.
-    #[error("damaged events cannot be moved to {}: {fault}", .path.display())]
-    Aside {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        fault: io::Error,
-    },
 }
 
 impl Store {
-    /// Repairs what can be repaired of a database that no router uses, and says what that was.
-    pub async fn repair(options: &Options) -> Result<Repaired, RepairError> {
-        let (Opened { path, mut writer, readers, lock }, cut_off) = opening::owned(options).await?;
-        let damage = |fault| RepairError::Store { path: path.clone(), fault };
-        let mut repaired = Repaired { done: Vec::new(), left: file(&mut writer).await.map_err(damage)? };
-        repaired.done.extend(cut_off.map(|CutOff { commits, copy }| {
-            format!(
-                "the log was cut off where it is damaged: {commits} commits are lost; a copy is in {}",
-                copy.display()
-            )
-        }));
-        if !repaired.left.is_empty() && are_named(&mut writer).await && reindex(&mut writer).await {
-            repaired.done.push("the indexes were made anew from their tables".to_owned());
-            repaired.left.clear();
-        }
-        if repaired.left.is_empty() {
-            packing::unpack_all(&mut writer).await.map_err(damage)?;
-            let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await;
-            begun.map_err(|error| damage(error.into()))?;
-            repaired.done.extend(rows(&mut writer, &readers, &path).await?);
-            let written = sqlx::query("COMMIT").execute(&mut writer).await;
-            written.map_err(|error| damage(error.into()))?;
-            repaired.left = faults::look(&readers).await.map_err(damage)?;
-        }
-        readers.close().await;
-        writer.close().await.map_err(|error| damage(error.into()))?;
-        drop(lock);
-        Ok(repaired)
-    }
-}
-
-/// What is wrong with the file itself.
-async fn file(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
-    let found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(connection).await?;
-    Ok(found.iter().flat_map(|found| super::dead::lines_of(found)).collect())
-}
-
-/// Whether the sinks have the same names in their table and in its index: with another name, a sink would get nothing of
-/// what it is owed.
-async fn are_named(connection: &mut SqliteConnection) -> bool {
-    let mut names = Vec::new();
-    for statement in [NAMES, INDEXED_NAMES] {
-        let read = sqlx::query_as(statement).fetch_all(&mut *connection).await;
-        let Ok(mut read): Result<Vec<(i64, String)>, _> = read else { return false };
-        read.sort();
-        names.push(read);
-    }
-    names[0] == names[1]
-}
-
-/// Makes all indexes anew; keeps that only if everything is well then.
-async fn reindex(connection: &mut SqliteConnection) -> bool {
-    let made = sqlx::raw_sql("BEGIN IMMEDIATE; REINDEX").execute(&mut *connection).await;
-    let well = made.is_ok() && file(connection).await.is_ok_and(|faults| faults.is_empty());
-    let end = sqlx::query(if well { "COMMIT" } else { "ROLLBACK" }).execute(connection).await;
-    well && end.is_ok()
-}
-
-/// Repairs rows and counters, inside a transaction that is open. The readers still see what was before.
-async fn rows(
-    connection: &mut SqliteConnection,
-    readers: &SqlitePool,
-    database: &Path,
-) -> Result<Vec<String>, RepairError> {
-    let fault = |fault| RepairError::Store { path: database.to_owned(), fault };
-    let mut done = move_damaged(connection, readers, database).await?;
-    for leg in faults::unreadable_legs(readers).await.map_err(fault)? {
-        let removed = sqlx::query("DELETE FROM legs WHERE rowid = ?1").bind(leg).execute(&mut *connection).await;
-        removed.map_err(|error| fault(error.into()))?;
-        done.push(format!("leg {leg}: removed, it is not what was written"));
-    }
-    for row in journal::damaged(readers).await.map_err(fault)? {
-        let removed = sqlx::query(journal::REMOVE).bind(row).execute(&mut *connection).await;
-        removed.map_err(|error| fault(error.into()))?;
-        done.push(format!("journal {row}: removed, it is not what was written; legs of it may be forgotten"));
-    }
-    for (statement, what) in [
-        (STRAYS, "removed from what is owed, without event or sink"),
-        (STRAY_LETTERS, "removed from the dead letters, without event or sink"),
-        (NEEDLESS, "events removed that are owed to nobody"),
-    ] {
-        let removed = sqlx::query(statement).execute(&mut *connection).await.map_err(|error| fault(error.into()))?;
-        if removed.rows_affected() > 0 {
-            done.push(format!("{} {what}", removed.rows_affected()));
-        }
-    }
-    let counted: Vec<String> =
-        sqlx::query_scalar(COUNTERS).fetch_all(connection).await.map_err(|error| fault(error.into()))?;
-    done.extend(counted.iter().map(|sink| format!("sink {sink}: counted anew")));
-    Ok(done)
-}
-
-/// Moves events that are not what was written to a file beside the database.
-async fn move_damaged(
-    connection: &mut SqliteConnection,
-    readers: &SqlitePool,
-    database: &Path,
-) -> Result<Vec<String>, RepairError> {
-    let fault = |fault| RepairError::Store { path: database.to_owned(), fault };
-    let broken = |error: sqlx::Error| fault(error.into());
-    let mut positions = checksum::damaged(readers).await.map_err(fault)?;
-    let others: Vec<i64> = sqlx::query_scalar(NO_EVENTS).fetch_all(&mut *connection).await.map_err(broken)?;
-    positions.extend(others.into_iter().filter(|position| !positions.contains(position)).collect::<Vec<_>>());
-    if positions.is_empty() {
-        return Ok(Vec::new());
-    }
-    let positions = queue::text(&positions).map_err(fault)?;
-    let events: Vec<Damaged> =
-        sqlx::query_as(DAMAGED).bind(&positions).fetch_all(&mut *connection).await.map_err(broken)?;
-    let aside = beside(database);
-    let (mut done, mut lines) = (Vec::new(), String::new());
-    for (position, id, partition, received, body) in events {
-        let sinks: Vec<String> =
-            sqlx::query_scalar(DEBTORS).bind(position).fetch_all(&mut *connection).await.map_err(broken)?;
-        let (id, partition) = (String::from_utf8_lossy(&id), String::from_utf8_lossy(&partition));
-        let lost = sinks.join(", ");
-        done.push(format!("position {position}: the damaged event was moved to {}, lost to {lost}", aside.display()));
-        let line = json!({
-            "position": position, "id": id, "partition": partition, "received": received, "sinks": sinks,
-            "body": String::from_utf8_lossy(&body), "bytes": STANDARD.encode(&body),
+    /// Looks through everything and says what is wrong, one line each; takes as long as the store is large.
+    pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
+        let mut faults = self.state.faults().await?;
+        let loaded = self.state.load().await?;
+        let (log, past) = (self.shared.log.clone(), Directory::existing(&self.place.generations()));
+        let damaged = tokio::task::spawn_blocking(move || {
+            let mut told = log.check();
+            let damaged = Generations::damage(&past, StoreId(loaded.store), &loaded.generations).into_iter();
+            told.extend(damaged.filter(|(_, fault)| is_damage(fault)).map(|(_, fault)| fault.to_string()));
+            told
         });
-        lines.push_str(&line.to_string());
-        lines.push('\n');
+        faults.extend(damaged.await.map_err(|_| StoreError::Gone)?);
+        Ok(faults)
     }
-    append(&aside, &lines).map_err(|fault| RepairError::Aside { path: aside, fault })?;
-    for table in ["owed", "dead", "events"] {
-        let statement = format!("DELETE FROM {table} WHERE position IN (SELECT value FROM json_each(?1))");
-        let removal = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(&positions);
-        removal.execute(&mut *connection).await.map_err(broken)?;
+
+    /// Looks through everything of an existing store as [`Store::faults`] does, also where it is damaged so that it does not
+    /// open.
+    pub async fn check(options: &Options) -> Result<Vec<String>, RepairError> {
+        let place = Place::of(options)?;
+        let state = State::beside(&place.database).await.map_err(OpenError::State)?;
+        let looked = look(&state, &place, options).await;
+        let _ = state.close().await;
+        looked.map_err(|fault| RepairError::Store { path: place.database, fault })
     }
-    Ok(done)
+
+    /// Repairs what can be repaired of a store that no router uses, and says what that was. What is damaged is moved to files
+    /// beside.
+    pub async fn repair(options: &Options) -> Result<Repaired, RepairError> {
+        let place = Place::of(options)?;
+        let state = State::owned(&place.database).await.map_err(OpenError::State)?;
+        let outcome = repair(&state, &place, options).await;
+        let closed = state.close().await.map_err(StoreError::from);
+        let repaired = outcome.and_then(|repaired| closed.map(|()| repaired));
+        repaired.map_err(|fault| RepairError::Store { path: place.database, fault })
+    }
 }
 
-/// Where damaged events go.
-fn beside(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".damaged.jsonl");
-    name.into()
+async fn look(state: &State, place: &Place, options: &Options) -> Result<Vec<String>, StoreError> {
+    let mut faults = state.faults().await?;
+    // Without the line that says which store it is, which was told already, nobody knows which log is its own.
+    let Ok(loaded) = state.load().await else { return Ok(faults) };
+    let (at, kept) = (place.clone(), log_options(options, &loaded));
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut told = match log::open_to_read(&Directory::existing(&at.log()), kept) {
+            Ok(log) => log.check(),
+            Err(fault) => vec![fault.to_string()],
+        };
+        let past = Directory::existing(&at.generations());
+        let damaged = Generations::damage(&past, kept.store, &loaded.generations).into_iter();
+        told.extend(damaged.filter(|(_, fault)| is_damage(fault)).map(|(_, fault)| fault.to_string()));
+        told
+    });
+    faults.extend(looked.await.map_err(|_| StoreError::Gone)?);
+    Ok(faults)
 }
 
-/// On the disk before the database forgets them.
-fn append(path: &Path, lines: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(lines.as_bytes())?;
-    file.sync_all()
+/// Whether a generation is not what was written. One that its owner has replaced meanwhile is only missing.
+fn is_damage(fault: &generations::OpenError) -> bool {
+    use generations::OpenError as Fault;
+    matches!(fault, Fault::Header(_) | Fault::Length { .. } | Fault::Damaged { .. })
+}
+
+async fn repair(state: &State, place: &Place, options: &Options) -> Result<Repaired, StoreError> {
+    let mut repaired = state.repair().await?;
+    let loaded = match state.load().await {
+        Ok(loaded) => loaded,
+        // Without the line that says which store it is, nobody knows which log is its own.
+        Err(fault) if repaired.left.is_empty() => return Err(fault.into()),
+        Err(_) => return Ok(repaired),
+    };
+    let (at, kept, named) = (place.clone(), log_options(options, &loaded), loaded.generations.clone());
+    let looked = tokio::task::spawn_blocking(move || repair_files(&at, kept, &named));
+    let Looked { done, left, damaged } = looked.await.map_err(|_| StoreError::Gone)?;
+    repaired.done.extend(done);
+    repaired.left.extend(left);
+    if !damaged.is_empty() {
+        let generations = loaded.generations.into_iter().filter(|number| !damaged.contains(number)).collect();
+        let without = Checkpoint { offset: loaded.offset, clock: loaded.clock, generations, ..Checkpoint::default() };
+        state.checkpoint(without).await?;
+    }
+    Ok(repaired)
+}
+
+/// What was found in the files beside the database.
+#[derive(Debug, Default)]
+struct Looked {
+    done: Vec<String>,
+    left: Vec<String>,
+    /// Generations that the state must not name any more.
+    damaged: Vec<u64>,
+}
+
+fn repair_files(place: &Place, kept: log::Options, named: &[u64]) -> Looked {
+    let mut looked = Looked::default();
+    let folder = Directory::existing(&place.log());
+    let mut aside = |name: &str, bytes: &[u8]| keep_aside(place, name, bytes);
+    let told = |fault: &log::OpenError| format!("{}: {fault}", place.log().display());
+    match log::repair(&folder, kept, &mut aside) {
+        Ok(done) => looked.done = done,
+        Err(fault) => looked.left.push(told(&fault)),
+    }
+    if looked.left.is_empty() {
+        looked.left.extend(log::open_to_read(&folder, kept).err().map(|fault| told(&fault)));
+    }
+    let past = place.generations();
+    for (number, fault) in Generations::damage(&Directory::existing(&past), kept.store, named) {
+        let name = Generations::name(number);
+        let copied = match is_damage(&fault) {
+            true => fs::read(past.join(&name)).and_then(|bytes| keep_aside(place, &name, &bytes)),
+            false => Err(io::Error::other("it is not what is damaged")),
+        };
+        match copied {
+            Ok(to) => {
+                looked.done.push(format!(
+                    "{fault}; it was moved to {to}, and the ids in it are forgotten: what comes again may be told twice"
+                ));
+                looked.damaged.push(number);
+            }
+            Err(_) => looked.left.push(format!("{}: {fault}", past.display())),
+        }
+    }
+    looked
+}
+
+/// Keeps damaged bytes in a file beside the log, and returns its name.
+fn keep_aside(place: &Place, name: &str, bytes: &[u8]) -> io::Result<String> {
+    let folder = place.events.join("damaged");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let path = folder.join(name);
+    let mut file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::File::open(&folder)?.sync_all()?;
+    Ok(path.display().to_string())
 }

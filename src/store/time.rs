@@ -8,15 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
-use super::error::StoreError;
-use super::{Commit, DeadLetter, Depth, Found, Owed, Recalled, Standing};
+use super::{Commit, Depth, Found, Owed, Recalled, Standing};
 use crate::domain::leg::Leg;
 use crate::domain::moment::{Moment, SteadyTime};
-
-pub(super) const READ: &str = "SELECT behind, newest FROM clock";
-pub(super) const WRITE: &str = "UPDATE clock SET behind = ?, newest = ?;";
+use crate::state::DeadLetter;
 
 /// What counts of the time between two runs at most: the clock may have been set meanwhile.
 const BETWEEN_RUNS: Duration = Duration::from_hours(1);
@@ -44,16 +40,15 @@ struct State {
 }
 
 impl Time {
-    /// Begins where the last run ended or, if the database is not ours, as its owner has it.
-    pub(super) async fn of(connection: &mut SqliteConnection, ours: bool) -> Result<Self, StoreError> {
-        let written: (i64, i64) = sqlx::query_as(READ).fetch_optional(connection).await?.unwrap_or_default();
+    /// Begins where the last run ended or, if the store is not ours, as its owner has it.
+    pub(super) fn new(written: (i64, i64), ours: bool) -> Self {
         let now = Moment::now();
         let steady = match written {
             (0, 0) => SteadyTime::new(now),
             (behind, _) if !ours => SteadyTime::beside(now, behind),
             written => SteadyTime::resume(now, written, BETWEEN_RUNS),
         };
-        Ok(Self {
+        Self {
             state: Mutex::new(State {
                 steady,
                 set: None,
@@ -61,7 +56,7 @@ impl Time {
                 #[cfg(test)]
                 ahead: jiff::SignedDuration::ZERO,
             }),
-        })
+        }
     }
 
     /// As it is after a look at the clock.
@@ -87,6 +82,12 @@ impl Time {
     /// Returns the time of the store in microseconds.
     pub(super) fn now(&self) -> i64 {
         self.state().steady.now()
+    }
+
+    /// Returns how far it is behind UTC, and what it reads.
+    pub(super) fn clock(&self) -> (i64, i64) {
+        let state = self.state();
+        (state.steady.behind(), state.steady.now())
     }
 
     /// Returns what is to be written down, if it is time for that: how far it is behind UTC, and what it reads.
@@ -134,6 +135,7 @@ impl Time {
         let behind = self.state().steady.behind();
         if behind != 0 {
             recalled.legs.iter_mut().for_each(|leg| move_leg(Arc::make_mut(leg), behind));
+            recalled.ended.iter_mut().for_each(|(_, leg)| leg.ended = moved(leg.ended, behind));
         }
     }
 

@@ -59,12 +59,12 @@ fn store() -> Vec<Panel> {
         ),
         Panel::lines(
             "Kept in memory",
-            "The newest events, until they are delivered or become rows of the queue, and changes that are in the journal and \
-             not in their tables yet. Both are on the disk as well.",
+            "Ids, ended legs and past calls until the next checkpoint, and events that sinks have read and are not through \
+             with. All of them are on the disk as well.",
             "short",
             &[
-                ("sum by (instance) (onsip_router_store_packed_events{$here})", "events {{instance}}"),
-                ("sum by (instance) (onsip_router_store_journal_changes{$here})", "changes {{instance}}"),
+                ("sum by (instance) (onsip_router_store_unwritten_past{$here})", "past {{instance}}"),
+                ("sum by (instance) (onsip_router_sink_pending_events{$here})", "pending {{instance}}"),
             ],
         ),
     ]

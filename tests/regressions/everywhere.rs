@@ -314,7 +314,7 @@ async fn a_store_without_room_is_told_everywhere() {
     let disk = Disk::mount();
     let (onsip, anna) = service_with_anna().await;
     let url = format!("sqlite://{}", disk.path().join("state.db").display());
-    let setup = Setup::of(&onsip).account("front-desk", &anna).store_and_http(&url, "127.0.0.1:0");
+    let setup = Setup::of(&onsip).account("front-desk", &anna).store_and_http(&url, "127.0.0.1:0").small_segments();
     let daemon = setup.start_active(1).await;
     daemon.until_ready().await;
     disk.fill();

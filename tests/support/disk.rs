@@ -12,7 +12,7 @@ impl Disk {
     pub fn mount() -> Self {
         let folder = tempfile::tempdir().expect("a small disk");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
             .arg(folder.path())
             .status()
             .expect("a small disk");

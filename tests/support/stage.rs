@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use onsip_router::domain::{BareJid, FullJid};
 use onsip_router::simulator::{Observed, Options, Request, Simulator};
+use onsip_router::store::{self, Store};
 use serde_json::Value;
-use sqlx::{Connection, SqliteConnection};
 
 use super::condition::SOON;
 use super::daemon::Daemon;
@@ -44,7 +44,8 @@ impl Setup {
             onsip: "services_domain = \"xmpp.onsip.test\"\n".to_owned(),
             accounts: Vec::new(),
             sinks: format!("[sinks.log]\ntype = \"file\"\npath = \"{EVENTS}\"\n"),
-            rest: "[store]\nurl = \"sqlite://state.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n".to_owned(),
+            rest: "[store]\nurl = \"sqlite://state.db\"\nkeep_bytes = \"8MiB\"\n[http]\nlisten = \"127.0.0.1:0\"\n"
+                .to_owned(),
             watched: false,
         }
     }
@@ -119,7 +120,14 @@ impl Setup {
     /// The database and the listener, in place of the usual ones.
     #[must_use]
     pub fn store_and_http(mut self, store: &str, listen: &str) -> Self {
-        self.rest = format!("[store]\nurl = \"{store}\"\n[http]\nlisten = \"{listen}\"\n");
+        self.rest = format!("[store]\nurl = \"{store}\"\nkeep_bytes = \"8MiB\"\n[http]\nlisten = \"{listen}\"\n");
+        self
+    }
+
+    /// A log of small segments, for a small disk; after [`Setup::store_and_http`].
+    #[must_use]
+    pub fn small_segments(mut self) -> Self {
+        self.rest = self.rest.replacen("8MiB", "4MiB", 1);
         self
     }
 
@@ -310,27 +318,36 @@ impl Daemon {
 
     /// Waits until what was delivered is known to be: a crash before that has it delivered again.
     pub async fn until_settled(&self) {
-        self.until_nothing_owed("%").await;
+        self.until_nothing_owed(None).await;
         self.until_metric("sink_queue_events", &[], SOON, |queued| queued < 0.5).await;
     }
 
     /// The same for one sink.
     pub async fn until_settled_for(&self, sink: &str) {
-        self.until_nothing_owed(sink).await;
+        self.until_nothing_owed(Some(sink)).await;
         self.until_metric("sink_queue_events", &[("sink", sink)], SOON, |queued| queued < 0.5).await;
     }
 
-    /// By the database, for the gauge may be a tenth of a second old.
-    async fn until_nothing_owed(&self, sinks: &str) {
-        let url = format!("sqlite://{}?mode=ro", self.folder().join("state.db").display());
+    /// By the store, for the gauge may be a tenth of a second old. `sink`: one, or all.
+    async fn until_nothing_owed(&self, sink: Option<&str>) {
         self.until("nothing owed", SOON, async || {
-            let mut database = SqliteConnection::connect(&url).await.ok()?;
-            let owed = sqlx::query_scalar("SELECT coalesce(sum(owed), 0) FROM sinks WHERE name LIKE ?1").bind(sinks);
-            let owed = owed.fetch_one(&mut database).await;
-            database.close().await.ok()?;
-            owed.is_ok_and(|owed: i64| owed == 0).then_some(())
+            let store = self.store().await?;
+            let mut owed = 0;
+            for holding in store.holding().await.ok()? {
+                if sink.is_none_or(|sink| holding.as_str() == sink) {
+                    owed += store.depth(&holding).await.ok()?.events;
+                }
+            }
+            store.close().await.ok()?;
+            (owed == 0).then_some(())
         })
         .await;
+    }
+
+    /// The daemon's store, opened beside it.
+    pub async fn store(&self) -> Option<Store> {
+        let url = format!("sqlite://{}", self.folder().join("state.db").display());
+        Store::beside(&store::options::Options::at(url)).await.ok()
     }
 
     /// Waits until the file holds at least `count` call events, and returns those it holds.

@@ -27,7 +27,7 @@ impl Stage {
     async fn set() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("router.db").display());
-        let store = Store::open(&options::Options { url }).await.unwrap();
+        let store = Store::open(&options::Options::at(url)).await.unwrap();
         let sink: SinkName = "log".parse().unwrap();
         let metrics = Metrics::new("0", "0", ["one"], ["active-calls"], [&sink]).unwrap();
         let house = House::new(store, Arc::new(metrics), Arc::new(Board::default()), Feed::default());

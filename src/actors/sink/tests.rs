@@ -12,6 +12,7 @@ use super::*;
 use crate::board::Board;
 use crate::config::{Delivery, WhenFull};
 use crate::domain::identity::Token;
+use crate::domain::leg::Call;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::sinks::{Batch, Failure, Options, Sink, file};
@@ -79,7 +80,7 @@ impl Stage {
     async fn set(delivery: Delivery, before: &[(&str, &str)], hangs: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("router.db").display());
-        let store = Store::open(&options::Options { url }).await.unwrap();
+        let store = Store::open(&options::Options::at(url)).await.unwrap();
         let metrics = Metrics::new("0", "0", ["a"], ["active-calls"], ["crm"]).unwrap();
         let house = Arc::new(House::new(store, Arc::new(metrics), Arc::new(Board::default()), Feed::default()));
         commit(&house, before).await;
@@ -129,7 +130,9 @@ async fn commit(house: &House, events: &[(&str, &str)]) {
         body: Arc::from(*id),
         owed: vec![name()],
     };
-    house.store.commit(Commit { events: events.iter().map(event).collect(), ..Commit::default() }).await.unwrap();
+    let call = |(_, call): &(&str, &str)| Call { partition: (*call).into(), sequence: 1, answered_by: None, newest: 0 };
+    let (events, calls) = (events.iter().map(event).collect(), events.iter().map(call).collect());
+    house.store.commit(Commit { events, calls, ..Commit::default() }).await.unwrap();
 }
 
 fn delivery() -> Delivery {
@@ -262,7 +265,6 @@ async fn what_an_operator_revives_is_delivered_unasked() {
     stage.until("it is dead", |_, status| status.dead == 1).await;
     stage.until("it is told so", |_, status| status.last_error.as_deref() == Some("422")).await;
     stage.peer(|peer| peer.indigestible.clear());
-    let letters = stage.house.store.dead(&name(), 0, 9).await.unwrap();
-    stage.house.store.revive(&name(), vec![letters[0].position]).await.unwrap();
+    assert_eq!(stage.house.store.retry(&name(), None).await, Ok(1));
     stage.until("it arrives", |peer, status| peer.got == ["b", "a"] && status.dead == 0).await;
 }

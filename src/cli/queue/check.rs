@@ -1,6 +1,6 @@
-//! `queue check`: looks through the whole database, and repairs it if asked to.
+//! `queue check`: looks through the whole store, and repairs it if asked to.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::plural;
 use crate::cli::ConfigArgs;
@@ -13,9 +13,9 @@ use crate::store::Store;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Looks only, also beside a running daemon, and takes as long as the database is large. With --repair, which needs the
-daemon stopped: indexes are made anew, counters counted anew, rows without event or sink and legs that cannot be read
-removed, damaged events moved to a file beside the database, whose name ends in .damaged.jsonl, and a log that is damaged
-in its midst cut off there, with a copy beside it; all of it is told.
+daemon stopped: indexes are made anew, lines of the database that are not what was written removed, damaged dead letters moved
+to a file beside it, whose name ends in .damaged.jsonl, and what is damaged of the event log and of the remembered ids to the
+folder `damaged` beside these; all of it is told. A sink that may be owed an event that cannot be read gets a dead letter.
 Exit codes: 0 nothing is wrong (any more), 78 bad configuration, 1 faults are left, or anything else.
 
 Examples:
@@ -34,8 +34,7 @@ pub(super) async fn check(config: &Config, args: &Args) -> Result<Report> {
 }
 
 async fn look(config: &Config) -> Result<Report> {
-    let store = Store::beside(&config.store).await?;
-    let faults = store.faults().await.with_context(|| config.store.url.clone())?;
+    let faults = Store::check(&config.store).await?;
     if faults.is_empty() {
         return Ok(Report { text: "ok: no fault was found".to_owned(), failed: false });
     }

@@ -71,7 +71,7 @@ fn as_text(queue: &Queue<'_>, depths: &[(&SinkName, Depth)], letters: &[DeadLett
     let mut table = Table::new(LETTERS);
     for letter in letters {
         table.add([
-            letter.position.to_string(),
+            letter.offset.to_string(),
             letter.id.to_string(),
             kind(letter).unwrap_or_default(),
             time(letter.died),
@@ -97,7 +97,7 @@ fn as_json(queue: &Queue<'_>, depths: &[(&SinkName, Depth)], letters: &[DeadLett
     };
     let letter = |letter: &DeadLetter| {
         json!({
-            "position": letter.position, "id": letter.id, "type": kind(letter), "died": letter.died,
+            "position": letter.offset, "id": letter.id, "type": kind(letter), "died": letter.died,
             "tries": letter.attempts, "reason": letter.reason,
         })
     };

@@ -4,9 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::{Result, bail};
 
-use super::{Choice, Queue, STEP, plural};
+use super::{Choice, Queue, plural};
 use crate::cli::round::Report;
-use crate::domain::name::SinkName;
 use crate::store::Part;
 
 /// Arguments of `queue purge`.
@@ -50,8 +49,8 @@ pub(super) async fn purge(queue: &Queue<'_>, args: &Args) -> Result<Report> {
     }
     let mut lines = Vec::new();
     for sink in &queue.sinks {
-        let dead = part(queue, sink, Part::Dead).await?;
-        let owed = if args.all { part(queue, sink, Part::Owed).await? } else { 0 };
+        let dead = queue.store.purge(sink, Part::Dead).await?;
+        let owed = if args.all { queue.store.purge(sink, Part::Owed).await? } else { 0 };
         if owed + dead > 0 {
             lines.push(format!("{sink}: {} purged", amount(owed, dead, args.all)));
         }
@@ -76,14 +75,4 @@ fn confirmed(planned: &[String]) -> Result<bool> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-async fn part(queue: &Queue<'_>, sink: &SinkName, part: Part) -> Result<u64> {
-    let (mut count, mut after) = (0, 0);
-    loop {
-        let positions = queue.store.positions(sink, part, after, STEP).await?;
-        let Some(last) = positions.last() else { return Ok(count) };
-        after = *last;
-        count += queue.store.discard(sink, positions).await?;
-    }
 }

@@ -2,16 +2,14 @@
 
 use anyhow::{Result, bail};
 
-use super::{Choice, Queue, STEP, plural};
+use super::{Choice, Queue, plural};
 use crate::cli::round::Report;
-use crate::domain::name::SinkName;
-use crate::store::Part;
 
 /// Arguments of `queue retry`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-A dead letter is owed at its old place again: it goes before all of its call that is still owed, and arrives behind what was
-delivered of the call since it was given up; `sequence` tells the order. A running daemon logs and counts what is retried.
+A dead letter is owed again under its old id, behind all that is in the queue; `sequence` tells the order within a call. A
+running daemon logs and counts what is retried.
 Exit codes: 0 done, 78 bad configuration, 1 a position is no dead letter, or anything else.
 
 Examples:
@@ -36,17 +34,17 @@ pub(super) async fn retry(queue: &Queue<'_>, args: &Args) -> Result<Report> {
     let mut counts = vec![0; queue.sinks.len()];
     if args.all {
         for (sink, count) in queue.sinks.iter().zip(&mut counts) {
-            *count = all(queue, sink).await?;
+            *count = queue.store.retry(sink, None).await?;
         }
     }
     for position in &args.positions {
-        let mut revived = 0;
+        let mut retried = 0;
         for (sink, count) in queue.sinks.iter().zip(&mut counts) {
-            let changed = queue.store.revive(sink, vec![*position]).await?;
+            let changed = queue.store.retry(sink, Some(vec![*position])).await?;
             *count += changed;
-            revived += changed;
+            retried += changed;
         }
-        if revived == 0 {
+        if retried == 0 {
             report.failed = true;
             eprintln!("onsip-router: {position}: is no dead letter");
         }
@@ -60,14 +58,4 @@ pub(super) async fn retry(queue: &Queue<'_>, args: &Args) -> Result<Report> {
     }
     report.text = if lines.is_empty() { "0 dead letters owed again".to_owned() } else { lines.join("\n") };
     Ok(report)
-}
-
-async fn all(queue: &Queue<'_>, sink: &SinkName) -> Result<u64> {
-    let (mut count, mut after) = (0, 0);
-    loop {
-        let positions = queue.store.positions(sink, Part::Dead, after, STEP).await?;
-        let Some(last) = positions.last() else { return Ok(count) };
-        after = *last; // one that dies again meanwhile is not taken a second time
-        count += queue.store.revive(sink, positions).await?;
-    }
 }

@@ -60,7 +60,7 @@ fn as_text(found: &Found) -> String {
     }
     let event: Option<Value> = serde_json::from_str(&found.body).ok();
     let body = event.and_then(|event| serde_json::to_string_pretty(&event).ok());
-    for line in body.as_ref().unwrap_or(&found.body).lines() {
+    for line in body.as_deref().unwrap_or(&found.body).lines() {
         let _ = write!(text, "\n{}", harmless(line));
     }
     text
@@ -88,7 +88,7 @@ fn as_json(found: &Found) -> String {
     };
     let sinks: serde_json::Map<_, _> =
         found.standings.iter().map(|(sink, state)| (sink.to_string(), standing(state))).collect();
-    let event: Value = serde_json::from_str(&found.body).unwrap_or_else(|_| found.body.as_str().into());
+    let event: Value = serde_json::from_str(&found.body).unwrap_or_else(|_| found.body.to_string().into());
     json!({
         "position": found.position, "id": found.id, "received": found.received, "intact": found.intact,
         "sinks": sinks, "event": event,

@@ -4,6 +4,7 @@
 
 use crate::domain::FullJid;
 use crate::domain::name::AccountName;
+use crate::state;
 use crate::store::options::Options;
 use crate::store::{LedgerEntry, OpenError, Store, StoreError};
 
@@ -22,7 +23,9 @@ impl Ledger {
     pub(super) async fn open(options: &Options) -> Result<Self, OpenError> {
         match Store::beside(options).await {
             Ok(store) => Ok(Self::Open(store)),
-            Err(absent @ (OpenError::Absent { .. } | OpenError::Folder { .. })) => Ok(Self::Absent(absent)),
+            Err(OpenError::State(absent @ (state::OpenError::Absent { .. } | state::OpenError::Folder { .. }))) => {
+                Ok(Self::Absent(absent.into()))
+            }
             Err(fault) => Err(fault),
         }
     }

@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Sighting;
 use crate::domain::event::{CallFields, DialogState, Direction, EndReason, Outcome};
+use crate::domain::fingerprint::ShortFingerprint;
 use crate::domain::identity::Token;
-use crate::domain::leg::Leg;
+use crate::domain::leg::{EndedLeg, Leg};
 use crate::domain::name::{ItemId, NodeName};
 use crate::protocol::notification::Content;
 
@@ -45,6 +46,24 @@ pub(super) fn unseen_leg(sighting: Sighting<'_>, token: &Token, node: &NodeName,
         account: Some(sighting.reception.account.clone()),
         collection: sighting.note.collection.clone(),
         told_by: vec![sighting.reception.domain.clone()],
+    }
+}
+
+/// Makes a leg of what is remembered of one that has ended, in the eyes of whoever sees something of the call `partition`.
+pub(super) fn ended_leg(past: &EndedLeg, unseen: Leg, partition: &Token) -> Leg {
+    let call = match past {
+        EndedLeg { never_seen: true, .. } => unseen.token.clone(),
+        EndedLeg { call, .. } if *call == ShortFingerprint::from(partition) => partition.clone(),
+        // It is of another call, whichever that was.
+        EndedLeg { .. } => Token::from(""),
+    };
+    Leg {
+        partition: call,
+        direction: past.direction,
+        answered: past.answered.then_some(past.ended),
+        ended: Some(past.ended),
+        touched: past.ended,
+        ..unseen
     }
 }
 

@@ -142,12 +142,13 @@ impl Store {
             .legs
             .values()
             .filter(|leg| leg.ended.is_none() && wanted.nodes.contains(&(leg.service.clone(), leg.node.clone())));
-        let legs: Vec<Arc<Leg>> =
-            wanted.legs.iter().filter_map(|token| self.legs.get(token)).chain(on_nodes).cloned().collect();
+        let known = wanted.legs.iter().filter_map(|token| self.legs.get(token)).chain(on_nodes).cloned();
+        let (legs, past): (Vec<Arc<Leg>>, Vec<Arc<Leg>>) = known.partition(|leg| leg.ended.is_none());
+        let past = past.iter().filter_map(|leg| Some((leg.token.clone(), EndedLeg::of(leg, leg.ended?)))).collect();
         let partitions = wanted.calls.iter().chain(legs.iter().map(|leg| &leg.partition));
         let calls = partitions.filter_map(|partition| self.calls.get(partition)).cloned().collect();
         let configured = ["acme.test", "evil.test"].into_iter().filter(|domain| !self.removed.contains(domain));
-        Legs::recalled(events, legs, calls, Arc::new(configured.map(Into::into).collect()))
+        Legs::recalled(events, legs, past, calls, Arc::new(configured.map(Into::into).collect()))
     }
 }
 

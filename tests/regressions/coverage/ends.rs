@@ -7,21 +7,19 @@ use jiff::{SignedDuration, Timestamp};
 use onsip_router::domain::BareJid;
 use onsip_router::domain::moment::Moment;
 use onsip_router::simulator::{Authorize, Login, Request, Simulator, Stall};
-use sqlx::{Connection as _, SqliteConnection};
 
 use super::{ACCOUNT, assert_is, blind_everywhere, sees, stage, window, with};
 use crate::support::condition::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::stage::*;
 
-/// Reads an account's coverage from the database: whether it is covered, and until when it was.
+/// Reads an account's coverage from the store: whether it is covered, and until when it was.
 async fn written(daemon: &Daemon, account: &str) -> Option<(bool, Timestamp)> {
-    let url = format!("sqlite://{}?mode=ro", daemon.folder().join("state.db").display());
-    let mut database = SqliteConnection::connect(&url).await.ok()?;
-    let row = sqlx::query_as("SELECT open, until FROM coverage WHERE account = ?1").bind(account);
-    let row = row.fetch_one(&mut database).await;
-    database.close().await.ok()?;
-    row.ok().map(|(open, until)| (open, Timestamp::from_microsecond(until).unwrap()))
+    let store = daemon.store().await?;
+    let coverage = store.coverage().await.ok()?;
+    store.close().await.ok()?;
+    let line = coverage.into_iter().find(|line| line.account.as_str() == account)?;
+    Some((line.open, line.until))
 }
 
 async fn until_written(
