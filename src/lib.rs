@@ -42,6 +42,9 @@
 //! | XML, what of it is refused, and how much of it is kept | `xmpp/stream/` |
 //! | which message says what | [`protocol::notification`] |
 //! | tables, pruning | [`store`] and `migrations/` |
+//! | what is kept beside the event log: ledger, coverage, checkpoint, dead letters, commands | [`state`] and `migrations/state/` |
+//! | how the state is opened, and why it is refused | `state/opening.rs`, `state/refusal.rs` |
+//! | what a crash leaves of the state | `state/journal.rs`, `state/stamp.rs` |
 //! | how much of anything may come from outside | [`domain::limits`] |
 //! | what goes into one commit of all that waits | `actors/router/rounds.rs`; what a refused or failed one does: `router.rs` |
 //! | by which time things grow old in the store | `store/time.rs`, [`domain::moment::SteadyTime`] |
@@ -81,8 +84,8 @@
 //! # Who may know whom
 //!
 //! Imports run one way, and `tests/imports.rs` holds the code to it: `main` → `cli` → `app` → `actors` → `config` →
-//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`protocol`, `routing`, `retry`, `tls`, `dial`} →
-//! `settings` → `domain`.
+//! {`xmpp`, `store`, `sinks`, `http`} → {`metrics`, `otel`} → {`board`, `feed`} → {`log`, `state`} → {`protocol`, `routing`, `retry`, `tls`,
+//! `dial`, `disk`} → `settings` → `domain`.
 //! `simulator` knows only `domain` and is known only to `cli` and the tests. Only [`domain::moment`] reads a clock.
 
 pub mod actors;
@@ -91,6 +94,7 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod dial;
+pub mod disk;
 pub mod domain;
 pub mod feed;
 pub mod http;
@@ -106,6 +110,7 @@ mod seed;
 pub mod settings;
 pub mod simulator;
 pub mod sinks;
+pub mod state;
 pub mod store;
 pub mod tls;
 pub mod xmpp;

@@ -43,7 +43,6 @@ use serde::{Deserialize, Serialize};
 mod appender;
 mod entry;
 mod error;
-mod folder;
 mod record;
 mod records;
 mod recovery;
@@ -55,7 +54,6 @@ mod tests;
 pub use appender::Appender;
 pub use entry::{ConsumerNumber, Entry, Group, Read};
 pub use error::{LogError, OpenError, ReadError};
-pub use folder::{Directory, File, Folder};
 pub use recovery::{Torn, open};
 pub use segment::FORMAT;
 

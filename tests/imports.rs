@@ -14,16 +14,17 @@ use std::path::PathBuf;
 use source::{Token, files, is_word, root, tokens, without_tests};
 
 /// Top-level modules by layer, the highest first. `lib` and `main` are the two crate roots.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["main", "lib"],
     &["cli"],
     &["app"],
     &["actors"],
     &["config"],
-    &["xmpp", "log", "store", "sinks", "http"],
+    &["xmpp", "store", "sinks", "http"],
     &["metrics", "otel"],
     &["board", "feed"],
-    &["protocol", "routing", "retry", "tls", "dial"],
+    &["log", "state"],
+    &["protocol", "routing", "retry", "tls", "dial", "disk"],
     &["settings"],
     &["domain"],
 ];
@@ -34,7 +35,7 @@ const SIMULATOR: &str = "simulator";
 /// Crates that only some modules may name.
 const CRATES: [(&[&str], &[&str]); 4] = [
     (&["actix", "actix_rt", "actix_web", "actix_http"], &["actors", "app", "http", "main", "cli"]),
-    (&["sqlx"], &["store", "sinks"]), // a sink writes to somebody else's database
+    (&["sqlx"], &["state", "store", "sinks"]), // a sink writes to somebody else's database
     (&["tokio_xmpp"], &[SIMULATOR]),  // the tests' independent client
     (&["prometheus"], &["metrics"]),
 ];

@@ -45,7 +45,7 @@
 //! | [`LARGE_ROOM`] | 512 units (1 MiB) | large messages share these, so that usual ones never wait for them | the account waits, the others do not |
 //! | [`ELEMENT_BYTES`] | 16 KiB | an answer whose tree takes more is handed over alone | what came behind it comes next |
 //! | [`PIECE_BYTES`] | 64 KiB | of one account in one commit: a large message is committed in pieces | the rest comes with the next commit, behind the others |
-//! | [`ROUND_BYTES`] | 2 MiB | one commit: some hundred milliseconds at worst, and smaller ones cost a sync each | the rest comes with the next commit |
+//! | [`ROUND_BYTES`] | 512 KiB | one commit: some tens of milliseconds | the rest comes with the next commit |
 //! | [`ENDED_AT_ONCE`] | 64 | legs that one purge, or one answer, ends in one commit: a phone has a few | the rest ends with the next commits |
 //! | [`TELLERS`] | 8 domains | those whose accounts told of one leg may end it: usually one | the ends that accounts of other domains tell of are ignored; `events_rejected_total{reason="foreign_leg"}` |
 //! | [`LIVE_LEGS`] | 1,024 of one leaf | looked at when a purge or an answer ends legs | the others wait for the next purge, or end as stale |
@@ -179,7 +179,7 @@ pub const LARGE_ROOM: usize = 512;
 /// Bytes of the events of one account in one commit.
 pub const PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of the events of one commit.
-pub const ROUND_BYTES: usize = 2 * 1024 * 1024;
+pub const ROUND_BYTES: usize = 512 * 1024;
 /// Bytes of the tree of an element that is handed over together with others.
 pub const ELEMENT_BYTES: usize = 16 * 1024;
 /// Legs ended by one part of a message in one commit.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::entry::Group;
 use super::error::LogError;
-use super::folder::{File, Folder};
 use super::record::{self, Kind, Seed};
 use super::segment::{self, Index};
 use super::shared::{Segment, Shared, Written};
 use super::{Offset, Options, SPARE};
+use crate::disk::{File, Folder};
 
 /// Bytes of a segment that only retention may take while the next one is not reserved.
 const FOR_RETENTION: u64 = 4 * record::size(8) as u64;

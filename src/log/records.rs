@@ -4,8 +4,8 @@
 
 use std::io;
 
-use super::folder::File;
 use super::record::{self, HEADER, Header, Seed};
+use crate::disk::File;
 
 /// Bytes that are read at once, where a record is not larger.
 const CHUNK: usize = 64 * 1024;

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use super::appender::{Active, Appender};
 use super::entry::Group;
 use super::error::OpenError;
-use super::folder::{File, Folder};
 use super::record::{self, Kind};
 use super::records::{Next, Records};
 use super::segment::{self, Header, HeaderFault, Index};
 use super::shared::{Known, Segment, Shared};
 use super::{Log, Offset, Options, SPARE};
+use crate::disk::{File, Folder};
 
 /// A record that a crash left in part, and that was cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]

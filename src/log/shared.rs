@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entry::{Group, Read};
 use super::error::ReadError;
-use super::folder::File;
 use super::record::{self, Kind, Seed};
 use super::records::{Next, Records};
 use super::segment::{self, Header, Index};
 use super::{Offset, StoreId};
+use crate::disk::File;
 
 /// A file of the log.
 #[derive(Clone, Debug)]

@@ -2,4 +2,3 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod histories;
-mod simulated_disk;

@@ -273,16 +273,11 @@ fn saturation() -> Vec<Panel> {
         ),
         Panel::lines(
             "Log-ins",
-            "Log-ins that have begun, and log-ins that wait for their turn. Many under way for long, or turns taken over again \
-             and again: a server is silent.",
+            "Log-ins that have begun, and log-ins that wait for their turn. Many under way for long: a server is silent.",
             "short",
             &[
                 ("sum by (instance) (onsip_router_logins_under_way{$here})", "under way {{instance}}"),
                 ("sum by (instance) (onsip_router_logins_waiting{$here})", "waiting {{instance}}"),
-                (
-                    "sum by (instance) (rate(onsip_router_logins_taken_over_total{$here}[$rate]))",
-                    "turns taken over {{instance}}, a second",
-                ),
             ],
         ),
         Panel::areas(

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::simulated_disk::{Lie, SimulatedDisk};
+use crate::disk::simulated::{Lie, SimulatedDisk};
 use crate::domain::identity::Token;
 use crate::log::{Appender, ConsumerNumber, Entry, Group, Log, LogError, Offset, OpenError, Options, StoreId, open};
 use crate::seed;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::log::{File, Folder};
+use super::{File, Folder};
 
 const SECTOR: usize = 512;
 

@@ -1,4 +1,4 @@
-//! The seam between the log and the operating system: the few things that the log does with files.
+//! The seam between the store and the operating system: the few things that the store does with files of its own.
 //!
 //! [`Directory`] is the real one. The tests put a simulated disk in its place, which tears writes, loses what was not
 //! synced, runs full and fails. Must not know what stands in a file.
@@ -13,7 +13,10 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-/// A folder that holds nothing but the files of one log.
+#[cfg(test)]
+pub(crate) mod simulated;
+
+/// A folder that holds nothing but files of one kind.
 pub trait Folder: Debug + Send + Sync {
     /// Returns the names of all files, in no order.
     fn names(&self) -> io::Result<Vec<String>>;
